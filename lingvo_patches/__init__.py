@@ -1,0 +1,1 @@
+"""Runtime overrides for lingvo, kept apart from the plugin. Empty in this release."""

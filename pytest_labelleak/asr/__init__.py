@@ -1,0 +1,1 @@
+"""Speech recognition: vocabularies, words and transcripts. Empty in this release."""

@@ -1,0 +1,179 @@
+"""Attacks: from an Update alone to a Recovery; the protocol, the registry and the built-in portfolio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..errors import InvalidArgumentError, UnknownNameError
+from ..recovery import Recovery
+from ..settings import active_scope
+from ..update import Update
+from .bias_sign import BiasSign
+from .idlg import IDLG
+from .llg import LLG
+from .rlg import RLG
+from .yin import Yin
+
+__all__ = ["IDLG", "LLG", "RLG", "Attack", "BiasSign", "Yin", "attack", "builtin_attacks", "resolve", "run"]
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """Reads labels from an update.
+
+    An attack sees what a receiver of the update sees: the gradients, the architecture, possibly the
+    weights. It never sees labels, batch size or rank. It makes its random choices with `rng` alone,
+    leaves the update unchanged, and commits to an answer by itself.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique name, used in options and reports."""
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Attack `update`.
+
+        Parameters
+        ----------
+        update : Update
+            What was shared.
+        rng : numpy.random.Generator
+            Source of every random choice.
+
+        Returns
+        -------
+        Recovery
+            The claim; "not applicable" with the reason where a precondition fails.
+        """
+
+
+def builtin_attacks() -> dict[str, Attack]:
+    """Return the built-in attacks by name, cheapest first."""
+    return {a.name: a for a in (BiasSign(), IDLG(), Yin(), LLG(), RLG())}
+
+
+def _registered() -> dict[str, Attack]:
+    known: dict[str, Attack] = builtin_attacks()
+    for name, extra in active_scope().attacks.items():
+        if name in known:
+            raise InvalidArgumentError(f"a hook registers an attack named {name!r}, which is built in. Rename it.")
+        known[name] = extra
+    return known
+
+
+def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) -> list[Attack]:
+    """Turn names and attacks into attacks.
+
+    Parameters
+    ----------
+    wanted : iterable of (str or attack)
+        ``"auto"`` stands for all registered ones.
+    known : mapping of str to attack, optional
+        The registry; by default the built-in attacks and what hooks add.
+
+    Returns
+    -------
+    list of attack
+        In the given order, each name once.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name nobody registered.
+    InvalidArgumentError
+        For two different attacks of one name, or an attack without a name.
+    """
+    registry = _registered() if known is None else known
+    chosen: dict[str, Attack] = {}
+    for item in wanted:
+        if isinstance(item, str):
+            if item == "auto":
+                for name, member in registry.items():
+                    chosen.setdefault(name, member)
+                continue
+            if item not in registry:
+                raise UnknownNameError(f"unknown attack {item!r}. Expected 'auto' or one of {', '.join(registry)}.")
+            chosen.setdefault(item, registry[item])
+            continue
+        name = getattr(item, "name", None)
+        if not isinstance(name, str) or not name:
+            raise InvalidArgumentError(f"an attack of type {type(item).__name__} has no name. Expected a string 'name'.")
+        if chosen.setdefault(name, item) is not item:
+            raise InvalidArgumentError(f"two attacks are named {name!r}. Give one of them another name.")
+    return list(chosen.values())
+
+
+def run(member: Attack, update: Update, *, seed: int, batch: int = 0) -> Recovery:
+    """Run one attack with its own reproducible random stream, and check what comes back.
+
+    Parameters
+    ----------
+    member : attack
+        The attack.
+    update : Update
+        What was shared.
+    seed : int
+        The audit's seed.
+    batch : int, default 0
+        Index of the batch, so that batches get independent streams.
+
+    Returns
+    -------
+    Recovery
+        The claim; "inconclusive" if the update is not finite or zero.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the attack returns anything but a Recovery under its own name.
+    """
+    defect = update.defect()
+    if defect is not None:
+        return Recovery.inconclusive(member.name, defect)
+    # Derived from the name and not the position, so that adding an attack changes no other's answer.
+    stream = np.random.default_rng([seed, batch, *member.name.encode()])
+    recovery = member(update, rng=stream)
+    if not isinstance(recovery, Recovery) or recovery.attack != member.name:
+        raise InvalidArgumentError(
+            f"attack {member.name!r} returned {type(recovery).__name__}. Expected a Recovery with its own name."
+        )
+    return recovery
+
+
+def attack(name: str | Attack, update: Update, *, seed: int = 0) -> Recovery:
+    """Run one attack on one update.
+
+    Parameters
+    ----------
+    name : str or attack
+        A registered attack's name, or an attack.
+    update : Update
+        What was shared.
+    seed : int, default 0
+        Seeds the attack's random choices.
+
+    Returns
+    -------
+    Recovery
+        What the attack claims.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name nobody registered.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_labelleak import Update, attack
+    >>> probabilities = np.array([0.2, 0.5, 0.3])
+    >>> error = probabilities - np.array([0.0, 0.0, 1.0])
+    >>> update = Update.from_arrays(np.outer([1.0, 2.0], error), bias_gradient=error)
+    >>> attack("bias_sign", update).labels
+    (2,)
+    """
+    (member,) = resolve([name])
+    return run(member, update, seed=seed)

@@ -1,0 +1,112 @@
+"""Recovery: what an attack claims to have read from an update, and the proof it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["INCONCLUSIVE", "NOT_APPLICABLE", "RECOVERED", "Certificate", "Recovery"]
+
+RECOVERED = "recovered"
+NOT_APPLICABLE = "not applicable"
+INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Certificate:
+    """Why one class is claimed present or absent, in a form that can be checked again.
+
+    Attributes
+    ----------
+    label : int
+        The class. Private.
+    present : bool
+        What is claimed.
+    margin : float
+        Distance between the two answers in units of the noise found in the update; large is safe.
+    direction : ndarray of shape (d,) or None
+        For a present class: feature-space direction along which only this class descends.
+    """
+
+    label: int = field(repr=False)
+    present: bool
+    margin: float
+    direction: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recovery:
+    """What one attack claims about the labels behind one update.
+
+    Attributes
+    ----------
+    attack : str
+        Name of the attack.
+    status : {"recovered", "not applicable", "inconclusive"}
+        "recovered" commits to `labels`, also when that is empty; "not applicable" means that a
+        precondition failed; "inconclusive" that the attack ran and could not decide.
+    message : str
+        One sentence for people: the reason for any other status than "recovered". Holds no label.
+    labels : tuple of int
+        Classes claimed present, sorted. Private: not in the repr, not in any report.
+    counts : mapping of int to int or None
+        Claimed number of label positions per class. Private.
+    samples : int or None
+        Claimed number of label positions in the update.
+    certificates : tuple of Certificate
+        Evidence for single classes, where the attack has any.
+    details : mapping of str to float, int or str
+        Figures worth reporting (rank, noise floor). Hold no label.
+    """
+
+    attack: str
+    status: str
+    message: str = ""
+    labels: tuple[int, ...] = field(default=(), repr=False)
+    counts: Mapping[int, int] | None = field(default=None, repr=False)
+    samples: int | None = None
+    certificates: tuple[Certificate, ...] = field(default=(), repr=False)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def not_applicable(cls, attack: str, because: str, **details: Any) -> Recovery:
+        """State that a precondition of `attack` failed.
+
+        Parameters
+        ----------
+        attack : str
+            Name of the attack.
+        because : str
+            The precondition, what was found, and what would make it hold.
+        **details
+            Figures worth reporting.
+
+        Returns
+        -------
+        Recovery
+            With status "not applicable".
+        """
+        return cls(attack=attack, status=NOT_APPLICABLE, message=f"not applicable, because {because}", details=details)
+
+    @classmethod
+    def inconclusive(cls, attack: str, because: str, **details: Any) -> Recovery:
+        """State that `attack` ran and could not decide.
+
+        Parameters
+        ----------
+        attack : str
+            Name of the attack.
+        because : str
+            What stopped it and what would help.
+        **details
+            Figures worth reporting.
+
+        Returns
+        -------
+        Recovery
+            With status "inconclusive".
+        """
+        return cls(attack=attack, status=INCONCLUSIVE, message=f"inconclusive, because {because}", details=details)

@@ -1,0 +1,182 @@
+"""What an audit is asked to do: one frozen, validated Settings, and the scope of the running test."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InvalidArgumentError
+
+__all__ = ["DEFAULTS", "Scope", "Settings", "activate", "active_scope"]
+
+
+def _threshold(value: Any) -> float:
+    expected = "Expected a number in [0, 1]: the attacker's advantage (TPR - FPR) above which a test fails."
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgumentError(f"threshold={value!r} is a {type(value).__name__}. {expected}")
+    number = float(value)
+    if not math.isfinite(number) or not 0.0 <= number <= 1.0:
+        raise InvalidArgumentError(f"threshold={value!r} is out of range. {expected}")
+    return number
+
+
+def _attacks(value: Any) -> tuple[Any, ...]:
+    # A lone name or a lone attack is what people type; everything else must be a sequence of them.
+    items = (value,) if isinstance(value, str) or callable(value) else value
+    try:
+        names = tuple(items)
+    except TypeError:
+        raise InvalidArgumentError(
+            f"attacks is a {type(value).__name__}. Expected 'auto', an attack's name, an attack, or a sequence of them."
+        ) from None
+    if not names:
+        raise InvalidArgumentError("attacks is empty: an audit without an attack proves nothing. Use 'auto' for all.")
+    for item in names:
+        if not isinstance(item, str) and not callable(item):
+            raise InvalidArgumentError(
+                f"attacks holds a {type(item).__name__}. Expected names and callables attack(update, rng=...)."
+            )
+    return names
+
+
+def _defence(value: Any) -> Any:
+    if value is None or isinstance(value, str) or callable(value):
+        return value
+    raise InvalidArgumentError(
+        f"defence is a {type(value).__name__}. Expected None, a registered defence's name, "
+        "or a callable defence(update, rng=...)."
+    )
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidArgumentError(f"seed={value!r}. Expected a non-negative integer.")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"show_labels is a {type(value).__name__}. Expected True or False.")
+    return value
+
+
+_VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
+    "threshold": _threshold,
+    "attacks": _attacks,
+    "defence": _defence,
+    "seed": _seed,
+    "show_labels": _flag,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How an audit attacks and what it tolerates.
+
+    Attributes
+    ----------
+    threshold : float
+        Advantage (true-positive rate minus false-positive rate over classes), in [0, 1], above
+        which a recovery counts as a leak.
+    attacks : tuple of (str or attack)
+        Names of registered attacks, or attacks; ``("auto",)`` runs every registered one.
+    defence : None, str or defence
+        What the participant applies to the update before sharing it.
+    seed : int
+        Seeds every random choice of attacks and defences.
+    show_labels : bool
+        Put recovered labels into messages and reports. Off unless the user asks.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If any value is not of its kind or out of range.
+    """
+
+    threshold: float = 0.1
+    attacks: tuple[Any, ...] = ("auto",)
+    defence: Any = None
+    seed: int = 0
+    show_labels: bool = False
+
+    def __post_init__(self) -> None:
+        """Validate every field once, so that no later code needs to."""
+        for name, validate in _VALIDATORS.items():
+            object.__setattr__(self, name, validate(getattr(self, name)))
+
+    def override(self, **values: Any) -> Settings:
+        """Return a copy in which every value that is not None replaces ours.
+
+        Parameters
+        ----------
+        **values
+            Field names and values; None means "not given".
+
+        Returns
+        -------
+        Settings
+            The validated result.
+
+        Raises
+        ------
+        InvalidArgumentError
+            For an unknown field or a value that does not fit it.
+        """
+        unknown = sorted(set(values) - set(_VALIDATORS))
+        if unknown:
+            raise InvalidArgumentError(f"unknown setting {unknown[0]!r}. Expected one of {', '.join(_VALIDATORS)}.")
+        return dataclasses.replace(self, **{k: v for k, v in values.items() if v is not None})
+
+
+DEFAULTS = Settings()
+
+
+@dataclass(slots=True, kw_only=True)
+class Scope:
+    """What one running test contributes to the audits inside it, and where they leave their results.
+
+    Attributes
+    ----------
+    settings : Settings
+        Defaults < ini < command line < marker of that test.
+    attacks, defences : mapping of str to object
+        What hooks registered, by name.
+    adapter : callable
+        ``adapter(model)`` gives a hook-provided adapter or None.
+    recorded_limit : callable
+        ``recorded_limit(index)`` gives the baseline's figure for the test's index-th assertion, or None.
+    records : list of dict
+        Plain dictionaries (JSON types only), one per audit, in order.
+    """
+
+    settings: Settings = DEFAULTS
+    attacks: Mapping[str, Any] = field(default_factory=dict)
+    defences: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Callable[[Any], Any] = field(default=lambda model: None)
+    recorded_limit: Callable[[int], float | None] = field(default=lambda index: None)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+# A module global and not a ContextVar: a test may audit from a thread it started itself, and
+# a process runs one test at a time.
+_scope: Scope | None = None
+
+
+def active_scope() -> Scope:
+    """Return the running test's scope, or a fresh default one outside of pytest."""
+    return _scope if _scope is not None else Scope()
+
+
+@contextlib.contextmanager
+def activate(scope: Scope) -> Iterator[Scope]:
+    """Make `scope` the one that audits see, for the duration of a ``with`` block."""
+    global _scope
+    previous, _scope = _scope, scope
+    try:
+        yield scope
+    finally:
+        _scope = previous
