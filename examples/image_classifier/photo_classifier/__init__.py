@@ -1,0 +1,1 @@
+"""A photo classifier: EfficientNet-Lite0 with its ImageNet weights, and twenty labelled photos."""
