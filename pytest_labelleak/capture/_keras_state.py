@@ -1,0 +1,102 @@
+"""Leave a Keras model, and every random state around it, exactly as it was found."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["untouched"]
+
+_GLOBALS = ("global_seed_generator", "current_call_ctx")
+_UIDS = "object_name_uids"
+
+
+@contextlib.contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Restore what running `model` changes outside its variables.
+
+    The variables themselves are protected by running under ``keras.StatelessScope``, where an assignment is recorded
+    and not applied. What that does not cover is put back here: the random states of Python, numpy and torch, Keras'
+    global seed generator if it did not exist before, Keras' counters of automatic names, the lists of losses that
+    layers keep from their last call, the compiled loss (a fresh copy of it is used, since Keras builds it on first
+    use), and buffers of torch modules.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+
+    Yields
+    ------
+    None
+        On leaving, also by an exception, everything is as before.
+    """
+    from keras.src.backend.common import global_state
+
+    with contextlib.ExitStack() as stack, warnings.catch_warnings():
+        # A project that turns warnings into errors shall not fail over those of Keras' own code.
+        warnings.simplefilter("ignore")
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002 - it is the user's state
+        _keep_torch(stack, model)
+        for name in _GLOBALS:
+            stack.callback(global_state.set_global_attribute, name, global_state.get_global_attribute(name))
+        uids = global_state.get_global_attribute(_UIDS)
+        counts = None if uids is None else collections.defaultdict(int, uids)
+        stack.callback(global_state.set_global_attribute, _UIDS, counts)
+        for layer in model._flatten_layers():
+            stack.callback(_put_losses, layer, list(layer._losses), set(layer._loss_ids))
+            stack.callback(_put_nodes, layer, len(layer._inbound_nodes), len(layer._outbound_nodes))
+        stack.callback(setattr, model, "_losses_override", list(model._losses_override))
+        compiled = getattr(model, "_compile_loss", None)
+        if compiled is not None:
+            stack.callback(setattr, model, "_compile_loss", compiled)
+            model._compile_loss = type(compiled)(
+                compiled._user_loss, compiled._user_loss_weights, output_names=compiled.output_names
+            )
+        yield
+
+
+def _put_losses(layer: Any, losses: list[Any], ids: set[int]) -> None:
+    layer._losses[:] = losses
+    layer._loss_ids.clear()
+    layer._loss_ids.update(ids)
+
+
+def _put_nodes(layer: Any, inbound: int, outbound: int) -> None:
+    """Forget the symbolic calls that looking for the head has added."""
+    del layer._inbound_nodes[inbound:]
+    del layer._outbound_nodes[outbound:]
+
+
+def _keep_torch(stack: contextlib.ExitStack, model: Any) -> None:
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_rng_state"):
+        return
+    stack.callback(torch.set_rng_state, torch.get_rng_state())
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+    if not isinstance(model, torch.nn.Module):
+        return
+    # Modules of plain torch inside the model keep their running statistics in buffers, unknown to Keras.
+    for module in model.modules():
+        stack.callback(_put_mode, module, module.training)
+        for name, buffer in module.named_buffers(recurse=False):
+            stack.callback(_put_buffer, module, name, buffer, buffer.detach().clone())
+
+
+def _put_mode(module: Any, training: bool) -> None:
+    if module.training != training:
+        module.training = training
+
+
+def _put_buffer(module: Any, name: str, buffer: Any, value: Any) -> None:
+    buffer.detach().copy_(value)
+    module._buffers[name] = buffer
