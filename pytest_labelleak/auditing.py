@@ -10,6 +10,7 @@ import numpy as np
 
 from . import attacks as attacks_
 from . import defences as defences_
+from .baseline import round_up
 from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
 from .recovery import Recovery
 from .settings import Settings, active_scope
@@ -214,7 +215,9 @@ def _audit(model: Any, batch: Any, capture_options: Mapping[str, Any], *, assert
             compute_dtype=first.compute_dtype,
             head=first.head.layer,
         )
-    record = {"asserted": asserted, **result.to_record(show_labels=settings.show_labels)}
+    # The ceiling is what a baseline records: of the rounded figures below, this very audit might be above.
+    figures = {"asserted": asserted, "advantage_ceiling": round_up(result.advantage)}
+    record = {**figures, **result.to_record(show_labels=settings.show_labels)}
     scope.records.append(record)
     return result
 

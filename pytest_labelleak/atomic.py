@@ -1,0 +1,70 @@
+"""Writing a whole file or none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+__all__ = ["obstacle", "write_text"]
+
+
+def obstacle(path: Path) -> str | None:
+    """Say why `path` cannot be written, or None.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to be written later.
+
+    Returns
+    -------
+    str or None
+        A reason that continues the sentence "... cannot be written: ".
+    """
+    target = _target(path)
+    if target.is_dir():
+        return "it is a directory"
+    if not target.parent.is_dir():
+        return f"the directory {str(target.parent)!r} does not exist"
+    # Tried, not asked: access bits say nothing about read-only mounts, quotas or the super-user.
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        return f"{error.strerror or error} in {str(target.parent)!r}"
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` with `text`, or leave it as it was.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Target file; where it is a link, what it points to.
+    text : str
+        Written as UTF-8.
+
+    Raises
+    ------
+    OSError
+        If that is not possible; nothing is left behind.
+    """
+    target = _target(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Plain open, not tempfile: its files are readable by their owner only, whatever the umask.
+        with open(temporary, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
+            handle.write(text)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _target(path: Path) -> Path:
+    return Path(os.path.realpath(path))

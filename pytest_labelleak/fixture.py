@@ -1,0 +1,102 @@
+"""The object behind the `labelleak` fixture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .update import Update
+    from .verdict import Audit
+
+__all__ = ["LabelLeakFixture"]
+
+
+class LabelLeakFixture:
+    """Audits with the settings of the running test.
+
+    Attributes
+    ----------
+    settings : Settings
+        Defaults < ini file < command line < marker.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def __repr__(self) -> str:
+        """Say what it is, without any value of the test."""
+        return "<labelleak fixture>"
+
+    def audit(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        threshold: float | None = None,
+        attacks: Any = None,
+        defence: Any = None,
+        seed: int | None = None,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Audit:
+        """Call `pytest_labelleak.audit`, which takes the same arguments."""
+        from .auditing import audit
+
+        return audit(
+            model,
+            batch,
+            threshold=threshold,
+            attacks=attacks,
+            defence=defence,
+            seed=seed,
+            head=head,
+            training=training,
+            class_weight=class_weight,
+        )
+
+    def assert_labels_not_recoverable(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        threshold: float | None = None,
+        attacks: Any = None,
+        defence: Any = None,
+        seed: int | None = None,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Audit:
+        """Call `pytest_labelleak.assert_labels_not_recoverable`, which takes the same arguments."""
+        __tracebackhide__ = True
+        from .auditing import assert_labels_not_recoverable
+
+        return assert_labels_not_recoverable(
+            model,
+            batch,
+            threshold=threshold,
+            attacks=attacks,
+            defence=defence,
+            seed=seed,
+            head=head,
+            training=training,
+            class_weight=class_weight,
+        )
+
+    def capture(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Update:
+        """Call `pytest_labelleak.capture_update`, which takes the same arguments."""
+        from .capture import capture_update
+
+        return capture_update(model, batch, head=head, training=training, class_weight=class_weight)
