@@ -84,13 +84,10 @@ class GaussianNoise:
                 "GaussianNoise takes exactly one of relative= and absolute=. Expected e.g. GaussianNoise(relative=1.0)."
             )
         scale = self.relative if self.relative is not None else self.absolute
-        if (
-            isinstance(scale, bool)
-            or not isinstance(scale, (int, float))
-            or not math.isfinite(scale)
-            or scale <= 0.0
-        ):
-            raise InvalidArgumentError(f"GaussianNoise got a standard deviation of {scale!r}. Expected a number above 0.")
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale) or scale <= 0.0:
+            raise InvalidArgumentError(
+                f"GaussianNoise got a standard deviation of {scale!r}. Expected a number above 0."
+            )
 
     @property
     def name(self) -> str:
@@ -150,8 +147,8 @@ def resolve(wanted: Any) -> Defence | None:
                 "GaussianNoise(relative=1.0)."
             )
         return known[wanted]
-    name = getattr(wanted, "name", None)
-    if not isinstance(name, str) or not name:
+    own = getattr(wanted, "name", None)
+    if not isinstance(own, str) or not own:
         raise InvalidArgumentError(f"a defence of type {type(wanted).__name__} has no name. Expected a string 'name'.")
     defence: Defence = wanted
     return defence

@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 
-class LabelLeak(AssertionError):
+class LabelLeak(AssertionError):  # noqa: N818 - the name users catch
     """Labels can be recovered from the shared update beyond the allowed limit.
 
     The message holds aggregate figures only. The full result, labels included, is in `audit`.

@@ -261,7 +261,7 @@ def _names(given: list[str]) -> tuple[str, ...]:
 def _ini(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
-    except (TypeError, ValueError) as error:  # older pytest shows these as internal errors
+    except (TypeError, ValueError, pytest.UsageError) as error:  # says what is wrong, but hardly ever where
         raise pytest.UsageError(f"ini option {name}: {error}") from None
 
 

@@ -341,7 +341,7 @@ class Update:
         try:
             with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".npz.tmp", delete=False) as handle:
                 temporary = handle.name
-                np.savez(handle, **{"meta": np.array(json.dumps(meta))}, **arrays)  # type: ignore[arg-type]
+                np.savez(handle, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
             os.replace(temporary, target)
         except OSError as error:
             if temporary is not None:
@@ -382,7 +382,9 @@ class Update:
                     raise InvalidArgumentError(f"{where!r} is no .npz archive. {expected}")
                 arrays = {name: archive[name] for name in archive.files}
         except OSError as error:
-            raise InvalidArgumentError(f"cannot read {where!r}: {error.strerror or 'not an archive'}. {expected}") from None
+            raise InvalidArgumentError(
+                f"cannot read {where!r}: {error.strerror or 'not an archive'}. {expected}"
+            ) from None
         except AttributeError:
             raise InvalidArgumentError(f"{where!r} is no .npz archive. {expected}") from None
         except (ValueError, EOFError, zipfile.BadZipFile):

@@ -13,7 +13,7 @@ from .errors import InvalidArgumentError
 from .interval import bounded_mean_interval
 from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 
-__all__ = ["Audit", "Truth", "Verdict", "pool", "score"]
+__all__ = ["HELD", "LEAKED", "Audit", "Truth", "Verdict", "outcome_of", "pool", "score", "strongest"]
 
 HELD = "held"
 LEAKED = "leaked"
@@ -157,7 +157,7 @@ def score(recovery: Recovery, truth: Truth) -> Verdict:
         If the recovery names classes that do not exist.
     """
     present = truth.present
-    common = {
+    common: dict[str, Any] = {
         "attack": recovery.attack,
         "labels": float(present.size),
         "chance": present.size / truth.classes,
@@ -228,7 +228,7 @@ def pool(verdicts: Sequence[Verdict]) -> Verdict:
         of_status = [v for v in verdicts if v.status == status]
         if of_status:
             break
-    means = {name: float(np.mean([getattr(v, name) for v in verdicts])) for name in _MEANS}
+    means: dict[str, Any] = {name: float(np.mean([getattr(v, name) for v in verdicts])) for name in _MEANS}
     message = of_status[0].message
     if status == INCONCLUSIVE:
         message = f"{len(of_status)} of {len(verdicts)} batches {message}"

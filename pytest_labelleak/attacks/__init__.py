@@ -98,11 +98,13 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
                 raise UnknownNameError(f"unknown attack {item!r}. Expected 'auto' or one of {', '.join(registry)}.")
             chosen.setdefault(item, registry[item])
             continue
-        name = getattr(item, "name", None)
-        if not isinstance(name, str) or not name:
-            raise InvalidArgumentError(f"an attack of type {type(item).__name__} has no name. Expected a string 'name'.")
-        if chosen.setdefault(name, item) is not item:
-            raise InvalidArgumentError(f"two attacks are named {name!r}. Give one of them another name.")
+        own = getattr(item, "name", None)
+        if not isinstance(own, str) or not own:
+            raise InvalidArgumentError(
+                f"an attack of type {type(item).__name__} has no name. Expected a string 'name'."
+            )
+        if chosen.setdefault(own, item) is not item:
+            raise InvalidArgumentError(f"two attacks are named {own!r}. Give one of them another name.")
     return list(chosen.values())
 
 

@@ -1,19 +1,48 @@
-"""What every attack on a linear softmax head starts from: its data gradient, and simple facts about it."""
+"""What every attack on a linear softmax head starts from: the part of its gradient that depends on the batch."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..update import Update
 
-__all__ = ["data_gradient"]
+__all__ = ["ROWS_PER_BLOCK", "bias_gradient", "column_sums", "kernel_blocks"]
+
+#: Gradients are widened to float64 in blocks of this many rows, so that no wide copy of the whole exists.
+ROWS_PER_BLOCK = 256
 
 
-def data_gradient(update: Update) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the part of the head's gradient that depends on the batch, in float64.
+def kernel_blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the data gradient ``H^T D`` of the head's kernel in float64, a block of rows at a time.
 
     Weight regularisers add a gradient that depends on the weights alone; whoever has the model
-    subtracts it.
+    subtracts it, and so do we.
+
+    Parameters
+    ----------
+    update : Update
+        What was shared.
+
+    Yields
+    ------
+    rows : slice
+        Which features.
+    block : ndarray of shape (rows, C)
+        Their gradient.
+    """
+    gradient, penalty = update.kernel_gradient, update.head.kernel_penalty
+    for start in range(0, update.features, ROWS_PER_BLOCK):
+        rows = slice(start, min(start + ROWS_PER_BLOCK, update.features))
+        block = gradient[rows].astype(np.float64)
+        if penalty is not None:
+            block -= penalty[rows]
+        yield rows, block
+
+
+def bias_gradient(update: Update) -> np.ndarray | None:
+    """Return the data gradient ``1^T D`` of the head's bias in float64.
 
     Parameters
     ----------
@@ -22,18 +51,31 @@ def data_gradient(update: Update) -> tuple[np.ndarray, np.ndarray | None]:
 
     Returns
     -------
-    kernel : ndarray of shape (d, C)
-        ``H^T D``.
-    bias : ndarray of shape (C,) or None
-        ``1^T D``.
+    ndarray of shape (C,) or None
+        None if the head has no bias.
     """
-    head = update.head
-    kernel = update.kernel_gradient.astype(np.float64)
-    if head.kernel_penalty is not None:
-        kernel -= head.kernel_penalty
-    bias = update.bias_gradient
-    if bias is not None:
-        bias = bias.astype(np.float64)
-        if head.bias_penalty is not None:
-            bias -= head.bias_penalty
-    return kernel, bias
+    if update.bias_gradient is None:
+        return None
+    bias: np.ndarray = update.bias_gradient.astype(np.float64)
+    if update.head.bias_penalty is not None:
+        bias -= update.head.bias_penalty
+    return bias
+
+
+def column_sums(update: Update) -> np.ndarray:
+    """Return the data gradient of the head's kernel summed over features.
+
+    Parameters
+    ----------
+    update : Update
+        What was shared.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        ``1^T H^T D``: for non-negative features its sign tells what the bias gradient's would.
+    """
+    total = np.zeros(update.classes)
+    for _, block in kernel_blocks(update):
+        total += block.sum(axis=0)
+    return total

@@ -1,14 +1,46 @@
-"""BiasSign (placeholder until its commit)."""
+"""The sign of the bias gradient: negative exactly where a class is under-predicted."""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar
+
 import numpy as np
-from ..recovery import Recovery
-from ._linear import data_gradient
+
+from ..recovery import RECOVERED, Recovery
+from ..update import Update
+from ._linear import bias_gradient
+
+__all__ = ["BiasSign"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BiasSign:
+    """Name every class whose bias gradient is negative.
+
+    The bias gradient of softmax cross-entropy is ``b_c = sum_s w_s (p_sc - y_sc)``. Without a label
+    of class c it is a sum of probabilities and cannot be negative, so nothing is named wrongly; a
+    class whose labels are already predicted by the other samples' mass is missed.
+
+    Known label smoothing e lowers every target-free entry by up to ``e / C`` per unit of weight; with
+    a mean-reduced loss that bound is used instead of zero.
+
+    References
+    ----------
+    .. [1] A. Wainakh et al., "User-Level Label Leakage from Gradients in Federated Learning", PoPETs
+       2022(2) 227-244. https://doi.org/10.2478/popets-2022-0043
+    """
+
     name: ClassVar[str] = "bias_sign"
-    def __call__(self, update, *, rng):
-        G, b = data_gradient(update)
-        s = G.sum(0) if b is None else b
-        return Recovery(attack=self.name, status="recovered", labels=tuple(int(i) for i in np.flatnonzero(s < 0)))
+    reference: ClassVar[str] = "Wainakh et al. 2022, doi:10.2478/popets-2022-0043"
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes that descend."""
+        bias = bias_gradient(update)
+        if bias is None:
+            return Recovery.not_applicable(self.name, "the head has no bias gradient")
+        if not np.any(bias):
+            return Recovery.not_applicable(self.name, "the head's bias gradient is zero everywhere")
+        smoothing = update.head.label_smoothing
+        bound = smoothing / update.classes if smoothing and update.reduction == "mean" else 0.0
+        return Recovery(attack=self.name, status=RECOVERED, labels=tuple(np.flatnonzero(bias < -bound).tolist()))

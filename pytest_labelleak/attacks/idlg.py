@@ -1,14 +1,61 @@
-"""IDLG (placeholder until its commit)."""
+"""iDLG: the label of a single sample, from the one column that opposes all others."""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar
+
 import numpy as np
-from ..recovery import Recovery
-from ._linear import data_gradient
+
+from ..recovery import RECOVERED, Recovery
+from ..update import Update
+from ._linear import bias_gradient, kernel_blocks
+
+__all__ = ["IDLG"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IDLG:
+    """Name the label of an update that was computed from one sample.
+
+    For one sample every column of the kernel gradient is the same feature vector times ``p_c - y_c``,
+    which is negative for the label alone. That column also has the largest norm, since its factor
+    is the sum of all the others. Which of the two directions is "negative" needs no knowledge: it is
+    the one that a single class takes.
+
+    References
+    ----------
+    .. [1] B. Zhao, K. R. Mopuri, H. Bilen, "iDLG: Improved Deep Leakage from Gradients", 2020.
+       https://doi.org/10.48550/arXiv.2001.02610
+    """
+
     name: ClassVar[str] = "idlg"
-    def __call__(self, update, *, rng):
-        G, b = data_gradient(update)
-        s = G.sum(0) if b is None else b
-        return Recovery(attack=self.name, status="recovered", labels=tuple(int(i) for i in np.flatnonzero(s < 0)))
+    reference: ClassVar[str] = "Zhao et al. 2020, doi:10.48550/arXiv.2001.02610"
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the single label, or say that there is more than one."""
+        bias = bias_gradient(update)
+        if bias is not None and np.any(bias):
+            descending = np.flatnonzero(bias < 0)
+            if descending.size != 1:
+                return Recovery.not_applicable(
+                    self.name, f"{descending.size} classes descend: the update holds more than one label position"
+                )
+            return Recovery(attack=self.name, status=RECOVERED, labels=(int(descending[0]),), samples=1)
+
+        blocks = [block for _, block in kernel_blocks(update)]
+        top = max(float(np.abs(block).max()) for block in blocks)
+        squares = sum(((block / top) ** 2).sum(axis=0) for block in blocks)
+        label = int(np.argmax(squares))
+        products = sum((block[:, label] / top) @ (block / top) for block in blocks)
+        opposed = np.asarray(products) <= 0
+        opposed[label] = True
+        if update.classes < 3 or not opposed.all():
+            because = (
+                "with two classes and no bias gradient both columns oppose each other"
+                if update.classes < 3
+                else f"{int(np.count_nonzero(~opposed))} columns do not oppose the largest one: the update holds more "
+                "than one label position"
+            )
+            return Recovery.not_applicable(self.name, because)
+        return Recovery(attack=self.name, status=RECOVERED, labels=(label,), samples=1)

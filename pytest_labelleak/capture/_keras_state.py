@@ -85,8 +85,10 @@ def _keep_torch(stack: contextlib.ExitStack, model: Any) -> None:
         stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
     if not isinstance(model, torch.nn.Module):
         return
-    # Modules of plain torch inside the model keep their running statistics in buffers, unknown to Keras.
-    for module in model.modules():
+    # Modules of plain torch inside the model keep their running statistics in buffers, unknown to Keras. Keras layers
+    # in lists are unknown to torch in turn.
+    modules = {id(module): module for layer in model._flatten_layers() for module in layer.modules()}
+    for module in modules.values():
         stack.callback(_put_mode, module, module.training)
         for name, buffer in module.named_buffers(recurse=False):
             stack.callback(_put_buffer, module, name, buffer, buffer.detach().clone())

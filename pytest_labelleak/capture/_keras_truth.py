@@ -233,7 +233,9 @@ def _weighted(weight: Any, positions: tuple[int, ...]) -> np.ndarray:
         raise InvalidArgumentError(f"sample_weight has dtype {weight.dtype}. Expected numbers.")
     bad = int(np.count_nonzero(~np.isfinite(weight)))
     if bad:
-        raise InvalidArgumentError(f"sample_weight has {bad} of {weight.size} entries that are NaN or infinite.")
+        raise InvalidArgumentError(
+            f"sample_weight has {bad} of {weight.size} entries that are NaN or infinite. Expected finite weights."
+        )
     # As keras.losses.Loss does: only a last axis of length 1 is dropped, or added, before broadcasting.
     if weight.ndim == len(positions) + 1 and weight.shape[-1] == 1:
         weight = weight[..., 0]

@@ -294,7 +294,7 @@ def _update(model: Any, head: KerasHead, step: Step) -> Update:
     if not overrides_compute_loss(model):  # whose penalties may count differently
         penalties = [penalty_gradient(head.kernel), None if bias is None else penalty_gradient(head.bias)]
     kernel_penalty = None if penalties[0] is None else head.matrix(penalties[0])
-    compute_dtype = str(head.layer.compute_dtype)
+    compute_dtype = _compute_dtype(head, step.gradients[kernel])
     if not head.softmax:
         _check_rows(model, head, gradients[keys[kernel]], kernel_penalty, compute_dtype)
     return Update(
@@ -314,6 +314,19 @@ def _update(model: Any, head: KerasHead, step: Step) -> Update:
         reduction=head.loss.reduction,
         origin=f"keras/{keras.backend.backend()}",
     )
+
+
+def _compute_dtype(head: KerasHead, gradient: np.ndarray) -> str:
+    """Name the coarsest arithmetic between the features and the head's gradient."""
+    import keras
+
+    name = str(head.layer.compute_dtype)
+    if name != "float64":
+        return name
+    # Without jax_enable_x64 JAX computes in float32 whatever the policy says. On torch Keras' own matmul does. And a
+    # loss of type float32 (Keras' default float type) rounds its errors before the head sees them.
+    wide = gradient.dtype == np.float64 and keras.config.floatx() == "float64" and keras.backend.backend() != "torch"
+    return "float64" if wide else "float32"
 
 
 def _host(variable: Any) -> np.ndarray:
