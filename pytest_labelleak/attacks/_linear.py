@@ -8,7 +8,7 @@ import numpy as np
 
 from ..update import Update
 
-__all__ = ["ROWS_PER_BLOCK", "bias_gradient", "column_sums", "kernel_blocks"]
+__all__ = ["ROWS_PER_BLOCK", "bias_gradient", "carries_only_signs", "column_sums", "kernel_blocks"]
 
 #: Gradients are widened to float64 in blocks of this many rows, so that no wide copy of the whole exists.
 ROWS_PER_BLOCK = 256
@@ -60,6 +60,24 @@ def bias_gradient(update: Update) -> np.ndarray | None:
     if update.head.bias_penalty is not None:
         bias -= update.head.bias_penalty
     return bias
+
+
+def carries_only_signs(update: Update) -> bool:
+    """Tell whether all non-zero entries of the kernel gradient have the same magnitude.
+
+    Parameters
+    ----------
+    update : Update
+        What was shared.
+
+    Returns
+    -------
+    bool
+        True after sign compression. Such a matrix can have an exact low rank that counts nothing.
+    """
+    magnitude = np.abs(update.kernel_gradient)
+    top = magnitude.max()
+    return bool(magnitude.size > 2 and np.all((magnitude == top) | (magnitude == 0)))
 
 
 def column_sums(update: Update) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..recovery import RECOVERED, Recovery
-from ..update import Update
+from ..update import Update, unit_roundoff
 from ._linear import bias_gradient, kernel_blocks
 
 __all__ = ["IDLG"]
@@ -43,19 +43,25 @@ class IDLG:
                 )
             return Recovery(attack=self.name, status=RECOVERED, labels=(int(descending[0]),), samples=1)
 
+        if update.classes < 3:
+            return Recovery.not_applicable(
+                self.name, "with two classes and no bias gradient each column opposes the other"
+            )
         blocks = [block for _, block in kernel_blocks(update)]
         top = max(float(np.abs(block).max()) for block in blocks)
-        squares = sum(((block / top) ** 2).sum(axis=0) for block in blocks)
-        label = int(np.argmax(squares))
-        products = sum((block[:, label] / top) @ (block / top) for block in blocks)
-        opposed = np.asarray(products) <= 0
-        opposed[label] = True
-        if update.classes < 3 or not opposed.all():
-            because = (
-                "with two classes and no bias gradient both columns oppose each other"
-                if update.classes < 3
-                else f"{int(np.count_nonzero(~opposed))} columns do not oppose the largest one: the update holds more "
-                "than one label position"
+        gradient = np.vstack(blocks) / top
+        norms = np.linalg.norm(gradient, axis=0)
+        label = int(np.argmax(norms))
+        direction = gradient[:, label] / norms[label]
+        along = direction @ gradient
+        # One sample makes every column a multiple of the same feature vector, up to rounding.
+        aside = np.linalg.norm(gradient - np.outer(direction, along), axis=0)
+        if np.any(aside > 32 * unit_roundoff(update.compute_dtype) * norms):
+            return Recovery.not_applicable(
+                self.name, "the columns are not multiples of one another: the update holds more than one label position"
             )
-            return Recovery.not_applicable(self.name, because)
+        if np.any(np.delete(along, label) > 0):
+            return Recovery.not_applicable(
+                self.name, "the largest column does not oppose all others: this is no softmax cross-entropy gradient"
+            )
         return Recovery(attack=self.name, status=RECOVERED, labels=(label,), samples=1)

@@ -10,6 +10,7 @@ import numpy as np
 from ..recovery import RECOVERED, Certificate, Recovery
 from ..update import Update
 from ._cone import separate
+from ._linear import carries_only_signs
 from ._subspace import find_subspace
 
 __all__ = ["RLG"]
@@ -39,6 +40,11 @@ class RLG:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""
+        if carries_only_signs(update):
+            return Recovery.not_applicable(
+                self.name,
+                "every entry has the same magnitude: the update was reduced to its signs, and signs have no low rank",
+            )
         subspace = find_subspace(update, rng=rng)
         if isinstance(subspace, str):
             return Recovery.not_applicable(self.name, subspace)

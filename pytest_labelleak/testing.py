@@ -1,0 +1,292 @@
+"""For people who write attacks, defences or adapters: updates with known truth, and conformance checks.
+
+Needs the ``testing`` extra (hypothesis). The checks raise AssertionError with the rule that is broken.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
+from .update import Update
+from .verdict import Truth
+
+__all__ = ["LabelledUpdate", "check_adapter", "check_attack", "check_defence", "labelled_updates", "make_update"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledUpdate:
+    """An update together with everything it was computed from.
+
+    Attributes
+    ----------
+    update : Update
+        What an attack gets.
+    labels : ndarray of int, shape (S,)
+        Class of every label position.
+    features : ndarray of shape (S, d)
+        Inputs of the head.
+    probabilities : ndarray of shape (S, C)
+        Softmax outputs.
+    weights : ndarray of shape (S,)
+        Loss weights.
+    """
+
+    update: Update
+    labels: np.ndarray = field(repr=False)
+    features: np.ndarray = field(repr=False)
+    probabilities: np.ndarray = field(repr=False)
+    weights: np.ndarray = field(repr=False)
+
+
+def make_update(
+    *,
+    positions: int,
+    features: int,
+    classes: int,
+    seed: int = 0,
+    signed: bool = False,
+    bias: bool = True,
+    confidence: float | None = None,
+    duplicates: float = 0.0,
+    dtype: str = "float32",
+) -> LabelledUpdate:
+    """Make the update of a random softmax head, in the arithmetic of a real one.
+
+    Parameters
+    ----------
+    positions : int
+        Label positions S.
+    features, classes : int
+        Size d, C of the head.
+    seed : int, default 0
+        Determines everything.
+    signed : bool, default False
+        Features of both signs; otherwise non-negative and partly zero, as after ReLU.
+    bias : bool, default True
+        Whether the head has a bias.
+    confidence : float, optional
+        Typical probability of the true class, in (0, 1), spread widely around it as in a trained
+        network. By default outputs are near uniform, as in an untrained one.
+    duplicates : float, default 0.0
+        Share of the positions that repeat another's label.
+    dtype : str, default "float32"
+        Arithmetic: "float32" or "float64".
+
+    Returns
+    -------
+    LabelledUpdate
+        With the truth beside it.
+    """
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(size=(positions, features))
+    if not signed:
+        inputs = np.abs(inputs) * (rng.random(inputs.shape) < 0.6)
+        inputs[:, 0] += 0.1  # no sample without any active feature
+    distinct = min(classes, max(1, round(positions * (1.0 - duplicates))))
+    labels = rng.choice(classes, size=distinct, replace=False)[np.arange(positions) % distinct]
+    rows = np.arange(positions)
+    logits = rng.normal(size=(positions, classes)) * (0.3 if confidence is None else 2.5)
+    if confidence is not None:
+        others = np.log(np.exp(logits).sum(axis=1) - np.exp(logits[rows, labels]))
+        odds = np.log(confidence / (1.0 - confidence)) + 2.5 * rng.normal(size=positions)
+        logits[rows, labels] = others + odds
+    logits = logits.astype(dtype)
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    weights = np.full(positions, 1.0 / positions, dtype=dtype)
+    error = probabilities.copy()
+    error[rows, labels] -= 1
+    error *= weights[:, None]
+    update = Update.from_arrays(
+        inputs.astype(dtype).T @ error, bias_gradient=error.sum(axis=0) if bias else None, compute_dtype=dtype
+    )
+    return LabelledUpdate(update=update, labels=labels, features=inputs, probabilities=probabilities, weights=weights)
+
+
+@st.composite
+def labelled_updates(
+    draw: st.DrawFn,
+    *,
+    max_positions: int = 8,
+    max_features: int = 24,
+    max_classes: int = 40,
+    signed: bool | None = None,
+    bias: bool | None = None,
+) -> LabelledUpdate:
+    """Draw updates with known truth, from one sample and two classes upwards.
+
+    Parameters
+    ----------
+    draw : callable
+        Given by hypothesis.
+    max_positions, max_features, max_classes : int
+        Largest S, d, C.
+    signed, bias : bool, optional
+        Fix whether features have both signs, and whether the head has a bias.
+
+    Returns
+    -------
+    LabelledUpdate
+        Batches of every kind, also those that no attack can read.
+    """
+    return make_update(
+        positions=draw(st.integers(1, max_positions), label="positions"),
+        features=draw(st.integers(1, max_features), label="features"),
+        classes=draw(st.integers(2, max_classes), label="classes"),
+        seed=draw(st.integers(0, 2**32 - 1), label="seed"),
+        signed=draw(st.booleans(), label="signed") if signed is None else signed,
+        bias=draw(st.booleans(), label="bias") if bias is None else bias,
+        confidence=draw(st.sampled_from([None, 0.5, 0.9]), label="confidence"),
+        duplicates=draw(st.sampled_from([0.0, 0.5]), label="duplicates"),
+        dtype=draw(st.sampled_from(["float32", "float64"]), label="dtype"),
+    )
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise AssertionError(rule)
+
+
+def _global_random_state() -> tuple[Any, ...]:
+    keys = np.random.get_state(legacy=False)  # noqa: NPY002 - it is the global state that is being watched
+    return random.getstate(), str(keys)
+
+
+def _named(thing: Any, kind: str) -> str:
+    name = getattr(thing, "name", None)
+    _require(isinstance(name, str) and bool(name), f"a {kind} must have a non-empty string 'name', got {name!r}")
+    return str(name)
+
+
+def _copies(update: Update) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in update.gradients.items()}
+
+
+def _same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(
+        a.dtype == other[k].dtype and np.array_equal(a, other[k], equal_nan=True) for k, a in one.items()
+    )
+
+
+_SHAPES = ((1, 1, 2), (1, 4, 3), (3, 8, 10), (5, 3, 10), (12, 30, 6), (8, 40, 60))
+
+
+def check_attack(attack: Callable[..., Recovery]) -> None:
+    """Check that an attack keeps the rules of the protocol, on small updates of many shapes.
+
+    Parameters
+    ----------
+    attack : attack
+        The attack.
+
+    Raises
+    ------
+    AssertionError
+        Naming the rule: unique name, a Recovery with a known status, sorted labels in range, a reason where
+        it does not apply, determinism, no change to the update, no use of global random state.
+    """
+    name = _named(attack, "attack")
+    for positions, features, classes in _SHAPES:
+        for signed in (False, True):
+            case = make_update(positions=positions, features=features, classes=classes, signed=signed, bias=not signed)
+            where = f"attack {name!r} on {positions} positions, {features} features, {classes} classes"
+            before, state = _copies(case.update), _global_random_state()
+            recovery = attack(case.update, rng=np.random.default_rng(1))
+            # Before the second run, which might undo what the first did.
+            _require(_same(before, _copies(case.update)), f"{where}: it changed the update")
+            _require(state == _global_random_state(), f"{where}: it used global random state instead of rng")
+            again = attack(case.update, rng=np.random.default_rng(1))
+            _require(isinstance(recovery, Recovery), f"{where}: it returned {type(recovery).__name__}, not a Recovery")
+            _require(recovery.attack == name, f"{where}: the Recovery names {recovery.attack!r}")
+            _require(
+                recovery.status in {RECOVERED, NOT_APPLICABLE, INCONCLUSIVE},
+                f"{where}: unknown status {recovery.status!r}",
+            )
+            labels = recovery.labels
+            _require(isinstance(labels, tuple), f"{where}: labels must be a tuple")
+            _require(all(type(label) is int for label in labels), f"{where}: labels must be plain ints")
+            _require(list(labels) == sorted(set(labels)), f"{where}: labels must be sorted and distinct")
+            _require(all(0 <= label < classes for label in labels), f"{where}: a label is out of range")
+            if recovery.status != RECOVERED:
+                _require(bool(recovery.message), f"{where}: status {recovery.status!r} needs a message with the reason")
+                _require(not labels, f"{where}: status {recovery.status!r} must not name labels")
+            _require(
+                (labels, recovery.status, recovery.samples) == (again.labels, again.status, again.samples),
+                f"{where}: two runs with the same rng differ",
+            )
+
+
+def check_defence(defence: Callable[..., Update]) -> None:
+    """Check that a defence keeps the rules of the protocol.
+
+    Parameters
+    ----------
+    defence : defence
+        The defence.
+
+    Raises
+    ------
+    AssertionError
+        Naming the rule: unique name, same variables, shapes, dtypes and head, its name recorded, determinism,
+        no change to the update it is given, no use of global random state.
+    """
+    name = _named(defence, "defence")
+    for positions, features, classes in _SHAPES:
+        case = make_update(positions=positions, features=features, classes=classes)
+        where = f"defence {name!r} on {features} features, {classes} classes"
+        before, state = _copies(case.update), _global_random_state()
+        shared = defence(case.update, rng=np.random.default_rng(1))
+        _require(_same(before, _copies(case.update)), f"{where}: it changed the update it was given")
+        _require(state == _global_random_state(), f"{where}: it used global random state instead of rng")
+        again = defence(case.update, rng=np.random.default_rng(1))
+        _require(isinstance(shared, Update), f"{where}: it returned {type(shared).__name__}, not an Update")
+        _require(shared.head is case.update.head, f"{where}: it replaced the head's description")
+        _require(shared.defences == (name,), f"{where}: it did not record its name in Update.defences")
+        after = _copies(shared)
+        _require(before.keys() == after.keys(), f"{where}: it added or removed variables")
+        for key, array in after.items():
+            _require(array.shape == before[key].shape, f"{where}: it changed the shape of {key!r}")
+            _require(array.dtype == before[key].dtype, f"{where}: it changed the dtype of {key!r}")
+        _require(_same(after, _copies(again)), f"{where}: two runs with the same rng differ")
+
+
+def check_adapter(adapter: Any, model: Any, batch: Any) -> None:
+    """Check that an adapter keeps the rules of the protocol on one model and batch of yours.
+
+    Parameters
+    ----------
+    adapter : adapter
+        The adapter.
+    model, batch : object
+        A model it supports, and a batch with at least one label.
+
+    Raises
+    ------
+    AssertionError
+        Naming the rule: a name, an Update with a usable gradient, a Truth over the head's classes, two
+        captures alike (the model is unchanged), no use of global random state.
+    """
+    name = _named(adapter, "adapter")
+    where = f"adapter {name!r}"
+    state = _global_random_state()
+    truth = adapter.labels(model, batch, head=None, class_weight=None)
+    update = adapter.capture(model, batch, head=None, training=True, class_weight=None)
+    again = adapter.capture(model, batch, head=None, training=True, class_weight=None)
+    _require(isinstance(truth, Truth), f"{where}: labels() returned {type(truth).__name__}, not a Truth")
+    _require(isinstance(update, Update), f"{where}: capture() returned {type(update).__name__}, not an Update")
+    _require(truth.labels.size > 0, f"{where}: labels() found no label in a batch that must have one")
+    _require(
+        truth.classes == update.classes,
+        f"{where}: labels() speaks of {truth.classes} classes, the head has {update.classes} outputs",
+    )
+    defect = update.defect()
+    _require(defect is None, f"{where}: {defect}")
+    _require(_same(_copies(update), _copies(again)), f"{where}: capturing twice gives different gradients")
+    _require(state == _global_random_state(), f"{where}: it changed global random state")

@@ -1,0 +1,206 @@
+"""RLG against exact answers: small linear programs, invariances, known truth of every difficulty."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+from pytest_labelleak import Recovery, Sign, Update, attack
+from pytest_labelleak.attacks._cone import separate
+from pytest_labelleak.attacks._subspace import find_subspace
+from pytest_labelleak.testing import LabelledUpdate, labelled_updates, make_update
+
+
+def separable_by_linear_program(error_rows: np.ndarray) -> set[int]:
+    """Decide each class with its own linear program on the true error rows, in float64."""
+    found = set()
+    for label in range(error_rows.shape[1]):
+        others = np.delete(np.arange(error_rows.shape[1]), label)
+        # minimise a.x_c subject to a.x_j >= 0, |a| <= 1: negative exactly for a separable class
+        answer = linprog(
+            error_rows[:, label],
+            A_ub=-error_rows[:, others].T,
+            b_ub=np.zeros(others.size),
+            bounds=[(-1, 1)] * error_rows.shape[0],
+        )
+        if answer.fun < -1e-9:
+            found.add(label)
+    return found
+
+
+def rlg(update: Update) -> Recovery:
+    return attack("rlg", update)
+
+
+def recovered_set(update: Update) -> set[int]:
+    recovery = rlg(update)
+    assert recovery.status == "recovered", recovery.message
+    return set(recovery.labels)
+
+
+@pytest.mark.parametrize("confidence", [None, 0.1, 0.5, 0.9, 0.97])
+@pytest.mark.parametrize("positions", [1, 2, 10, 50])
+@pytest.mark.parametrize("signed", [False, True])
+def test_names_exactly_the_labels_without_being_told_how_many(
+    confidence: float | None, positions: int, signed: bool
+) -> None:
+    case = make_update(
+        positions=positions, features=256, classes=400, seed=3, signed=signed, confidence=confidence, duplicates=0.2
+    )
+    recovery = rlg(case.update)
+    assert set(recovery.labels) == set(case.labels.tolist())
+    assert recovery.samples == positions
+    assert {c.label for c in recovery.certificates} == set(recovery.labels)
+
+
+def test_confident_samples_below_a_fixed_tolerance_are_found() -> None:
+    """The smallest rows are a millionth of the largest: a rank cut at eps * max(d, C) loses them."""
+    rng = np.random.default_rng(0)
+    positions, features, classes = 30, 256, 400
+    labels = rng.choice(classes, positions, replace=False)
+    logits = rng.normal(size=(positions, classes)) * 3
+    rows = np.arange(positions)
+    doubt = 10.0 ** rng.uniform(-6, -0.1, positions)
+    logits[rows, labels] = np.log(np.exp(logits).sum(1) - np.exp(logits[rows, labels])) + np.log((1 - doubt) / doubt)
+    logits = logits.astype(np.float32)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    p[rows, labels] -= 1
+    gradient = np.abs(rng.normal(size=(positions, features))).astype(np.float32).T @ (p / np.float32(positions))
+    values = np.linalg.svd(gradient.astype(float), compute_uv=False)
+    assert np.count_nonzero(values > np.finfo(np.float32).eps * classes * values[0]) < positions
+    assert recovered_set(Update.from_arrays(gradient)) == set(labels.tolist())
+
+
+@given(case=labelled_updates(max_positions=6, max_features=24, max_classes=30))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_agrees_with_linear_programs_on_the_true_rows(case: LabelledUpdate) -> None:
+    recovery = rlg(case.update)
+    rank = min(case.labels.size, case.update.features + (case.update.bias_gradient is not None))
+    if recovery.status != "recovered" or recovery.samples != rank or rank < case.labels.size:
+        return  # a batch too large for the head; what is said then is tested below
+    error = case.probabilities.astype(np.float64)
+    error[np.arange(case.labels.size), case.labels] -= 1
+    expected = separable_by_linear_program(error)
+    margins = {c.label: c.margin for c in recovery.certificates}
+    # What a linear program with its own tolerance cannot settle, this need not settle either.
+    doubtful = {label for label, margin in margins.items() if margin < 1e3}
+    assert set(recovery.labels) - doubtful <= expected | doubtful
+    assert expected <= set(recovery.labels) | doubtful or recovery.details["gap"] < 1e3
+
+
+@given(
+    case=labelled_updates(max_positions=4),
+    scale=st.sampled_from([1e-30, 1e-6, 1e6, 1e30]),
+)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_scale_changes_nothing(case: LabelledUpdate, scale: float) -> None:
+    scaled = case.update.map(lambda a: a.astype(np.float64) * scale, defence="scale")
+    plain = case.update.map(lambda a: a.astype(np.float64), defence="scale")
+    assert (rlg(scaled).status, rlg(scaled).labels) == (rlg(plain).status, rlg(plain).labels)
+
+
+def test_class_order_feature_order_and_rotation_change_nothing() -> None:
+    case = make_update(positions=12, features=64, classes=100, seed=5, signed=True, bias=False, dtype="float64")
+    gradient = case.update.kernel_gradient
+    rng = np.random.default_rng(0)
+    classes, features = rng.permutation(100), rng.permutation(64)
+    rotation = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+    truth = set(case.labels.tolist())
+    make = dataclasses.replace
+    for changed, mapped in (
+        (gradient[:, classes], {int(np.flatnonzero(classes == label)[0]) for label in truth}),
+        (gradient[features], truth),
+        (rotation @ gradient, truth),
+    ):
+        assert recovered_set(make(case.update, gradients={"kernel": changed})) == mapped
+
+
+def test_every_certificate_separates() -> None:
+    case = make_update(positions=20, features=128, classes=300, seed=1, signed=True, confidence=0.9)
+    gradient = np.vstack([case.update.kernel_gradient, case.update.bias_gradient]).astype(np.float64)
+    recovery = rlg(case.update)
+    assert recovery.certificates
+    for certificate in recovery.certificates:
+        values = certificate.direction @ gradient
+        others = np.delete(values, certificate.label)
+        assert certificate.margin > 1
+        assert values[certificate.label] < 0
+        assert others.min() > values[certificate.label] * 1e-3
+
+
+def test_every_class_not_named_is_inside_the_cone_of_the_others() -> None:
+    from scipy.optimize import nnls
+
+    case = make_update(positions=8, features=64, classes=120, seed=2, signed=True)
+    subspace = find_subspace(case.update, rng=np.random.default_rng(0))
+    assert not isinstance(subspace, str)
+    points = subspace.coordinates
+    separation = separate(points, subspace.noise)
+    for column in range(points.shape[1]):
+        _, distance = nnls(np.delete(points, column, axis=1), points[:, column], maxiter=10_000)
+        assert (distance > 1e-4) == separation.present[column]
+
+
+@pytest.mark.parametrize(
+    ("positions", "features", "classes", "why"),
+    [
+        (40, 30, 60, "gap"),  # more label positions than features
+        (60, 80, 20, "gap|rank"),  # more than classes
+        (9, 40, 10, "rank 9 leaves no room"),
+    ],
+)
+def test_a_batch_too_large_for_the_head_is_not_answered(positions: int, features: int, classes: int, why: str) -> None:
+    case = make_update(positions=positions, features=features, classes=classes, signed=True, bias=False)
+    recovery = rlg(case.update)
+    if recovery.status == "recovered":
+        # It may take leading directions for signal, but then it must not claim to know the number of positions.
+        assert recovery.samples is None
+    else:
+        assert recovery.status == "not applicable"
+        import re
+
+        assert re.search(why, recovery.message)
+
+
+def test_the_sign_of_a_gradient_has_no_rank() -> None:
+    case = make_update(positions=10, features=128, classes=200, seed=4, signed=True)
+    recovery = rlg(Sign()(case.update, rng=np.random.default_rng(0)))
+    assert recovery.status == "not applicable"
+    assert "reduced to its signs" in recovery.message
+
+
+def test_bfloat16_gradients_keep_rank_and_labels() -> None:
+    import struct
+
+    case = make_update(positions=8, features=256, classes=300, seed=7)
+
+    def to_bfloat16(array: np.ndarray) -> np.ndarray:
+        bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+        return rounded.astype(np.uint32).view(np.float32)
+
+    assert to_bfloat16(np.float32([1.00390625]))[0] in (1.0, 1.0078125), struct.calcsize("f")
+    coarse = dataclasses.replace(
+        case.update,
+        gradients={name: to_bfloat16(array) for name, array in case.update.gradients.items()},
+        compute_dtype="bfloat16",
+    )
+    recovery = rlg(coarse)
+    assert recovery.samples == 8
+    assert set(recovery.labels) == set(case.labels.tolist())
+
+
+def test_weight_decay_is_subtracted() -> None:
+    case = make_update(positions=6, features=32, classes=50, seed=8)
+    weights = np.random.default_rng(0).normal(size=(32, 50)).astype(np.float32)
+    penalty = np.float32(2e-3) * weights
+    gradients = dict(case.update.gradients) | {"kernel": case.update.kernel_gradient + penalty}
+    head = dataclasses.replace(case.update.head, kernel_penalty=penalty)
+    assert recovered_set(dataclasses.replace(case.update, gradients=gradients, head=head)) == set(case.labels.tolist())
