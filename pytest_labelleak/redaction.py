@@ -134,9 +134,9 @@ def render(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], *, c
     if getattr(excinfo.value, "pytrace", True) is False:
         style = "value"
     if copy.__traceback__ is None:
-        # The failure is the plugin's own finding about the test: no line of the user's is to blame.
+        # No line of the user's is to blame, as for the plugin's own findings about a test: the message alone.
         copy.__traceback__ = excinfo.tb
-        style, location = "value", item.location
+        style, location = "line", item.location
 
     def frames(info: Any) -> Any:
         shown = info.traceback
@@ -231,7 +231,7 @@ class _Copier:
 
 def _is_hidden(frame: types.FrameType) -> bool:
     file = frame.f_code.co_filename
-    if file.startswith((_PACKAGE, *_MACHINERY)) and file != _CHECKS:
+    if file.startswith((_PACKAGE, "<frozen ", *_MACHINERY)) and file != _CHECKS:
         return True
     hidden = frame.f_locals.get("__tracebackhide__") or frame.f_globals.get("__tracebackhide__")
     return bool(hidden) or "__unittest" in frame.f_globals

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +17,9 @@ def _threshold(value: Any) -> float:
     expected = "Expected a number in [0, 1]: the attacker's advantage (TPR - FPR) above which a test fails."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentError(f"threshold={value!r} is a {type(value).__name__}. {expected}")
-    number = float(value)
-    if not math.isfinite(number) or not 0.0 <= number <= 1.0:
+    if not 0.0 <= value <= 1.0:  # NaN is not, and an integer too large for a float can still be compared
         raise InvalidArgumentError(f"threshold={value!r} is out of range. {expected}")
-    return number
+    return float(value)
 
 
 def _attacks(value: Any) -> tuple[Any, ...]:

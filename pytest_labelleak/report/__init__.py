@@ -51,9 +51,9 @@ def is_failure(row: Mapping[str, Any]) -> bool:
     Returns
     -------
     bool
-        False for one that held, and for one whose test passed all the same.
+        False for one that held, and for one whose test did not fail all the same.
     """
-    return bool(row["outcome"] != "held" and row["test_outcome"] not in ("passed", "xfailed"))
+    return bool(row["outcome"] != "held" and row["test_outcome"] == "failed")
 
 
 def status_of(row: Mapping[str, Any]) -> str:

@@ -56,7 +56,8 @@ def test_plain():
 
 
 @pytest.fixture(autouse=True)
-def _no_build_environment(monkeypatch):
+def _environment(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 

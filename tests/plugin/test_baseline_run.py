@@ -1,0 +1,155 @@
+"""The ratchet: recorded figures may only get better, and are written only on request."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import HOLDS, LEAKS, PLAIN
+from .test_options import usage_error
+
+BASELINE = "--labelleak-baseline=base.json"
+UPDATE = "--labelleak-update-baseline"
+
+
+@pytest.fixture
+def base(project):
+    """Write the entries of the baseline, or read them."""
+    path = project.path / "base.json"
+
+    def base_(entries=None):
+        if entries is not None:
+            document = {"format": "pytest-labelleak-baseline", "version": 1, "entries": entries}
+            path.write_text(json.dumps(document), "utf-8")
+        return json.loads(path.read_text("utf-8"))["entries"]
+
+    return base_
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_record_and_compare(project, run, base, workers):
+    project.makepyfile(test_a=LEAKS, test_b=HOLDS, test_c=PLAIN)
+    # What leaks now is beyond the threshold, and fails in the run that records it.
+    first = run(BASELINE, UPDATE, workers=workers)
+    assert first.ret == 1
+    first.assert_outcomes(failed=1, passed=2)
+    first.stdout.fnmatch_lines(["baseline written to base.json: 2 test(s), 0 figure(s) lower, 2 higher or new"])
+    entries = base()
+    assert list(entries) == ["test_a.py::test_leaks", "test_b.py::test_holds"]
+    assert entries["test_a.py::test_leaks"] == [1.0]
+    text = (project.path / "base.json").read_bytes()
+
+    second = run(BASELINE, "--labelleak", workers=workers)
+    assert second.ret == 0
+    second.stdout.fnmatch_lines(["held * 1.00 (baseline) *::test_leaks"])
+    assert "tighten" not in second.stdout.str()
+
+    third = run(BASELINE, UPDATE, workers=workers)
+    assert third.ret == 0
+    assert (project.path / "base.json").read_bytes() == text
+
+
+def test_worse_than_recorded_fails_below_the_threshold_too(project, run, base):
+    project.makepyfile(test_a=LEAKS)
+    base({"test_a.py::test_leaks": [0.5]})
+    for threshold in ("0.1", "1.0"):
+        result = run(BASELINE, f"--labelleak-threshold={threshold}", "--labelleak")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*LabelLeak: leaked: advantage 1.00 > 0.50 (*", "leaked * 0.50 (baseline) *"])
+
+
+def test_better_than_recorded_passes_and_says_how_to_tighten(project, run, base):
+    project.makepyfile(test_b=HOLDS)
+    base({"test_b.py::test_holds": [0.9]})
+    result = run(BASELINE)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["1 assertion(s) leak less than the baseline allows; tighten it with --labelleak-upd*"])
+    assert base() == {"test_b.py::test_holds": [0.9]}
+    run(BASELINE, UPDATE).stdout.fnmatch_lines(["*1 test(s), 1 figure(s) lower, 0 higher or new"])
+    assert base()["test_b.py::test_holds"][0] < 0.5
+
+
+def test_missing_entry_means_the_threshold(project, run, base):
+    project.makepyfile(test_a=LEAKS)
+    base({"test_b.py::test_other": [1.0]})
+    result = run(BASELINE)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*LabelLeak: leaked: advantage 1.00 > 0.10 (*"])
+
+
+def test_entries_are_per_assertion_and_measurements_do_not_count(project, run, base):
+    project.makepyfile(
+        test_a="""
+        import pytest
+        from pytest_labelleak import LabelLeak, assert_labels_not_recoverable, audit
+        from scene import NOISE, make
+
+        def test_two():
+            audit(*make())
+            assert_labels_not_recoverable(*make(), defence=NOISE, threshold=0.5)
+            audit(*make())
+            with pytest.raises(LabelLeak):
+                assert_labels_not_recoverable(*make(), threshold=0.0)
+        """
+    )
+    assert run(BASELINE, UPDATE).ret == 0
+    held, leaked = base()["test_a.py::test_two"]
+    assert held < 0.5
+    assert leaked == 1.0
+
+
+def test_update_keeps_what_did_not_run(project, run, base):
+    project.makepyfile(test_a=LEAKS, test_b=HOLDS)
+    base({"test_z.py::test_gone": [0.3], "test_a.py::test_leaks": [0.2, 0.4], "test_b.py::test_holds": [0.9, 0.9]})
+    assert run(BASELINE, UPDATE).ret == 1
+    entries = base()
+    assert entries["test_z.py::test_gone"] == [0.3]
+    # The failure hid the second assertion of the first; the other ran to its end and has only one.
+    assert entries["test_a.py::test_leaks"] == [1.0, 0.4]
+    assert len(entries["test_b.py::test_holds"]) == 1
+
+
+def test_inconclusive_is_never_recorded(project, run, base):
+    project.makepyfile(test_a=LEAKS.replace("make())", "make(S=4, C=4))"))
+    base({"test_a.py::test_leaks": [0.3]})
+    assert run(BASELINE, UPDATE).ret == 1
+    assert base() == {"test_a.py::test_leaks": [0.3]}
+    base({})
+    assert run(BASELINE, UPDATE).ret == 1
+    assert base() == {}
+
+
+@pytest.mark.parametrize("value", ["true", "1", "woodpecker"])
+def test_update_is_refused_in_a_build(project, run, monkeypatch, value):
+    project.makepyfile(test_b=HOLDS)
+    monkeypatch.setenv("CI", value)
+    line = usage_error(run(BASELINE, UPDATE))
+    assert f"refused, because the environment has CI={value!r}" in line
+    assert not (project.path / "base.json").exists()
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", "False"])
+def test_update_is_not_refused_elsewhere(project, run, monkeypatch, value):
+    project.makepyfile(test_b=HOLDS)
+    monkeypatch.setenv("CI", value)
+    assert run(BASELINE, UPDATE).ret == 0
+
+
+def test_usage_errors(project, run):
+    project.makepyfile(test_b=HOLDS)
+    assert "needs --labelleak-baseline PATH" in usage_error(run(UPDATE))
+    missing = usage_error(run(BASELINE))
+    assert "base.json' does not exist. Create it with --labelleak-update-baseline" in missing
+    assert "does not exist" in usage_error(run("--labelleak-baseline=missing/base.json", UPDATE))
+    (project.path / "base.json").write_text('{"format": "pytest-labelleak-baseline", "version": 2}', "utf-8")
+    newer = "is in format version 2; this release reads version 1. Upgrade pytest-labelleak."
+    for arguments in ((BASELINE,), (BASELINE, UPDATE)):
+        assert newer in usage_error(run(*arguments))
+    assert "version 1" in usage_error(run(BASELINE, "-n2", workers=2))
+
+
+def test_interrupted_update_writes_what_is_known(project, run, base):
+    project.makepyfile(test_b=HOLDS, test_c="def test_stop(): raise KeyboardInterrupt")
+    assert run(BASELINE, UPDATE, subprocess=True).ret == 2
+    assert list(base()) == ["test_b.py::test_holds"]
