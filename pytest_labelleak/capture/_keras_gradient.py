@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["NotScalarError", "Step", "penalty_gradient", "step_gradient"]
+from ._keras_jax import jax_step
+from ._keras_loss import require_scalar
 
+__all__ = ["Step", "penalty_gradient", "shared_step", "step_gradient"]
 
-class NotScalarError(Exception):
-    """The loss is an array where the backend can only differentiate a scalar."""
+#: A loss scale of 2**15 that overflows is halved at most this often: down to 2**-17.
+_MOST_HALVINGS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +42,41 @@ class Step:
     device: str
 
 
+def shared_step(model: Any, x: Any, y: Any, weight: Any, *, training: bool) -> Step:
+    """Differentiate with the optimizer's loss scale, lowered as dynamic loss scaling does until nothing overflows.
+
+    A step that overflows is skipped in training, and nothing of it is shared: the first one that does not is.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built and compiled.
+    x, y, weight : tensor, nested structure of tensors or None
+        The batch.
+    training : bool
+        Mode of the forward pass.
+
+    Returns
+    -------
+    Step
+        Not finite only if no scale helps.
+    """
+    import keras
+
+    optimizer = getattr(model, "optimizer", None)
+    scale = 1.0
+    if optimizer is not None:
+        scale = float(keras.ops.convert_to_numpy(optimizer.scale_loss(keras.ops.ones(()))))
+    dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    step = step_gradient(model, x, y, weight, training=training, scale=scale)
+    for _ in range(_MOST_HALVINGS):
+        if step.finite or not step.loss_finite or not dynamic:
+            break
+        scale /= 2.0
+        step = step_gradient(model, x, y, weight, training=training, scale=scale)
+    return step
+
+
 def step_gradient(model: Any, x: Any, y: Any, sample_weight: Any, *, training: bool, scale: float) -> Step:
     """Differentiate the compiled loss with respect to every trainable variable.
 
@@ -62,7 +98,7 @@ def step_gradient(model: Any, x: Any, y: Any, sample_weight: Any, *, training: b
     """
     import keras
 
-    run = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    run = {"tensorflow": _tensorflow, "jax": jax_step, "torch": _torch}[keras.backend.backend()]
     loss, tensors, device = run(model, x, y, sample_weight, training, scale)
     gradients = []
     for variable, tensor in zip(model.trainable_variables, tensors, strict=True):
@@ -120,8 +156,7 @@ def _torch(
         keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)), collect_losses=True),
     ):
         loss = _forward(model, x, y, sample_weight, training)
-        if loss.ndim:
-            raise NotScalarError
+        require_scalar(model, loss)
     wanted = [index for index, value in enumerate(values) if value.requires_grad]
     # Unlike backward(), this leaves every .grad field alone.
     found = torch.autograd.grad(loss * scale, [values[i] for i in wanted], allow_unused=True)
@@ -130,94 +165,6 @@ def _torch(
         tensors[index] = tensor
     place = next((g.device.type for g in tensors if g is not None), "cpu")
     return loss.detach(), tensors, {"cuda": "gpu"}.get(place, place)
-
-
-#: Compiled steps by model, each with the state it was compiled for. Values must not refer to their model strongly.
-_compiled: weakref.WeakKeyDictionary[Any, tuple[Any, Callable[..., Any]]] = weakref.WeakKeyDictionary()
-
-
-def _jax(
-    model: Any, x: Any, y: Any, sample_weight: Any, training: bool, scale: float
-) -> tuple[Any, Sequence[Any], str]:
-    import jax
-
-    signature = (training, _fingerprint(model))
-    known = _compiled.get(model)
-    if known is None or known[0] != signature:
-        # Unjitted, the first pass through a large model takes a minute.
-        known = (signature, jax.jit(jax.value_and_grad(_jax_loss(weakref.ref(model), training), has_aux=True)))
-        _compiled[model] = known
-    (_, loss), tensors = known[1](
-        [variable.value for variable in model.trainable_variables],
-        [variable.value for variable in model.non_trainable_variables],
-        [variable.value for variable in model.metrics_variables],
-        (x, y, sample_weight),
-        np.float32(scale),
-    )
-    device = next((next(iter(tensor.devices())).platform for tensor in tensors), "cpu")
-    return loss, tensors, {"cuda": "gpu", "rocm": "gpu"}.get(device, device)
-
-
-def _jax_loss(reference: Callable[[], Any], training: bool) -> Callable[..., Any]:
-    """Return the scaled loss as a pure function of the variables, as Keras' own train step computes it on JAX."""
-
-    def scaled_loss(trainable: Any, fixed: Any, metrics: Any, data: Any, scale: Any) -> Any:
-        model = reference()
-        x, y, sample_weight = data
-        options = {"training": training} if model._call_has_training_arg else {}
-        prediction, fixed, losses = model.stateless_call(trainable, fixed, x, return_losses=True, **options)
-        try:
-            if losses:
-                model._losses_override = losses
-            loss, _ = model.stateless_compute_loss(
-                trainable, fixed, metrics, x=x, y=y, y_pred=prediction, sample_weight=sample_weight, training=training
-            )
-        finally:
-            model._losses_override = []
-        if loss.ndim:
-            raise NotScalarError
-        return loss * scale.astype(loss.dtype), loss
-
-    return scaled_loss
-
-
-_SIMPLE = (bool, int, float, str, bytes, tuple, type(None))
-#: Attributes that Keras or a capture replaces without changing what the model computes.
-_VOLATILE = ("_compile_loss", "train_function", "test_function", "predict_function", "_jax_state_synced")
-
-
-def _fingerprint(model: Any) -> tuple[Any, ...]:
-    """Describe what a trace of `model` depends on: a compiled step is not used again after a change.
-
-    Keras has the same need and asks users to call ``compile()`` again; a test that sets ``layer.rate`` or
-    ``layer.trainable`` between two captures must not get the old gradient.
-    """
-    compiled = model._compile_loss
-    losses = () if compiled is None else (compiled._user_loss, compiled._user_loss_weights)
-    parts: list[Any] = [_attributes(loss) for loss in _flat(losses)]
-    for layer in model._flatten_layers():
-        parts.append((id(layer), layer.trainable, _attributes(layer)))
-    parts.append(tuple((id(v), v.trainable, id(v.regularizer)) for v in model.variables))
-    return tuple(parts)
-
-
-def _flat(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [(key, leaf) for key, item in value.items() for leaf in _flat(item)]
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in _flat(item)]
-    return [value]
-
-
-def _attributes(thing: Any) -> tuple[Any, ...]:
-    if isinstance(thing, _SIMPLE):
-        return (repr(thing),)
-    found = [
-        (name, repr(value) if isinstance(value, _SIMPLE) else id(value))
-        for name, value in getattr(thing, "__dict__", {}).items()
-        if (isinstance(value, _SIMPLE) or callable(value)) and name not in _VOLATILE
-    ]
-    return (id(thing), tuple(sorted(found, key=lambda pair: pair[0])))
 
 
 def penalty_gradient(variable: Any) -> np.ndarray | None:

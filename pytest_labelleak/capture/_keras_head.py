@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnknownNameError, UnsupportedModelError
-from ._keras_graph import Output, Walk, dense_like, layers_in, walk_back
+from ._keras_graph import Output, dense_like
 from ._keras_loss import LossFacts, loss_facts, loss_of
+from ._keras_walk import Walk, walk_back
 
 __all__ = ["KerasHead", "find_head"]
 
@@ -130,7 +131,7 @@ def _only_output(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], l
 
 
 def _candidates(model: Any) -> list[Any]:
-    return [layer for layer in layers_in(model) if dense_like(layer) and layer.built]
+    return [layer for layer in model._flatten_layers(include_self=False) if dense_like(layer) and layer.built]
 
 
 def _units(layer: Any) -> int:
@@ -176,7 +177,7 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
         if head in output.names:
             walk = walks[index]
             return index, walk.layer if walk.layer is not None else _by_units(model, output, walk)
-    layers = list(layers_in(model))
+    layers = list(model._flatten_layers(include_self=False))
     found = [layer for layer in layers if head in (layer.name, layer.path)]
     found = [layer for layer in found if dense_like(getattr(layer, "layer", layer))] or found
     if len(found) > 1:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LossFacts", "loss_facts", "overrides_compute_loss"]
+from ..errors import UnsupportedModelError
+
+__all__ = ["LossFacts", "loss_facts", "loss_of", "overrides_compute_loss", "require_scalar"]
 
 _CLASS_TARGETS = ("sparsecategoricalcrossentropy",)
 _ROW_TARGETS = ("categoricalcrossentropy", "categoricalfocalcrossentropy", "kldivergence", "kldiv", "kld")
@@ -114,3 +116,27 @@ def loss_facts(loss: Any) -> LossFacts:
         reduction=reduction,
         label_smoothing=float(options.get("label_smoothing", getattr(known, "label_smoothing", 0.0)) or 0.0),
     )
+
+
+def require_scalar(model: Any, loss: Any) -> None:
+    """Refuse a loss that JAX and torch cannot differentiate.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its model.
+    loss : tensor
+        What its ``compute_loss`` returned.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If the loss has dimensions.
+    """
+    import keras
+
+    if len(loss.shape):
+        raise UnsupportedModelError(
+            f"the loss of model {model.name!r} is not a scalar, which the {keras.backend.backend()} backend cannot "
+            "differentiate. Compile it with a loss whose reduction is 'sum_over_batch_size' or 'sum'."
+        )

@@ -124,6 +124,19 @@ class Block(layers.Layer):
         return self.second(keras.ops.relu(self.first(inputs)))
 
 
+class Block6(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.inner = layers.Dense(6, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+        self.built = True
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
 class Coded(keras.Model):
     """Two layers of five units and only the code to say which is the head."""
 
@@ -204,11 +217,21 @@ def test_what_has_no_softmax_head():
     refused(no_dense, "ended at the model's input")
 
 
+def test_dropout_on_the_logits_breaks_the_softmax():
+    model = flat_model(dense(), layers.Dropout(0.5, seed=1), layers.Softmax())
+    refused(model, "no softmax")
+    assert KerasAdapter().capture(model, flat_batch(), training=False).head.layer == "head"
+
+
 def test_frozen_shared_and_changed_kernels():
     refused(flat_model(dense(trainable=False), layers.Softmax()), "frozen")
     inputs = keras.Input((6,))
     shared = layers.Dense(6, name="head")
     model = keras.Model(inputs, layers.Softmax()(shared(shared(inputs))))
+    model.compile("sgd", loss=CE)
+    refused(model, "called several times")
+    block = Block6()
+    model = keras.Model(inputs, layers.Softmax()(block(block(inputs))))
     model.compile("sgd", loss=CE)
     refused(model, "called several times")
     body = keras.Sequential([keras.Input((6,)), layers.Dense(6, name="head")])

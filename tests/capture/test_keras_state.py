@@ -117,6 +117,28 @@ def test_nothing_changes_for_several_outputs_and_code(batch, host):
     model.fit(*data, verbose=0)
 
 
+def test_looking_for_the_head_runs_no_code_for_real(batch, host):
+    class Counting(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(5, activation="softmax")
+            self.seeds = keras.random.SeedGenerator(3)
+            self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
+
+        def call(self, inputs):
+            self.calls.assign_add(1.0)
+            return self.head(inputs + keras.random.normal((6,), seed=self.seeds))
+
+    model = Counting()
+    model.compile("sgd", loss="sparse_categorical_crossentropy")
+    KerasAdapter().labels(model, batch)
+    before = picture(model, host)
+    first, second = (KerasAdapter().capture(model, batch).kernel_gradient for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    KerasAdapter().labels(model, batch)
+    assert picture(model, host) == before
+
+
 def test_training_after_a_capture_is_as_without(classifier, batch, host):
     trained = []
     for captured in (False, True):

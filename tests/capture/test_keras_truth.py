@@ -161,6 +161,27 @@ def test_targets_per_output():
         labels(model, X, [left, right], head="left", class_weight={0: 1.0})
 
 
+def test_inputs_that_a_layer_does_not_take(batch):
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__(name="coded")
+            self.features = keras.layers.Dense(4, name="features")
+            self.head = keras.layers.Dense(5, activation="softmax")
+
+        def call(self, inputs):
+            return self.head(self.features(inputs))
+
+    model = Model()
+    model.compile("sgd", loss=CE)
+    KerasAdapter().capture(model, batch)
+    wrong = np.full((8, 7), SENTINEL, "float32"), batch[1]
+    for method in (KerasAdapter().labels, KerasAdapter().capture):
+        with pytest.raises(InvalidArgumentError, match=r"layer 'features' of model 'coded'.*6.*x \(8, 7\)") as caught:
+            method(model, wrong)
+        assert str(SENTINEL) not in str(caught.value)
+        assert caught.value.__context__ is None
+
+
 def test_what_a_framework_raises_is_not_repeated(batch):
     class Picky(keras.layers.Layer):
         def call(self, inputs):
