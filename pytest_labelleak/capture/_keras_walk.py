@@ -110,7 +110,7 @@ def walk_back(output: Output, model: Any, siblings: list[Any]) -> Walk:
             walk.activations.append(kind.lower())
             tensor = node.input_tensors[0]
             continue
-        inner = _expand(operation, node) if getattr(operation, "_layers", None) else None
+        inner = _expand(operation, node) if _is_code(operation) else None
         if inner is not None:
             walk.uses = max(walk.uses, _calls(operation, containers[-1]))
             outside |= inner[0]
@@ -136,6 +136,14 @@ def _calls(operation: Any, outputs: list[Any]) -> int:
             nodes[id(node)] = node
             waiting += node.input_tensors
     return sum(1 for node in nodes.values() if node.operation is operation)
+
+
+def _is_code(operation: Any) -> bool:
+    """Tell a layer that consists of other layers, or of the user's own code, from those that Keras brings."""
+    import keras
+
+    own = isinstance(operation, keras.Layer) and type(operation).__module__.partition(".")[0] != "keras"
+    return own or bool(getattr(operation, "_layers", None))
 
 
 def _expand(operation: Any, node: Any) -> tuple[dict[int, Any], list[Any]] | None:

@@ -264,6 +264,21 @@ def test_the_only_classifier_among_outputs_is_chosen(rng):
     np.testing.assert_array_equal(KerasAdapter().labels(model, batch).labels, kinds)
 
 
+def test_nested_outputs(rng, fitted_step):
+    inputs = keras.Input((6,))
+    kind = keras.layers.Dense(5, activation="softmax", name="kind")(inputs)
+    place = keras.layers.Dense(4, name="place")(inputs)
+    model = keras.Model(inputs, {"both": [place, kind]})
+    total = keras.losses.SparseCategoricalCrossentropy(reduction="sum")
+    model.compile(keras.optimizers.SGD(0.5), loss={"both": ["mse", total]})
+    x, kinds = rng.normal(size=(8, 6)).astype("float32"), rng.integers(0, 5, 8)
+    y = {"both": [rng.normal(size=(8, 4)).astype("float32"), kinds]}
+    update = KerasAdapter().capture(model, (x, y))
+    assert (update.head.layer, update.reduction) == ("kind", "sum")
+    np.testing.assert_array_equal(KerasAdapter().labels(model, (x, y)).labels, kinds)
+    check_against_fit(model, update, fitted_step(model, x, y))
+
+
 def test_variables_of_the_same_path_stay_apart(batch):
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6, name="x"), keras.layers.Dense(5, name="y")])
     for layer in model.layers:

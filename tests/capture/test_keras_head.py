@@ -159,6 +159,14 @@ def test_code_is_traced():
     assert KerasAdapter().capture(block, flat_batch()).head.layer == "second"
 
 
+def test_own_layers_after_the_logits_are_traced():
+    class Cooled(layers.Layer):
+        def call(self, inputs):
+            return keras.ops.softmax(inputs / 3.0)
+
+    assert KerasAdapter().capture(flat_model(dense(), Cooled()), flat_batch()).head.layer == "head"
+
+
 def test_code_that_cannot_be_traced():
     model = Coded(traceable=False, units=6)
     model(flat_batch()[0])
