@@ -12,7 +12,6 @@ import pytest
 from .baseline import Baseline
 from .errors import InvalidArgumentError
 from .options import marker_settings
-from .redaction import is_ours, passed_through_package
 from .settings import Scope, Settings
 
 __all__ = ["STATE", "ItemState"]
@@ -132,6 +131,8 @@ class ItemState:
             "messages": neither values nor numbers in messages; "values": no arguments and locals;
             None: the failure is none of our business.
         """
+        from .redaction import is_ours, passed_through_package
+
         if self.scope.settings.show_labels:
             return None
         if self.marked or self.scope.records or "labelleak" in getattr(item, "fixturenames", ()):

@@ -13,9 +13,8 @@ from .errors import InconclusiveAudit
 from .fixture import LabelLeakFixture
 from .itemstate import STATE, ItemState
 from .options import MARKER, Options, add_options
-from .redaction import render, render_message
 from .session import RECORDS, LabelLeakSession
-from .settings import activate
+from .settings import activate, active_scope
 
 _OPTIONS = pytest.StashKey[Options]()
 _BASELINE = pytest.StashKey[Baseline]()
@@ -73,7 +72,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start, or start again; refuse a marker that makes no sense."""
-    state = item.stash[STATE]
+    state = item.stash.get(STATE, None)
+    if state is None:  # run by a plugin with a test protocol of its own
+        return
     state.begin(item)
     if state.problem is not None:
         raise state.problem
@@ -83,7 +84,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Note that the test function ran to its end: sub-tests report before that."""
     # After pytest's own implementation and not around it: a wrapper would be in every traceback.
-    item.stash[STATE].called = True
+    state = item.stash.get(STATE, None)
+    if state is not None:
+        state.called = True
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -92,23 +95,44 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put audits on the report, keep private values off it, and fail a marked test without an audit."""
     state = item.stash.get(STATE, None)
-    if state is None:  # a plugin with a test protocol of its own
+    if state is None:
         return (yield)
     records = state.take_new(item)  # before the report is made, which copies the JUnit properties
     report = yield
     if records:
         setattr(report, RECORDS, records)
     if call.when == "call" and report.outcome == "passed" and state.is_vacuous:
+        from .redaction import render_message
+
         report.outcome = "failed"
         report.longrepr = render_message(item, InconclusiveAudit(_VACUOUS))
     elif call.excinfo is not None and hasattr(report.longrepr, "reprtraceback"):
+        from .redaction import render
+
         level = state.privacy(item, call.excinfo.value)
         if level is not None:
             report.longrepr = render(item, call.excinfo, clean=level == "messages")
     return report
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Keep private values off the report where an audit runs, and fails, while a module is imported."""
+    report = yield
+    excinfo = getattr(getattr(report, "call", None), "excinfo", None)
+    if excinfo is None or not hasattr(report.longrepr, "reprtraceback"):
+        return report
+    from .redaction import is_ours, passed_through_package, render
+
+    shown = collector.config.stash[_OPTIONS].settings.show_labels
+    if not shown and (is_ours(excinfo.value) or passed_through_package(excinfo.value)):
+        report.longrepr = render(collector, excinfo, clean=True)
+    return report
+
+
 @pytest.fixture
-def labelleak(request: pytest.FixtureRequest) -> LabelLeakFixture:
+def labelleak() -> LabelLeakFixture:
     """Audits of label leakage with this test's settings: audit, assert_labels_not_recoverable, capture."""
-    return LabelLeakFixture(request.node.stash[STATE].scope.settings)
+    return LabelLeakFixture(active_scope().settings)

@@ -110,13 +110,13 @@ def _hide(match: re.Match[str]) -> str:
     return number if math.isfinite(value) and not value.is_integer() else "#"
 
 
-def render(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], *, clean: bool) -> Any:
+def render(item: pytest.Item | pytest.Collector, excinfo: pytest.ExceptionInfo[BaseException], *, clean: bool) -> Any:
     """Represent a failure without arguments and local variables.
 
     Parameters
     ----------
-    item : pytest.Item
-        The test that failed.
+    item : pytest.Item or pytest.Collector
+        The test, or the module, that failed.
     excinfo : pytest.ExceptionInfo
         How it failed.
     clean : bool
@@ -136,7 +136,7 @@ def render(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], *, c
     if copy.__traceback__ is None:
         # No line of the user's is to blame, as for the plugin's own findings about a test: the message alone.
         copy.__traceback__ = excinfo.tb
-        style, location = "line", item.location
+        style, location = "line", getattr(item, "location", None)
 
     def frames(info: Any) -> Any:
         shown = info.traceback
@@ -186,7 +186,7 @@ def render_message(item: pytest.Item, error: BaseException) -> Any:
 class _Copier:
     """Copies exceptions with everything behind them, each one once."""
 
-    def __init__(self, *, item: pytest.Item, clean: bool, everything: bool) -> None:
+    def __init__(self, *, item: pytest.Item | pytest.Collector, clean: bool, everything: bool) -> None:
         self._path = str(item.path)
         self._clean = clean
         self._everything = everything

@@ -76,7 +76,7 @@ class LabelLeakSession:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what was asked for; fail a gate that checked nothing."""
-        if self._config.option.collectonly:
+        if self._config.getoption("collectonly"):
             return
         self._report = report = report_.build(
             {"test": nodeid, "test_outcome": self._outcomes[nodeid], **record}
@@ -94,7 +94,7 @@ class LabelLeakSession:
             self._errors.append(f"a pytest_labelleak_report hook failed: {type(error).__name__}")
         if self.options.gate:
             self._append_step_summary(report)
-            if not report["audits"] and not self._config.option.setuponly:
+            if not report["audits"] and not self._config.getoption("setuponly", False):
                 self._errors.append(
                     "no label-leakage audit ran, so this gate checked nothing. Call assert_labels_not_recoverable in a "
                     "test, check what -k, -m and the paths select, or run without --labelleak."

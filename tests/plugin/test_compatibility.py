@@ -9,7 +9,7 @@ from .conftest import HOLDS, LEAKS
 
 @pytest.mark.parametrize("workers", [None, 2])
 def test_strict_and_warnings_as_errors(project, run, workers):
-    strict = "strict = true" if int(pytest.__version__.split(".")[0]) >= 9 else "xfail_strict = true"
+    strict = "strict = true" if pytest.version_tuple >= (9, 0) else "xfail_strict = true"
     project.makeini(
         f"""
         [pytest]

@@ -140,7 +140,7 @@ def test_native_toml_types(project, run):
         """,
     )
     result = run("-s")
-    if int(pytest.__version__.split(".")[0]) >= 9:
+    if pytest.version_tuple >= (9, 0):
         result.stdout.fnmatch_lines(["*<0.25 rlg,yin 5>*"])
         assert (project.path / "out.json").exists()
 

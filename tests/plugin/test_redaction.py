@@ -6,6 +6,7 @@ anything pytest prints by itself. It must not turn up.
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -143,11 +144,6 @@ def test_note(labels):
 def test_expected_to_fail(labels):
     assert list(labels) == []
 
-def test_subtests(subtests, labels):
-    with subtests.test("one"):
-        assert list(labels) == []
-    audit(*make())
-
 def test_recursion(labels):
     def again(labels):
         again(labels)
@@ -159,6 +155,14 @@ class TestCase(unittest.TestCase):
         self.assertEqual(labels, [])
 """
 
+# Where pytest has them, and where Python has them.
+SUBTESTS = """
+def test_subtests(subtests, labels):
+    with subtests.test("one"):
+        assert list(labels) == []
+    audit(*make())
+"""
+
 GROUP = """
 def test_group(labels):
     raise ExceptionGroup(f"with {labels}", [KeyError(labels[0]), ValueError(f"{labels}")])
@@ -167,9 +171,8 @@ def test_group(labels):
 
 @pytest.fixture
 def secrets(project):
-    import sys
-
-    project.makepyfile(secret=SECRET, test_secret=TESTS + (GROUP if sys.version_info >= (3, 11) else ""))
+    tests = TESTS + SUBTESTS * (pytest.version_tuple >= (9, 0)) + GROUP * (sys.version_info >= (3, 11))
+    project.makepyfile(secret=SECRET, test_secret=tests)
     project.makeconftest(CONFTEST)
     return project
 
@@ -202,7 +205,7 @@ def outputs(project, result):
         (("-l", "--tb=short"), None),
         (("--tb=native", "-v"), None),
         (("-l", "--tb=line"), None),
-        (("-l", "-vvv", "--full-trace"), None),
+        (("-l", "-vvv", "--full-trace", "-k", "not recursion"), None),
         (("-l", "-vv"), 2),
     ],
 )
@@ -211,9 +214,8 @@ def test_no_output_holds_a_label(secrets, run, monkeypatch, arguments, workers):
     result = run(*arguments, *EVERYTHING, workers=workers)
     assert result.ret == 1
     outcomes = result.parseoutcomes()
-    assert "passed" in outcomes or "errors" in outcomes
-    assert outcomes["failed"] >= 13
-    assert outcomes["xfailed"] == 1
+    assert outcomes["failed"] >= 11
+    assert (outcomes["errors"], outcomes["xfailed"]) == (2, 1)
     for name, text in outputs(secrets, result).items():
         if name == "captured.log":
             assert "before the audit" in text
@@ -307,3 +309,20 @@ def test_junit_has_the_figures(project, run):
         "labelleak_limit": "0.1",
         "labelleak_attack": "bias_sign",
     }
+
+
+def test_audit_while_a_module_is_imported(secrets, run):
+    secrets.makepyfile(
+        test_import="""
+        from pytest_labelleak import assert_labels_not_recoverable
+        from secret import make
+
+        UPDATE, LABELS = make()
+        assert_labels_not_recoverable(UPDATE, LABELS, attacks="bias_sign")
+        """
+    )
+    result = run("-l", "-vv", "test_import.py")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["E   LabelLeak: leaked: advantage 1.00 > 0.10 (bias_sign)"])
+    assert SENTINEL not in result.stdout.str()
+    assert SENTINEL in run("-l", "-vv", "test_import.py", "--labelleak-show-labels").stdout.str()
