@@ -56,6 +56,7 @@ CONFTEST = """
 import pytest
 from secret import Adapter, Batch, complain, make
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_labelleak_adapter(model):
     return Adapter() if model == "careless" else None
 
@@ -326,3 +327,67 @@ def test_audit_while_a_module_is_imported(secrets, run):
     result.stdout.fnmatch_lines(["E   LabelLeak: leaked: advantage 1.00 > 0.10 (bias_sign)"])
     assert SENTINEL not in result.stdout.str()
     assert SENTINEL in run("-l", "-vv", "test_import.py", "--labelleak-show-labels").stdout.str()
+
+
+def test_failure_inside_the_package_is_private_whoever_called_it(secrets, run):
+    secrets.makepyfile(
+        helper="""
+        import pytest_labelleak
+        from secret import make
+
+        def check(model):
+            pytest_labelleak.audit(model, make()[1])
+        """,
+        test_helper="""
+        from helper import check
+
+        def test_it(labels):
+            copy = labels.tolist()
+            check("careless")
+        """,
+    )
+    text = run("-l", "-vv", "test_helper.py").stdout.str()
+    assert SENTINEL not in text
+    assert "E       secret.Framework: received a label value of #" in text
+    assert SENTINEL in run("-l", "-vv", "test_helper.py", "-p", "no:labelleak").stdout.str()
+
+
+def test_odd_exceptions_are_rendered_too(project, run):
+    project.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.labelleak
+
+        class Odd(Exception):
+            def __str__(self):
+                raise ValueError
+
+        def test_str():
+            raise Odd
+
+        def test_syntax():
+            compile("1 +", "given.py", "exec")
+
+        def test_exit():
+            raise SystemExit(3)
+
+        def test_no_traceback():
+            pytest.fail("only words", pytrace=False)
+
+        def test_moved(tmp_path, monkeypatch):
+            monkeypatch.chdir(tmp_path)
+            raise OSError("moved")
+
+        def test_circle():
+            first, second = KeyError("a"), KeyError("b")
+            first.__cause__, second.__cause__ = second, first
+            raise first
+        """
+    )
+    for style in ("auto", "native", "line", "short"):
+        result = run(f"--tb={style}", "-ra")
+        result.assert_outcomes(failed=6)
+        text = result.stdout.str()
+        for expected in ("Odd: <no message: its __str__ failed>", "SyntaxError: ", "SystemExit", "only words", "moved"):
+            assert expected in text
