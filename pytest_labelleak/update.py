@@ -146,6 +146,8 @@ class Update:
     steps: int = 1
     learning_rate: float | None = None
     defences: tuple[str, ...] = ()
+    #: Intermediate results that several attacks share (not part of the value, never saved).
+    scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check names, shapes and dtypes once."""

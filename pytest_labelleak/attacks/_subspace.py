@@ -43,6 +43,10 @@ _KEEP_FACTOR = 1.5
 # terms stay under ten. A defence that is any use adds thousands.
 _ROUNDING_ONLY = 30.0
 
+# Noise that rounding does not explain is taken for noise only if the signal stands out by this factor.
+_VISIBLE_GAP = 3.0
+
+_WIDEST = 2048
 _FIRST_WIDTH = 48
 _TAIL = 12
 
@@ -198,21 +202,30 @@ def _choose_rank(values: np.ndarray, frobenius: float, shape: tuple[int, int], s
     return best
 
 
-def find_subspace(update: Update, *, rng: np.random.Generator) -> Subspace | str:
+def find_subspace(update: Update) -> Subspace | str:
     """Find the signal's subspace, its rank and the noise around it, from the gradient alone.
+
+    The answer is kept with the update: several attacks start from it. Its test matrix is drawn from a
+    stream of its own, so that the answer does not depend on which attack asks first.
 
     Parameters
     ----------
     update : Update
         What was shared; finite and not zero.
-    rng : numpy.random.Generator
-        Draws the range finder's test matrix.
 
     Returns
     -------
     Subspace or str
         A string is the reason why there is no such subspace.
     """
+    if "subspace" not in update.scratch:
+        update.scratch["subspace"] = _find_subspace(update)
+    found: Subspace | str = update.scratch["subspace"]
+    return found
+
+
+def _find_subspace(update: Update) -> Subspace | str:
+    rng = np.random.default_rng(0)
     operator = Equilibrated(update)
     shape = operator.shape
     full = min(shape[0], operator.columns.size)
@@ -231,19 +244,26 @@ def find_subspace(update: Update, *, rng: np.random.Generator) -> Subspace | str
         left_over = operator.column_residual(basis, compressed)
         frobenius = float(np.linalg.norm(left_over))
         rank = _choose_rank(values, frobenius, (shape[0], operator.columns.size), smallest) if width > 1 else None
-        if rank is None and width == full == 1:
-            rank = 1
+        if width == full == 1:
+            rank = 1  # one row: one direction, and no room to see any noise beside it
         # A random matrix of many samples can look like a few large directions in noise as long as only its
         # leading part has been seen. What rounding explains is accepted at once; anything else must hold
         # for the whole spectrum.
-        if width == full:
+        exact = rank is not None and bool(
+            np.sqrt((frobenius**2 + np.sum(values[rank:] ** 2)) / (operator.columns.size * max(shape[0] - rank, 1)))
+            < _ROUNDING_ONLY * max(expected, smallest / np.sqrt(max(shape)))
+        )
+        if exact or width == full:
             break
-        if rank is not None:
-            beyond = float(np.sqrt(frobenius**2 + np.sum(values[rank:] ** 2)))
-            if beyond / np.sqrt(operator.columns.size * (shape[0] - rank)) < _ROUNDING_ONLY * expected:
-                break
-        width = min(2 * width, full)
-    if rank is None:
+        # Past half of the spectrum the rest costs no more; past the widest, a gap would not be worth the time.
+        width = full if 4 * width > full else 2 * width
+        if width > _WIDEST:
+            rank = None
+            break
+    gap = 0.0
+    if rank is not None:
+        gap = float(values[rank - 1] / max(values[rank] if rank < values.size else 0.0, smallest))
+    if rank is None or (gap < _VISIBLE_GAP and not exact):
         return (
             f"the spectrum of the {shape[0]} x {shape[1]} gradient shows no gap: it is not of low rank plus noise. "
             "Either the batch has about as many label positions as the head has features or classes, or the update "
@@ -263,6 +283,6 @@ def find_subspace(update: Update, *, rng: np.random.Generator) -> Subspace | str
         noise=noise,
         columns=operator.columns,
         directions=directions * operator.row_scale[:, None],
-        gap=float(values[rank - 1] / max(values[rank] if rank < values.size else 0.0, smallest)),
-        noise_ratio=float(average / np.sqrt(degrees) / max(expected, floor)),
+        gap=gap,
+        noise_ratio=float(average / np.sqrt(degrees) / max(expected, floor)) if rank < shape[0] else np.inf,
     )

@@ -43,7 +43,7 @@ class LLG:
                 f"{negative.size} of {update.classes} column sums are negative: the features are not mostly positive, "
                 "or most classes are present",
             )
-        subspace = find_subspace(update, rng=rng)
+        subspace = find_subspace(update)
         if isinstance(subspace, str) or not subspace.exact or subspace.rank < negative.size or negative.size == 0:
             return Recovery(attack=self.name, status=RECOVERED, labels=tuple(negative.tolist()))
         positions = subspace.rank

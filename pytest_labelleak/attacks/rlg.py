@@ -45,7 +45,7 @@ class RLG:
                 self.name,
                 "every entry has the same magnitude: the update was reduced to its signs, and signs have no low rank",
             )
-        subspace = find_subspace(update, rng=rng)
+        subspace = find_subspace(update)
         if isinstance(subspace, str):
             return Recovery.not_applicable(self.name, subspace)
         details = {
