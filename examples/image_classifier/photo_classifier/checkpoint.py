@@ -66,6 +66,9 @@ class _Rebuild:
         return np.lib.stride_tricks.as_strided(view, shape, [step * width for step in strides], writeable=False)
 
 
+# What the pickle machine raises on damaged bytes.
+_DAMAGED = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError, ValueError)
+
 _ALLOWED = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "FloatStorage"): _StorageType("<f4"),
@@ -156,8 +159,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{where}: {error}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {where}: {error.strerror}") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        # Whatever the pickle machine says about damaged bytes, in one kind of error.
+    except (pickle.UnpicklingError, *_DAMAGED) as error:
         raise CheckpointError(f"{where} is damaged or of another format ({type(error).__name__})") from None
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, np.ndarray) for name, value in state.items()
