@@ -379,16 +379,18 @@ class Update:
         where = str(path)
         expected = "Expected an .npz written by Update.save, or one with an array 'kernel_gradient' of shape (d, C)."
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here, because numpy leaves its own handle open when the contents are damaged.
+            with open(path, "rb") as handle:
+                archive = np.load(handle, allow_pickle=False)
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise InvalidArgumentError(f"{where!r} is no .npz archive. {expected}")
-                arrays = {name: archive[name] for name in archive.files}
+                with archive:
+                    arrays = {name: archive[name] for name in archive.files}
         except OSError as error:
-            raise InvalidArgumentError(
-                f"cannot read {where!r}: {error.strerror or 'not an archive'}. {expected}"
-            ) from None
-        except AttributeError:
-            raise InvalidArgumentError(f"{where!r} is no .npz archive. {expected}") from None
+            reason = error.strerror or "not an archive"
+            raise InvalidArgumentError(f"cannot read {where!r}: {reason}. {expected}") from None
+        except InvalidArgumentError:
+            raise
         except (ValueError, EOFError, zipfile.BadZipFile):
             # numpy's own text suggests allow_pickle=True, which would run code from the file.
             raise InvalidArgumentError(

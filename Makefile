@@ -1,0 +1,57 @@
+# Set-up and checks. Needs only python3 (3.10 or newer) and make; everything else goes into virtual environments here.
+PYTHON ?= python3
+PYTEST = -m pytest -q
+# Small matrix products gain nothing from threads and lose much when two test processes share two cores.
+export OPENBLAS_NUM_THREADS ?= 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test test-backends lint types doctest coverage bench clean
+
+help:
+	@echo "make demo            set up, then attack a trained network on real photos"
+	@echo "make test            set up, then run the tests (TensorFlow)"
+	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
+	@echo "make lint types doctest coverage"
+	@echo "make bench           print the tables of docs/benchmarks.md (an hour or so)"
+
+# One environment per Keras backend, so that nobody needs two frameworks; rebuilt when pyproject.toml changes.
+.venv/ready: PARTS = --group dev -e .[testing]
+.venv-jax/ready: PARTS = --group test --group jax -e .[testing]
+.venv-torch/ready: PARTS = --group test --group torch -e .[testing]
+.venv/ready .venv-jax/ready .venv-torch/ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet $(PARTS)
+	@touch $@
+
+demo: .venv/ready
+	cd examples/image_classifier && ../../.venv/bin/python -m pytest --labelleak
+
+test: .venv/ready
+	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
+
+test-backends: .venv-jax/ready .venv-torch/ready
+	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) tests/capture tests/examples tests/test_auditing.py
+	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) tests/capture tests/examples tests/test_auditing.py
+
+lint: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/ready
+	.venv/bin/mypy
+
+doctest: .venv/ready
+	.venv/bin/python $(PYTEST) --doctest-modules pytest_labelleak
+
+coverage: .venv/ready
+	KERAS_BACKEND=tensorflow .venv/bin/python -m coverage run -m pytest -q
+	.venv/bin/python -m coverage report
+
+bench: .venv/ready
+	.venv/bin/python benchmarks/bench_real_network.py
+	.venv/bin/python benchmarks/bench_architectures.py
+	.venv/bin/python benchmarks/bench_startup.py
+
+clean:
+	rm -rf .venv .venv-jax .venv-torch .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,239 @@
+"""audit and the assertion on plain arrays: outcomes, arguments, several batches, positive control."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import pytest_labelleak
+from pytest_labelleak import (
+    GaussianNoise,
+    InconclusiveAudit,
+    InvalidArgumentError,
+    LabelLeak,
+    Recovery,
+    Sign,
+    UnknownNameError,
+    UnsupportedModelError,
+    Update,
+    assert_labels_not_recoverable,
+    audit,
+)
+from pytest_labelleak.auditing import _audit
+from pytest_labelleak.settings import Scope, activate
+from pytest_labelleak.testing import make_update
+
+CASE = make_update(positions=5, features=64, classes=200, seed=1)
+STRONG = GaussianNoise(relative=1000.0)
+
+
+def test_an_undefended_gradient_leaks() -> None:
+    with pytest.raises(LabelLeak, match=r"^leaked: advantage 1.00 > 0.10 \(") as caught:
+        assert_labels_not_recoverable(CASE.update, CASE.labels)
+    assert caught.value.audit.outcome == "leaked"
+    by_name = {v.attack: v for v in caught.value.audit.verdicts}
+    assert by_name["rlg"].exact_match == 1.0
+
+
+def test_enough_noise_holds_and_the_positive_control_proves_the_attacks_work() -> None:
+    result = assert_labels_not_recoverable(CASE.update, CASE.labels, defence=STRONG)
+    assert result.outcome == "held"
+    assert max(v.advantage for v in result.control) == 1.0
+    assert max(v.advantage for v in result.verdicts) <= 0.1
+
+
+def test_sign_compression_does_not_hold() -> None:
+    with pytest.raises(LabelLeak):
+        assert_labels_not_recoverable(CASE.update, CASE.labels, defence="sign")
+
+
+@dataclass
+class Blind:
+    """An attack that finds nothing, ever."""
+
+    name: str = "blind"
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        return Recovery(attack=self.name, status="recovered")
+
+
+def test_a_defence_is_not_credited_when_the_attack_fails_without_it_too() -> None:
+    with pytest.raises(InconclusiveAudit, match="positive control failed"):
+        assert_labels_not_recoverable(CASE.update, CASE.labels, defence=Sign(), attacks=Blind())
+
+
+def test_without_a_defence_a_weak_attack_holds() -> None:
+    assert audit(CASE.update, CASE.labels, attacks=Blind()).outcome == "held"
+
+
+@pytest.mark.parametrize(
+    ("gradient", "labels", "why"),
+    [
+        (np.full((4, 6), np.nan), [1, 2], "24 of 24 entries"),
+        (np.zeros((4, 6)), [1, 2], "zero everywhere"),
+        (CASE.update.kernel_gradient, np.arange(200), "every one of the 200 classes is present"),
+        (CASE.update.kernel_gradient, np.array([], dtype=int), "empty"),
+    ],
+)
+def test_what_cannot_be_decided_is_never_a_pass(gradient: np.ndarray, labels: object, why: str) -> None:
+    update = Update.from_arrays(gradient)
+    assert audit(update, np.asarray(labels)).outcome == "inconclusive"
+    with pytest.raises(InconclusiveAudit, match=why):
+        assert_labels_not_recoverable(update, np.asarray(labels))
+
+
+def test_no_applicable_attack_is_inconclusive_and_says_why() -> None:
+    with pytest.raises(InconclusiveAudit, match=r"no attack applies: idlg .*more than one label position"):
+        assert_labels_not_recoverable(CASE.update, CASE.labels, attacks="idlg")
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), -0.1, 1.1, "0.1", True])
+def test_thresholds_that_would_disarm_the_gate_are_refused(threshold: object) -> None:
+    with pytest.raises(InvalidArgumentError, match="threshold="):
+        audit(CASE.update, CASE.labels, threshold=threshold)  # type: ignore[arg-type]
+
+
+def test_a_threshold_of_one_tolerates_everything_and_of_zero_nothing() -> None:
+    assert audit(CASE.update, CASE.labels, threshold=1.0).outcome == "held"
+    assert audit(CASE.update, CASE.labels, threshold=0.0).outcome == "leaked"
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="unknown attack 'nope'"):
+        audit(CASE.update, CASE.labels, attacks="nope")
+    with pytest.raises(UnknownNameError, match="unknown defence 'nope'"):
+        audit(CASE.update, CASE.labels, defence="nope")
+    with pytest.raises(InvalidArgumentError, match="attacks is empty"):
+        audit(CASE.update, CASE.labels, attacks=[])
+    with pytest.raises(InvalidArgumentError, match="seed=-1"):
+        audit(CASE.update, CASE.labels, seed=-1)
+
+
+def test_a_model_of_unknown_kind_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"builtins.object.*Update.from_arrays"):
+        audit(object(), ([1], [2]))
+
+
+@pytest.mark.parametrize("batch", [(np.ones(2), np.ones(2)), {"x": 1, "y": 2}, np.ones((2, 2), dtype=int)])
+def test_an_update_takes_its_labels_as_batch(batch: object) -> None:
+    with pytest.raises(InvalidArgumentError, match="the model is an Update"):
+        audit(CASE.update, batch)
+    with pytest.raises(InvalidArgumentError, match="head= has no meaning"):
+        audit(CASE.update, CASE.labels, head="dense")
+
+
+class Batches:
+    """An adapter whose model maps the index of a batch to an update."""
+
+    name = "batches"
+
+    def capture(self, model: object, batch: object, **options: object) -> Update:
+        return CASES[batch].update  # type: ignore[index]
+
+    def labels(self, model: object, batch: object, **options: object) -> pytest_labelleak.Truth:
+        return pytest_labelleak.Truth(labels=CASES[batch].labels, classes=200)  # type: ignore[index]
+
+
+CASES = {(i,): make_update(positions=4, features=48, classes=200, seed=i) for i in range(4)}
+
+
+def test_several_batches_are_pooled_with_an_interval() -> None:
+    with activate(Scope(adapter=lambda model: Batches())):
+        result = audit("anything", list(CASES), attacks="rlg")
+    (verdict,) = result.verdicts
+    assert (result.batches, verdict.batches, verdict.advantage) == (4, 4, 1.0)
+    assert verdict.interval is not None
+    assert verdict.interval[1] == 1.0
+    assert len(verdict.recovered) == 4
+
+
+def test_no_batches_at_all_is_inconclusive() -> None:
+    with activate(Scope(adapter=lambda model: Batches())), pytest.raises(InconclusiveAudit, match="empty"):
+        assert_labels_not_recoverable("anything", [])
+
+
+def test_endless_data_is_refused() -> None:
+    def endless() -> object:
+        while True:
+            yield (0,)
+
+    class Empty(Batches):
+        def labels(self, model: object, batch: object, **options: object) -> pytest_labelleak.Truth:
+            return pytest_labelleak.Truth(labels=np.array([]), classes=200)
+
+    with (
+        activate(Scope(adapter=lambda model: Empty())),
+        pytest.raises(InvalidArgumentError, match="more than 10000 batches"),
+    ):
+        audit("anything", endless(), attacks=Blind())
+
+
+def test_the_same_seed_gives_the_same_record() -> None:
+    records = [
+        audit(CASE.update, CASE.labels, defence=GaussianNoise(relative=3.0), seed=seed).to_record()
+        for seed in (1, 1, 2)
+    ]
+    assert records[0] == records[1] != records[2]
+
+
+def test_a_recorded_limit_replaces_the_threshold_for_assertions_only() -> None:
+    with activate(Scope(recorded_limit=lambda index: 1.0 if index == 0 else None)):
+        assert audit(CASE.update, CASE.labels).outcome == "leaked"
+        result = assert_labels_not_recoverable(CASE.update, CASE.labels)
+        assert (result.outcome, result.limit_source, result.threshold) == ("held", "baseline", 0.1)
+        with pytest.raises(LabelLeak):
+            assert_labels_not_recoverable(CASE.update, CASE.labels)
+
+
+def test_labels_stay_out_of_messages_and_records_unless_asked_for() -> None:
+    case = make_update(positions=3, features=16, classes=60000, seed=1)
+    secrets = [str(label) for label in case.labels]
+    for show in (False, True):
+        with activate(Scope()) as scope:
+            scope.settings = scope.settings.override(show_labels=show)
+            with pytest.raises(LabelLeak) as caught:
+                assert_labels_not_recoverable(case.update, case.labels)
+            text = f"{caught.value} {scope.records} {caught.value.audit!r}"
+        assert all((secret in text) is show for secret in secrets)
+
+
+def test_a_foreign_adapter_must_agree_on_the_classes() -> None:
+    class Wrong(Batches):
+        def labels(self, model: object, batch: object, **options: object) -> pytest_labelleak.Truth:
+            return pytest_labelleak.Truth(labels=np.array([1]), classes=7)
+
+    with activate(Scope(adapter=lambda model: Wrong())), pytest.raises(InvalidArgumentError, match="over 7 classes"):
+        audit("anything", (0,))
+
+
+def test_the_truth_never_reaches_an_attack() -> None:
+    """An attack sees nothing but the update: the labels are not even reachable from it."""
+    seen: list[object] = []
+
+    @dataclass
+    class Spy:
+        name: str = "spy"
+
+        def __call__(self, *arguments: object, **options: object) -> Recovery:
+            seen.extend([*arguments, *options.values()])
+            return Recovery(attack=self.name, status="recovered")
+
+    audit(CASE.update, CASE.labels, attacks=Spy())
+    assert [type(thing) for thing in seen] == [Update, np.random.Generator]
+    assert _audit.__kwdefaults__ is None
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, pytest_labelleak; "
+        "print([m for m in ('numpy', 'scipy', 'keras', 'tensorflow', 'hypothesis') if m in sys.modules]); "
+        "print(all(hasattr(pytest_labelleak, name) for name in dir(pytest_labelleak)), 'Update' in dir(pytest_labelleak))"  # noqa: E501
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "True True"]
+    with pytest.raises(AttributeError, match="has no attribute 'nope'"):
+        pytest_labelleak.nope  # noqa: B018
