@@ -18,10 +18,11 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedModelError,
     )
+    from .outcome import Audit
     from .recovery import Certificate, Recovery
     from .settings import Settings
     from .update import Head, Update
-    from .verdict import Audit, Truth, Verdict
+    from .verdict import Truth, Verdict
 
 __version__ = "0.1.0"
 
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Adapter": "capture",
     "Attack": "attacks",
-    "Audit": "verdict",
+    "Audit": "outcome",
     "BaselineError": "errors",
     "Certificate": "recovery",
     "Defence": "defences",

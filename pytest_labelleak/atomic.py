@@ -6,9 +6,11 @@ import contextlib
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-__all__ = ["obstacle", "write_text"]
+__all__ = ["obstacle", "replacing", "write_text"]
 
 
 def obstacle(path: Path) -> str | None:
@@ -38,6 +40,38 @@ def obstacle(path: Path) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` when the ``with`` block ends well, and vanishes if not.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Target file; where it is a link, what it points to.
+
+    Yields
+    ------
+    binary file
+        To write to.
+
+    Raises
+    ------
+    OSError
+        If that is not possible; nothing is left behind.
+    """
+    target = _target(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Plain open, not tempfile: its files are readable by their owner only, whatever the umask.
+        with open(temporary, "xb") as handle:
+            yield handle
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` with `text`, or leave it as it was.
 
@@ -53,17 +87,8 @@ def write_text(path: Path, text: str) -> None:
     OSError
         If that is not possible; nothing is left behind.
     """
-    target = _target(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        # Plain open, not tempfile: its files are readable by their owner only, whatever the umask.
-        with open(temporary, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
-            handle.write(text)
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as handle:
+        handle.write(text.encode("utf-8", errors="backslashreplace"))
 
 
 def _target(path: Path) -> Path:

@@ -12,10 +12,11 @@ from . import attacks as attacks_
 from . import defences as defences_
 from .baseline import round_up
 from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
+from .outcome import HELD, LEAKED, Audit, outcome_of, strongest
 from .recovery import INCONCLUSIVE, Recovery
 from .settings import Settings, active_scope
 from .update import Update
-from .verdict import HELD, LEAKED, Audit, Truth, Verdict, outcome_of, pool, score, strongest
+from .verdict import Truth, Verdict, pool, score
 
 __all__ = ["assert_labels_not_recoverable", "audit"]
 

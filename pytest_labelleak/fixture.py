@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .outcome import Audit
     from .update import Update
-    from .verdict import Audit
 
 __all__ = ["LabelLeakFixture"]
 

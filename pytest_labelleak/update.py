@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import os
-import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +21,6 @@ COMPUTE_DTYPES: Mapping[str, float] = {
     "float16": 2.0**-11,
     "bfloat16": 2.0**-8,
 }
-
-_FORMAT = "pytest-labelleak-update"
-_FORMAT_VERSION = 1
 
 
 def unit_roundoff(compute_dtype: str) -> float:
@@ -326,32 +318,9 @@ class Update:
         InvalidArgumentError
             If the file cannot be written.
         """
-        head = {f.name: getattr(self.head, f.name) for f in dataclasses.fields(Head)}
-        arrays = {f"head/{k}": v for k, v in head.items() if isinstance(v, np.ndarray)}
-        arrays |= {f"gradient/{k}": v for k, v in self.gradients.items()}
-        meta = {
-            "format": _FORMAT,
-            "version": _FORMAT_VERSION,
-            "head": {k: v for k, v in head.items() if not isinstance(v, np.ndarray) and v is not None},
-            "update": {
-                k: getattr(self, k)
-                for k in ("compute_dtype", "device", "reduction", "origin", "steps", "learning_rate", "defences")
-            },
-        }
-        target = Path(path)
-        temporary = None
-        try:
-            with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".npz.tmp", delete=False) as handle:
-                temporary = handle.name
-                np.savez(handle, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
-            os.replace(temporary, target)
-        except OSError as error:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-            raise InvalidArgumentError(
-                f"cannot write the update to {str(target)!r}: {error.strerror}. Expected a writable file path."
-            ) from None
+        from .archive import write_update
+
+        write_update(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Update:
@@ -376,69 +345,6 @@ class Update:
         InvalidArgumentError
             If the file is missing, is no such archive, or holds pickled objects or wrong arrays.
         """
-        where = str(path)
-        expected = "Expected an .npz written by Update.save, or one with an array 'kernel_gradient' of shape (d, C)."
-        try:
-            # Opened here, because numpy leaves its own handle open when the contents are damaged.
-            with open(path, "rb") as handle:
-                archive = np.load(handle, allow_pickle=False)
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise InvalidArgumentError(f"{where!r} is no .npz archive. {expected}")
-                with archive:
-                    arrays = {name: archive[name] for name in archive.files}
-        except OSError as error:
-            reason = error.strerror or "not an archive"
-            raise InvalidArgumentError(f"cannot read {where!r}: {reason}. {expected}") from None
-        except InvalidArgumentError:
-            raise
-        except (ValueError, EOFError, zipfile.BadZipFile):
-            # numpy's own text suggests allow_pickle=True, which would run code from the file.
-            raise InvalidArgumentError(
-                f"{where!r} is no plain .npz archive (damaged, or it holds pickled objects, which are never read). "
-                f"{expected}"
-            ) from None
-        if "meta" in arrays:
-            return cls._from_archive(arrays, where)
-        if "kernel_gradient" not in arrays:
-            raise InvalidArgumentError(f"{where!r} holds {sorted(arrays)}. {expected}")
-        known = {"kernel_gradient", "bias_gradient", "kernel", "bias", "compute_dtype"}
-        unknown = sorted(set(arrays) - known)
-        if unknown:
-            raise InvalidArgumentError(
-                f"{where!r} holds an array {unknown[0]!r} of no known meaning. Expected only {sorted(known)}."
-            )
-        return cls.from_arrays(
-            arrays["kernel_gradient"],
-            bias_gradient=arrays.get("bias_gradient"),
-            kernel=arrays.get("kernel"),
-            bias=arrays.get("bias"),
-            compute_dtype=str(arrays.get("compute_dtype", "float32")),
-        )
+        from .archive import read_update
 
-    @classmethod
-    def _from_archive(cls, arrays: Mapping[str, np.ndarray], where: str) -> Update:
-        try:
-            meta = json.loads(str(arrays["meta"]))
-            if meta["format"] != _FORMAT:
-                raise KeyError("format")
-            version = int(meta["version"])
-            head = dict(meta["head"])
-            attributes = dict(meta["update"])
-        except (ValueError, KeyError, TypeError):
-            raise InvalidArgumentError(
-                f"{where!r} has an unreadable 'meta' entry. Expected one written by Update.save."
-            ) from None
-        if version != _FORMAT_VERSION:
-            raise InvalidArgumentError(
-                f"{where!r} is in format version {version}; this release reads {_FORMAT_VERSION}. "
-                "Upgrade pytest-labelleak, or save the update again with this release."
-            )
-        head |= {k.removeprefix("head/"): v for k, v in arrays.items() if k.startswith("head/")}
-        attributes["defences"] = tuple(attributes.get("defences", ()))
-        gradients = {k.removeprefix("gradient/"): v for k, v in arrays.items() if k.startswith("gradient/")}
-        try:
-            return cls(gradients=gradients, head=Head(**head), **attributes)
-        except TypeError:
-            raise InvalidArgumentError(
-                f"{where!r} has unknown fields in its 'meta' entry. Expected one written by Update.save."
-            ) from None
+        return read_update(path)

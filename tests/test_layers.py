@@ -18,7 +18,9 @@ LAYER = {
     "hookspecs": 0,
     "report": 0,
     "settings": 0,
+    "archive": 1,
     "interval": 1,
+    "outcome": 1,
     "recovery": 1,
     "update": 1,
     "verdict": 1,
@@ -53,6 +55,7 @@ EXTRA = {"hookspecs": {"pluggy"}, "testing": {"numpy", "hypothesis"}, "asr": FRA
 #: Down the layers by number, and yet wrong: (importer, imported).
 FORBIDDEN = {
     ("attacks", "verdict"),  # the truth lives there
+    ("attacks", "outcome"),
     ("attacks", "capture"),
     ("attacks", "interval"),
     ("defences", "verdict"),

@@ -7,7 +7,8 @@ import pytest
 
 from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
 from pytest_labelleak.interval import bounded_mean_interval
-from pytest_labelleak.verdict import outcome_of, pool, score
+from pytest_labelleak.outcome import outcome_of
+from pytest_labelleak.verdict import pool, score
 
 TRUTH = Truth(labels=np.array([3, 3, 7, 11]), classes=20)
 
