@@ -5,13 +5,14 @@ PYTEST = -m pytest -q
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-backends lint types doctest coverage bench clean
+.PHONY: help demo test test-backends lint types doctest coverage mutants bench clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
 	@echo "make test            set up, then run the tests (TensorFlow)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
+	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
 	@echo "make bench           print the tables of docs/benchmarks.md (an hour or so)"
 
 # One environment per Keras backend, so that nobody needs two frameworks; rebuilt when pyproject.toml changes.
@@ -47,6 +48,9 @@ doctest: .venv/ready
 coverage: .venv/ready
 	KERAS_BACKEND=tensorflow .venv/bin/python -m coverage run -m pytest -q
 	.venv/bin/python -m coverage report
+
+mutants: .venv/ready
+	.venv/bin/python tests/mutants.py
 
 bench: .venv/ready
 	.venv/bin/python benchmarks/bench_real_network.py

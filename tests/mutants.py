@@ -1,0 +1,162 @@
+"""Break the rules that make the gate trustworthy, one at a time, and see that a test notices.
+
+Run ``make mutants``. Each mutant is one replaced line in a copy of the package; the named tests must fail on
+it and pass without it. Not collected by pytest: it runs pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# What is broken, file, line as it is, line as it is not, tests that must fail.
+MUTANTS = (
+    (
+        "the sign in RLG",
+        "attacks/_cone.py",
+        "directions[column] = -separating / length",
+        "directions[column] = separating / length",
+        "tests/attacks/test_rlg.py",
+    ),
+    (
+        "the side of the cone in RLG",
+        "attacks/_cone.py",
+        "target = np.append(points[:, column], 0.0)",
+        "target = np.append(-points[:, column], 0.0)",
+        "tests/attacks/test_rlg.py",
+    ),
+    (
+        "the tilt by noise",
+        "attacks/_cone.py",
+        "tilt = _TILT * noise",
+        "tilt = 1e-9 * noise",
+        "tests/attacks/test_rlg.py",
+    ),
+    (
+        "the rank rule: a fixed tolerance instead of the gap",
+        "attacks/_subspace.py",
+        "        if first_noise <= _NOISE_EDGE_FACTOR * edge and",
+        "        if first_noise <= 1e-3 * values[0] and",
+        "tests/attacks/test_rlg.py",
+    ),
+    (
+        "the equilibration before the rank",
+        "attacks/_subspace.py",
+        "        self.column_norm *= np.where(again > 0, again, 1.0)",
+        "        self.column_norm[:] = 1.0; self.row_scale[:] = 1.0",
+        "tests/attacks/test_rlg.py",
+    ),
+    (
+        "the sign of the bias",
+        "attacks/bias_sign.py",
+        "np.flatnonzero(bias < -bound)",
+        "np.flatnonzero(bias > bound)",
+        "tests/attacks/test_rules.py",
+    ),
+    (
+        "redaction of arguments and locals",
+        "plugin.py",
+        '            report.longrepr = render(item, call.excinfo, clean=level == "messages")',
+        "            pass",
+        "tests/plugin/test_redaction.py",
+    ),
+    (
+        "labels in messages",
+        "auditing.py",
+        "show_labels = active_scope().settings.show_labels",
+        "show_labels = True",
+        "tests/test_auditing.py tests/plugin/test_redaction.py",
+    ),
+    (
+        "inconclusive is never a pass",
+        "auditing.py",
+        "    if result.outcome != HELD:",
+        "    if False:",
+        "tests/test_auditing.py",
+    ),
+    (
+        "one undecided attack spoils a pass",
+        "outcome.py",
+        "    if undecided:",
+        "    if False:",
+        "tests/test_verdict.py",
+    ),
+    (
+        "the positive control",
+        "auditing.py",
+        "        if defence is not None and outcome == HELD:",
+        "        if False:",
+        "tests/test_auditing.py",
+    ),
+    (
+        "the baseline comparison",
+        "auditing.py",
+        "    limit = settings.threshold if recorded is None else recorded",
+        "    limit = settings.threshold if recorded is None else 1.0",
+        "tests/plugin/test_baseline_run.py",
+    ),
+    (
+        "the false-positive rate in the advantage",
+        "verdict.py",
+        "        advantage=tpr - fpr,",
+        "        advantage=tpr,",
+        "tests/test_verdict.py",
+    ),
+    (
+        "a gate in which no audit ran",
+        "session.py",
+        '            if not report["audits"] and not self._config.getoption("setuponly", False):',
+        "            if False:",
+        "tests/plugin/test_gate.py",
+    ),
+)
+
+
+def tests_pass(tree: Path, tests: str) -> bool:
+    """Run `tests` on the copy of the project in `tree`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests.split()],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):
+        sys.exit(f"pytest ended with {done.returncode} on {tests}:\n{done.stdout}{done.stderr}")
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Run every mutant; return 1 if one of them survives."""
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(
+            ROOT,
+            tree,
+            ignore=shutil.ignore_patterns(".venv*", ".git", ".cache", "*_cache", ".hypothesis", "__pycache__"),
+        )
+        for what, name, line, broken, tests in MUTANTS:
+            path = tree / "pytest_labelleak" / name
+            original = path.read_text(encoding="utf-8")
+            if original.count(line) != 1:
+                sys.exit(
+                    f"{name} holds {original.count(line)} times: {line!r}. Expected once; bring mutants.py up to date."
+                )
+            path.write_text(original.replace(line, broken), encoding="utf-8")
+            survived = tests_pass(tree, tests)
+            path.write_text(original, encoding="utf-8")
+            survivors += survived
+            print(f"{'SURVIVED' if survived else 'noticed ':8}  {what}  ({name}; {tests})", flush=True)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
