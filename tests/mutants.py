@@ -39,10 +39,17 @@ MUTANTS = (
         "tests/attacks/test_rlg.py",
     ),
     (
-        "the rank rule: a fixed tolerance instead of the gap",
+        "the rank rule: a fixed tolerance instead of the noise",
         "attacks/_subspace.py",
-        "        if first_noise <= _NOISE_EDGE_FACTOR * edge and",
-        "        if first_noise <= 1e-3 * values[0] and",
+        "    rank, exact = chosen or (0, False)",
+        "    rank, exact = int(np.count_nonzero(values > 1e-3 * values[0])), True",
+        "tests/attacks/test_rlg.py",
+    ),
+    (
+        "the rank rule: the widest gap, explained by rounding or not",
+        "attacks/_subspace.py",
+        "        exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)",
+        "        exact = False",
         "tests/attacks/test_rlg.py",
     ),
     (

@@ -171,8 +171,13 @@ def _noise_edge(frobenius: float, rows: int, columns: int) -> float:
     return float(frobenius / np.sqrt(rows * columns) * (np.sqrt(rows) + np.sqrt(columns)))
 
 
-def _choose_rank(values: np.ndarray, frobenius: float, shape: tuple[int, int], smallest: float) -> int | None:
+def _choose_rank(
+    values: np.ndarray, frobenius: float, shape: tuple[int, int], smallest: float, rounding: float
+) -> tuple[int, bool] | None:
     """Return the rank with the largest gap among those that leave nothing but noise, or None.
+
+    Ranks that leave no more than rounding explains go first: many weak directions among few features
+    look much like noise, but like far too much of it.
 
     Parameters
     ----------
@@ -184,22 +189,34 @@ def _choose_rank(values: np.ndarray, frobenius: float, shape: tuple[int, int], s
         Of the matrix.
     smallest : float
         Floor of double arithmetic: an exact gradient has no other noise.
+    rounding : float
+        Root mean square per entry of the most that rounding explains.
+
+    Returns
+    -------
+    rank : int
+        Number of signal directions.
+    exact : bool
+        Whether rounding explains the rest.
     """
     usable = values.size - _TAIL if values.size < min(shape) else values.size - 1
     beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])  # what is left from index i on
-    best, best_gap = None, 0.0
+    best: tuple[bool, float, int] | None = None
+    edges = np.empty(usable + 1)
     for rank in range(1, usable + 1):
+        rows, columns = shape[0] - rank, shape[1] - rank
+        edges[rank] = edge = max(_noise_edge(float(beyond[rank]), rows, columns), smallest)
         first_noise = max(float(values[rank]), smallest)
-        edge = max(_noise_edge(float(beyond[rank]), shape[0] - rank, shape[1] - rank), smallest)
-        gap = float(values[rank - 1]) / first_noise
-        if first_noise <= _NOISE_EDGE_FACTOR * edge and values[rank - 1] > _KEEP_FACTOR * edge and gap > best_gap:
-            best, best_gap = rank, gap
+        if first_noise > _NOISE_EDGE_FACTOR * edge or values[rank - 1] <= _KEEP_FACTOR * edge:
+            continue
+        exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)
+        best = max(best or (False, 0.0, 0), (exact, float(values[rank - 1]) / first_noise, rank))
     if best is None:
         return None
-    edge = max(_noise_edge(float(beyond[best]), shape[0] - best, shape[1] - best), smallest)
-    while best < usable and values[best] > _KEEP_FACTOR * _NOISE_EDGE_FACTOR * edge:
-        best += 1
-    return best
+    exact, _, rank = best
+    while rank < usable and values[rank] > _KEEP_FACTOR * _NOISE_EDGE_FACTOR * edges[best[2]]:
+        rank += 1
+    return rank, exact
 
 
 def find_subspace(update: Update) -> Subspace | str:
@@ -231,7 +248,9 @@ def _find_subspace(update: Update) -> Subspace | str:
     full = min(shape[0], operator.columns.size)
     smallest = 64 * np.finfo(np.float64).eps * np.sqrt(max(shape))
     width = min(_FIRST_WIDTH, full)
-    expected = unit_roundoff(update.compute_dtype) / np.sqrt(shape[0])
+    floor = smallest / np.sqrt(max(shape))
+    expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(shape[0]), floor)
+    rounding = _ROUNDING_ONLY * expected
     while True:
         sketch = operator.multiply(rng.standard_normal((shape[1], width)))
         for _ in range(2):  # two power steps: flat tails leave little for one
@@ -243,27 +262,22 @@ def _find_subspace(update: Update) -> Subspace | str:
         left, values, _ = scipy.linalg.svd(compressed, full_matrices=False, check_finite=False)
         left_over = operator.column_residual(basis, compressed)
         frobenius = float(np.linalg.norm(left_over))
-        rank = _choose_rank(values, frobenius, (shape[0], operator.columns.size), smallest) if width > 1 else None
+        chosen = _choose_rank(values, frobenius, (shape[0], operator.columns.size), smallest, rounding)
         if width == full == 1:
-            rank = 1  # one row: one direction, and no room to see any noise beside it
+            chosen = (1, False)  # one row: one direction, and no room to see any noise beside it
         # A random matrix of many samples can look like a few large directions in noise as long as only its
         # leading part has been seen. What rounding explains is accepted at once; anything else must hold
         # for the whole spectrum.
-        exact = rank is not None and bool(
-            np.sqrt((frobenius**2 + np.sum(values[rank:] ** 2)) / (operator.columns.size * max(shape[0] - rank, 1)))
-            < _ROUNDING_ONLY * max(expected, smallest / np.sqrt(max(shape)))
-        )
-        if exact or width == full:
+        if (chosen is not None and chosen[1]) or width == full:
             break
         # Past half of the spectrum the rest costs no more; past the widest, a gap would not be worth the time.
         width = full if 4 * width > full else 2 * width
         if width > _WIDEST:
-            rank = None
+            chosen = None
             break
-    gap = 0.0
-    if rank is not None:
-        gap = float(values[rank - 1] / max(values[rank] if rank < values.size else 0.0, smallest))
-    if rank is None or (gap < _VISIBLE_GAP and not exact):
+    rank, exact = chosen or (0, False)
+    gap = float(values[rank - 1] / max(values[rank] if rank < values.size else 0.0, smallest)) if rank else 0.0
+    if gap < _VISIBLE_GAP and not exact:
         return (
             f"the spectrum of the {shape[0]} x {shape[1]} gradient shows no gap: it is not of low rank plus noise. "
             "Either the batch has about as many label positions as the head has features or classes, or the update "
@@ -273,7 +287,6 @@ def _find_subspace(update: Update) -> Subspace | str:
     coordinates = (left[:, :rank].T @ compressed)[:, operator.columns]
     beyond = np.sqrt(left_over**2 + ((left[:, rank:].T @ compressed) ** 2).sum(axis=0))[operator.columns]
     degrees = max(shape[0] - rank, 1)
-    floor = smallest / np.sqrt(max(shape))
     # A column's own residual is a small sample where few rows are left: never trust it below the average.
     average = float(np.sqrt(np.mean(beyond**2)))
     noise = np.maximum(np.maximum(beyond, average) / np.sqrt(degrees), floor)
@@ -284,5 +297,5 @@ def _find_subspace(update: Update) -> Subspace | str:
         columns=operator.columns,
         directions=directions * operator.row_scale[:, None],
         gap=gap,
-        noise_ratio=float(average / np.sqrt(degrees) / max(expected, floor)) if rank < shape[0] else np.inf,
+        noise_ratio=float(average / np.sqrt(degrees) / expected) if rank < shape[0] else np.inf,
     )
