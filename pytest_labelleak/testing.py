@@ -248,7 +248,11 @@ def check_defence(defence: Callable[..., Update]) -> None:
         again = defence(case.update, rng=np.random.default_rng(1))
         _require(isinstance(shared, Update), f"{where}: it returned {type(shared).__name__}, not an Update")
         _require(shared.head is case.update.head, f"{where}: it replaced the head's description")
-        _require(shared.defences == (name,), f"{where}: it did not record its name in Update.defences")
+        # A composition may record each of its parts instead; their names make up its own.
+        _require(
+            bool(shared.defences) and " + ".join(shared.defences) == name,
+            f"{where}: it did not record its name in Update.defences",
+        )
         after = _copies(shared)
         _require(before.keys() == after.keys(), f"{where}: it added or removed variables")
         for key, array in after.items():

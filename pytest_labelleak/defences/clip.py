@@ -1,0 +1,70 @@
+"""The defence that bounds the length of an update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..update import Update
+from ._checks import choice, full_name, real
+from ._scale import norm
+
+__all__ = ["ClipNorm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipNorm:
+    """Shorten what is longer than a bound, and leave what is not.
+
+    By itself it hides no label, since no sign changes; it bounds what one participant contributes and
+    is the first half of differential privacy. The second half is noise:
+    ``Compose([ClipNorm(norm=1.0), GaussianNoise(absolute=1.0)])``.
+
+    Attributes
+    ----------
+    norm : float
+        Largest Euclidean norm, above 0, in the gradient's own units.
+    scope : {"update", "variable"}
+        Whether the norm is that of the whole update, as in DP-SGD, or of each variable on its own.
+
+    References
+    ----------
+    .. [1] R. Pascanu, T. Mikolov, Y. Bengio, "On the Difficulty of Training Recurrent Neural Networks",
+       ICML 2013. https://doi.org/10.48550/arXiv.1211.5063
+    .. [2] M. Abadi et al., "Deep Learning with Differential Privacy", CCS 2016.
+       https://doi.org/10.1145/2976749.2978318
+
+    Examples
+    --------
+    >>> ClipNorm(norm=1.0).name
+    'clip_norm(norm=1.0)'
+    """
+
+    norm: float
+    scope: str = "update"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        real(self, "norm", lambda value: value > 0.0, "a number above 0")
+        choice(self, "scope", ("update", "variable"))
+
+    @property
+    def name(self) -> str:
+        """The name with its parameters."""
+        return full_name(self, "clip_norm")
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
+        """Return `update`, at most as long as allowed."""
+        norms = {name: norm(array) for name, array in update.gradients.items()}
+        total = norm(np.array(list(norms.values())))
+
+        def clipped(array: np.ndarray) -> np.ndarray:
+            length = total if self.scope == "update" else norm(array)
+            # What is not finite has no direction: passed on, the receiver and the audit see that the loss diverged.
+            if length <= self.norm or not np.isfinite(length):
+                return array.copy()
+            # Two steps, each in range even where their quotient is not a normal number.
+            return np.asarray(array.astype(np.float64) / length * self.norm, dtype=array.dtype)
+
+        return update.map(clipped, defence=self.name)

@@ -1,0 +1,67 @@
+"""Several defences, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidArgumentError
+from ..update import Update
+
+if TYPE_CHECKING:
+    from . import Defence
+
+__all__ = ["Compose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """Apply several defences, the first one first.
+
+    Attributes
+    ----------
+    parts : sequence of defence
+        At least one. A composition among them counts as its own parts.
+
+    Examples
+    --------
+    >>> from pytest_labelleak import Compose, DropSmallest, Sign
+    >>> Compose([DropSmallest(fraction=0.9), Sign()]).name
+    'drop_smallest(fraction=0.9) + sign'
+    """
+
+    parts: Sequence[Defence]
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        expected = "Expected a sequence of defences, e.g. Compose([DropSmallest(fraction=0.9), Sign()])."
+        given: Any = self.parts
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise InvalidArgumentError(f"Compose got parts of type {type(given).__name__}. {expected}")
+        flat: list[Defence] = []
+        for part in given:
+            own = getattr(part, "name", None)
+            # A class whose parentheses were forgotten can have the name of its instances.
+            if isinstance(part, type) or not callable(part) or not isinstance(own, str) or not own:
+                raise InvalidArgumentError(
+                    f"Compose got a part of type {type(part).__name__} that is no defence: it must be callable and "
+                    f"have a string 'name'. {expected}"
+                )
+            flat.extend(part.parts if isinstance(part, Compose) else (part,))
+        if not flat:
+            raise InvalidArgumentError(f"Compose got no parts: it would protect nothing. {expected}")
+        object.__setattr__(self, "parts", tuple(flat))
+
+    @property
+    def name(self) -> str:
+        """The parts' names, joined by plus signs."""
+        return " + ".join(part.name for part in self.parts)
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
+        """Return `update` after all parts, each of which records its own name."""
+        for part in self.parts:
+            update = part(update, rng=rng)
+        return update
