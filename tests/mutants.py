@@ -41,8 +41,8 @@ MUTANTS = (
     (
         "the rank rule: a fixed tolerance instead of the noise",
         "attacks/_subspace.py",
-        "    rank, exact = chosen or (0, False)",
-        "    rank, exact = int(np.count_nonzero(values > 1e-3 * values[0])), True",
+        "    positions, rank, exact = chosen or (0, 0, False)",
+        "    positions = rank = int(np.count_nonzero(values > 1e-3 * values[0])); exact = True",
         "tests/attacks/test_rlg.py",
     ),
     (
@@ -55,8 +55,8 @@ MUTANTS = (
     (
         "the equilibration before the rank",
         "attacks/_subspace.py",
-        "        self.column_norm *= np.where(again > 0, again, 1.0)",
-        "        self.column_norm[:] = 1.0; self.row_scale[:] = 1.0",
+        "        self.columns = np.flatnonzero(self.column_scale)",
+        "        self.columns = np.flatnonzero(self.column_scale); self.column_scale[:] = self.row_scale[:] = 1.0",
         "tests/attacks/test_rlg.py",
     ),
     (

@@ -34,6 +34,8 @@ __all__ = ["Equilibrated", "Subspace", "find_subspace"]
 # independent entries with the same Frobenius norm. Equilibrated rounding noise measures 1.0 to 1.6,
 # also from bfloat16; a single missed signal direction measures tens to millions.
 _NOISE_EDGE_FACTOR = 2.5
+# Rounding of large gradients can have a few directions of its own, ten times above the rest of it.
+_STRUCTURED_FACTOR = 25.0
 
 # Values this far above the noise edge are kept even if the largest gap lies before them: one direction
 # too many costs nothing in the tilted cone (see _cone), one too few costs its label.
@@ -54,7 +56,8 @@ _TAIL = 12
 class Equilibrated:
     """The data gradient with rows and columns scaled to unit norm, as a linear operator.
 
-    Nothing wide is stored: products run over blocks of the gradient as it was shared.
+    Nothing wide is stored: products run over blocks of the gradient as it was shared, and the scaling
+    is applied to the thin factor.
 
     Parameters
     ----------
@@ -65,68 +68,103 @@ class Equilibrated:
     def __init__(self, update: Update) -> None:
         self._update = update
         self._bias = bias_gradient(update)
-        self.row_scale = np.ones(update.features + (self._bias is not None))
-        self.column_norm = np.ones(update.classes)
+        # Squares of float64 gradients of 1e-200 are not representable: bring the largest entry to 1 first.
+        largest = max(float(np.abs(block).max()) for _, block in self._blocks())
+        self.row_scale = np.full(update.features + (self._bias is not None), 1.0 / largest)
+        self.column_scale = np.ones(update.classes)
         # Columns, rows, columns: one sweep of Sinkhorn's iteration in the 2-norm is all that is needed.
-        self.column_norm = self._norms(axis=0)
-        nonzero = self.column_norm > 0
-        self.columns = np.flatnonzero(nonzero)
-        self.column_norm[~nonzero] = 1.0
-        rows = self._norms(axis=1)
-        self.row_scale = np.where(rows > 0, 1.0 / np.where(rows > 0, rows, 1.0), 0.0)
-        again = self._norms(axis=0)
-        self.column_norm *= np.where(again > 0, again, 1.0)
+        for axis in (0, 1, 0):
+            norms = self._norms(axis)
+            inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+            if axis == 0:
+                self.column_scale *= inverse
+            else:
+                self.row_scale *= inverse
+        self.columns = np.flatnonzero(self.column_scale)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows (features, and the bias) and columns (classes)."""
-        return self.row_scale.size, self.column_norm.size
+        return self.row_scale.size, self.column_scale.size
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        for rows, block in kernel_blocks(self._update):
-            block *= self.row_scale[rows, None]
-            block /= self.column_norm
-            yield rows, block
+        yield from kernel_blocks(self._update)
         if self._bias is not None:
             d = self._update.features
-            yield slice(d, d + 1), (self._bias * self.row_scale[d] / self.column_norm)[None]
+            yield slice(d, d + 1), self._bias[None].copy()  # blocks are scaled in place
 
     def _norms(self, axis: int) -> np.ndarray:
-        # Scaled before squaring: gradients of 1e-30 are legitimate and their squares are not representable.
-        top = max((float(np.abs(block).max()) for _, block in self._blocks()), default=0.0)
-        if top == 0.0:
-            return np.zeros(self.shape[1 - axis])
-        if axis == 0:
-            total = np.zeros(self.shape[1])
-            for _, block in self._blocks():
-                total += ((block / top) ** 2).sum(axis=0)
-        else:
-            total = np.concatenate([((block / top) ** 2).sum(axis=1) for _, block in self._blocks()])
-        norms: np.ndarray = top * np.sqrt(total)
+        total = np.zeros(self.shape[1 - axis])
+        for rows, block in self._blocks():
+            block *= self.row_scale[rows, None]
+            block *= self.column_scale
+            if axis == 0:
+                total += np.einsum("ij,ij->j", block, block)
+            else:
+                total[rows] = np.einsum("ij,ij->i", block, block)
+        norms: np.ndarray = np.sqrt(total)
         return norms
 
     def multiply(self, right: np.ndarray) -> np.ndarray:
         """Return ``A @ right`` for `right` of shape (C, k)."""
+        right = self.column_scale[:, None] * right
         out = np.empty((self.shape[0], right.shape[1]))
         for rows, block in self._blocks():
-            out[rows] = block @ right
+            np.matmul(block, right, out=out[rows])
+        out *= self.row_scale[:, None]
         return out
 
     def multiply_transposed(self, left: np.ndarray) -> np.ndarray:
         """Return ``left^T @ A`` for `left` of shape (rows, k), that is (k, C)."""
+        left = self.row_scale[:, None] * left
         out = np.zeros((left.shape[1], self.shape[1]))
         for rows, block in self._blocks():
             out += left[rows].T @ block
+        out *= self.column_scale
         return out
 
     def column_residual(self, basis: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
         """Return the norm of every column of ``A - basis @ coordinates``, shape (C,)."""
         total = np.zeros(self.shape[1])
         for rows, block in self._blocks():
+            block *= self.row_scale[rows, None]
+            block *= self.column_scale
             block -= basis[rows] @ coordinates
-            total += (block**2).sum(axis=0)
+            total += np.einsum("ij,ij->j", block, block)
         result: np.ndarray = np.sqrt(total)
         return result
+
+
+class _Range:
+    """A growing orthonormal basis of the operator's leading column space, with what it leaves over."""
+
+    def __init__(self, operator: Equilibrated) -> None:
+        self._operator = operator
+        self._rng = np.random.default_rng(0)
+        self.basis = np.empty((operator.shape[0], 0))
+        self.compressed = np.empty((0, operator.shape[1]))  # basis^T A
+
+    def widen(self, extra: int) -> None:
+        """Add `extra` directions: sketch, one power step, both with the present basis projected out."""
+        operator = self._operator
+        sketch = self._outside(operator.multiply(self._rng.standard_normal((operator.shape[1], extra))))
+        back, _ = scipy.linalg.qr(operator.multiply_transposed(sketch).T, mode="economic", check_finite=False)
+        new = self._outside(operator.multiply(back))
+        self.basis = np.hstack([self.basis, new])
+        self.compressed = np.vstack([self.compressed, operator.multiply_transposed(new)])
+
+    def _outside(self, block: np.ndarray) -> np.ndarray:
+        for _ in range(2):  # twice: once leaves a part in the basis that is large next to what is new
+            block = block - self.basis @ (self.basis.T @ block)
+            block, _ = scipy.linalg.qr(block, mode="economic", check_finite=False)
+        return block
+
+    def decompose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return left singular vectors (in the basis), singular values, and what every column has outside."""
+        # By way of a QR factorisation of the tall transpose: the Gram matrix would lose half of the digits.
+        triangle = scipy.linalg.qr(self.compressed.T, mode="r", check_finite=False)[0][: self.compressed.shape[0]]
+        _, values, right = scipy.linalg.svd(triangle, full_matrices=False, check_finite=False)
+        return right.T, values, self._operator.column_residual(self.basis, self.compressed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,8 +173,11 @@ class Subspace:
 
     Attributes
     ----------
+    positions : int
+        Estimated number of label positions S: where the spectrum's widest gap is.
     rank : int
-        Estimated number of label positions S.
+        Number of directions kept, at least `positions`: structured rounding may stand out from the rest,
+        and so may a very confident sample.
     coordinates : ndarray of shape (rank, C')
         The equilibrated columns in an orthonormal basis of the signal's column space; zero columns
         of the gradient are left out.
@@ -152,6 +193,7 @@ class Subspace:
         Noise measured, in units of what rounding in the compute dtype explains.
     """
 
+    positions: int
     rank: int
     coordinates: np.ndarray = field(repr=False)
     noise: np.ndarray = field(repr=False)
@@ -173,7 +215,7 @@ def _noise_edge(frobenius: float, rows: int, columns: int) -> float:
 
 def _choose_rank(
     values: np.ndarray, frobenius: float, shape: tuple[int, int], smallest: float, rounding: float
-) -> tuple[int, bool] | None:
+) -> tuple[int, int, bool] | None:
     """Return the rank with the largest gap among those that leave nothing but noise, or None.
 
     Ranks that leave no more than rounding explains go first: many weak directions among few features
@@ -194,8 +236,10 @@ def _choose_rank(
 
     Returns
     -------
+    positions : int
+        Number of directions above the widest gap.
     rank : int
-        Number of signal directions.
+        The same and those after it that stand out from the noise.
     exact : bool
         Whether rounding explains the rest.
     """
@@ -207,16 +251,18 @@ def _choose_rank(
         rows, columns = shape[0] - rank, shape[1] - rank
         edges[rank] = edge = max(_noise_edge(float(beyond[rank]), rows, columns), smallest)
         first_noise = max(float(values[rank]), smallest)
-        if first_noise > _NOISE_EDGE_FACTOR * edge or values[rank - 1] <= _KEEP_FACTOR * edge:
-            continue
         exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)
+        highest = (_STRUCTURED_FACTOR if exact else _NOISE_EDGE_FACTOR) * edge
+        if first_noise > highest or values[rank - 1] <= _KEEP_FACTOR * edge:
+            continue
         best = max(best or (False, 0.0, 0), (exact, float(values[rank - 1]) / first_noise, rank))
     if best is None:
         return None
-    exact, _, rank = best
-    while rank < usable and values[rank] > _KEEP_FACTOR * _NOISE_EDGE_FACTOR * edges[best[2]]:
+    exact, _, positions = best
+    rank = positions
+    while rank < usable and values[rank] > _KEEP_FACTOR * edges[positions]:
         rank += 1
-    return rank, exact
+    return positions, rank, exact
 
 
 def find_subspace(update: Update) -> Subspace | str:
@@ -242,60 +288,52 @@ def find_subspace(update: Update) -> Subspace | str:
 
 
 def _find_subspace(update: Update) -> Subspace | str:
-    rng = np.random.default_rng(0)
     operator = Equilibrated(update)
     shape = operator.shape
     full = min(shape[0], operator.columns.size)
     smallest = 64 * np.finfo(np.float64).eps * np.sqrt(max(shape))
-    width = min(_FIRST_WIDTH, full)
     floor = smallest / np.sqrt(max(shape))
     expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(shape[0]), floor)
-    rounding = _ROUNDING_ONLY * expected
+    found = _Range(operator)
+    width = min(_FIRST_WIDTH, full)
     while True:
-        sketch = operator.multiply(rng.standard_normal((shape[1], width)))
-        for _ in range(2):  # two power steps: flat tails leave little for one
-            basis, _ = scipy.linalg.qr(sketch, mode="economic", check_finite=False)
-            back, _ = scipy.linalg.qr(operator.multiply_transposed(basis).T, mode="economic", check_finite=False)
-            sketch = operator.multiply(back)
-        basis, _ = scipy.linalg.qr(sketch, mode="economic", check_finite=False)
-        compressed = operator.multiply_transposed(basis)
-        left, values, _ = scipy.linalg.svd(compressed, full_matrices=False, check_finite=False)
-        left_over = operator.column_residual(basis, compressed)
+        found.widen(width - found.basis.shape[1])
+        left, values, left_over = found.decompose()
         frobenius = float(np.linalg.norm(left_over))
-        chosen = _choose_rank(values, frobenius, (shape[0], operator.columns.size), smallest, rounding)
+        seen = (shape[0], operator.columns.size)
+        chosen = _choose_rank(values, frobenius, seen, smallest, _ROUNDING_ONLY * expected)
         if width == full == 1:
-            chosen = (1, False)  # one row: one direction, and no room to see any noise beside it
+            chosen = (1, 1, False)  # one row: one direction, and no room to see any noise beside it
         # A random matrix of many samples can look like a few large directions in noise as long as only its
         # leading part has been seen. What rounding explains is accepted at once; anything else must hold
         # for the whole spectrum.
-        if (chosen is not None and chosen[1]) or width == full:
+        if (chosen is not None and chosen[2]) or width == full:
             break
         # Past half of the spectrum the rest costs no more; past the widest, a gap would not be worth the time.
         width = full if 4 * width > full else 2 * width
         if width > _WIDEST:
             chosen = None
             break
-    rank, exact = chosen or (0, False)
-    gap = float(values[rank - 1] / max(values[rank] if rank < values.size else 0.0, smallest)) if rank else 0.0
+    positions, rank, exact = chosen or (0, 0, False)
+    gap = float(values[positions - 1] / max([*values[positions : positions + 1], smallest])) if positions else 0.0
     if gap < _VISIBLE_GAP and not exact:
         return (
             f"the spectrum of the {shape[0]} x {shape[1]} gradient shows no gap: it is not of low rank plus noise. "
             "Either the batch has about as many label positions as the head has features or classes, or the update "
             "was protected by noise or rounding"
         )
-    directions = basis @ left[:, :rank]
-    coordinates = (left[:, :rank].T @ compressed)[:, operator.columns]
-    beyond = np.sqrt(left_over**2 + ((left[:, rank:].T @ compressed) ** 2).sum(axis=0))[operator.columns]
+    inside = left.T @ found.compressed
+    beyond = np.sqrt(left_over**2 + (inside[rank:] ** 2).sum(axis=0))[operator.columns]
     degrees = max(shape[0] - rank, 1)
     # A column's own residual is a small sample where few rows are left: never trust it below the average.
     average = float(np.sqrt(np.mean(beyond**2)))
-    noise = np.maximum(np.maximum(beyond, average) / np.sqrt(degrees), floor)
     return Subspace(
+        positions=positions,
         rank=rank,
-        coordinates=coordinates,
-        noise=noise,
+        coordinates=inside[:rank, operator.columns],
+        noise=np.maximum(np.maximum(beyond, average) / np.sqrt(degrees), floor),
         columns=operator.columns,
-        directions=directions * operator.row_scale[:, None],
+        directions=found.basis @ left[:, :rank] * operator.row_scale[:, None],
         gap=gap,
         noise_ratio=float(average / np.sqrt(degrees) / expected) if rank < shape[0] else np.inf,
     )

@@ -44,9 +44,9 @@ class LLG:
                 "or most classes are present",
             )
         subspace = find_subspace(update)
-        if isinstance(subspace, str) or not subspace.exact or subspace.rank < negative.size or negative.size == 0:
+        if isinstance(subspace, str) or not subspace.exact or subspace.positions < negative.size or negative.size == 0:
             return Recovery(attack=self.name, status=RECOVERED, labels=tuple(negative.tolist()))
-        positions = subspace.rank
+        positions = subspace.positions
         impact = float(sums[negative].sum()) * (1.0 + 1.0 / update.classes) / positions
         counts = dict.fromkeys(negative.tolist(), 1)
         sums[negative] -= impact

@@ -49,14 +49,14 @@ class RLG:
         if isinstance(subspace, str):
             return Recovery.not_applicable(self.name, subspace)
         details = {
-            "rank": subspace.rank,
+            "rank": subspace.positions,
             "gap": float(f"{subspace.gap:.2g}"),
             "noise_ratio": float(f"{subspace.noise_ratio:.2g}"),
         }
-        if subspace.rank >= subspace.columns.size - 1:
+        if subspace.positions >= subspace.columns.size - 1:
             return Recovery.not_applicable(
                 self.name,
-                f"the gradient's rank {subspace.rank} leaves no room among {subspace.columns.size} classes with a "
+                f"the gradient's rank {subspace.positions} leaves no room among {subspace.columns.size} classes with a "
                 "gradient: every one of them could be separated; use a smaller batch",
                 **details,
             )
@@ -76,7 +76,7 @@ class RLG:
             attack=self.name,
             status=RECOVERED,
             labels=tuple(labels),
-            samples=subspace.rank if subspace.exact else None,
+            samples=subspace.positions if subspace.exact else None,
             certificates=tuple(certificates),
             details=details | {"tested": separation.tested},
         )
