@@ -14,6 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 
 from pytest_labelleak import Truth, capture_update
@@ -165,7 +169,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", metavar="PATH", help="also write the table to this file")
     arguments = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for example in ("image_classifier", "keras_applications"):
         sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / example))
     lines = []

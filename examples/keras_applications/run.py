@@ -15,6 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+# Both are read when the libraries load. numpy's idle threads spin beside the framework's and slow it down.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 import numpy as np
 from arguments import ArgumentError, Options, parse_arguments, parse_defence
 
@@ -152,7 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, or 2 for an argument that cannot be used.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from pytest_labelleak import InvalidArgumentError, UnknownNameError, UnsupportedModelError
 
     try:

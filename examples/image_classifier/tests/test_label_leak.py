@@ -36,8 +36,8 @@ def test_little_noise_leaks(model, batch):
         assert_labels_not_recoverable(model, batch, defence=GaussianNoise(relative=0.1))
 
 
-# What holds is noise a thousand times the gradient's own size (from 100 up, see benchmarks). One draw of it
-# can name labels by luck, so the verdict is taken over four, each with its own noise. The audit checks by itself
-# that the same attacks succeed without the noise: a gate that nothing can get through proves nothing.
+# What holds is noise a thousand times the gradient's own size; at a hundred times, column sums still tell. One draw
+# of it can name labels by luck, so the verdict is taken over four, each with its own noise. The audit checks by
+# itself that the same attacks succeed without the noise: a gate that nothing can get through proves nothing.
 def test_overwhelming_noise_holds(model, batch):
     assert_labels_not_recoverable(model, [batch] * 4, defence=GaussianNoise(relative=1000.0))
