@@ -34,7 +34,7 @@ MUTANTS = (
     (
         "the tilt by noise",
         "attacks/_cone.py",
-        "tilt = _TILT * noise",
+        "tilt = deviations * noise",
         "tilt = 1e-9 * noise",
         "tests/attacks/test_rlg.py",
     ),

@@ -46,10 +46,10 @@ import scipy.linalg
 
 from ._nnls import project
 
-__all__ = ["Separation", "separate"]
+__all__ = ["DEVIATIONS", "Separation", "separate"]
 
-# Standard deviations of noise that a column may be off by.
-_TILT = 10.0
+#: Standard deviations of noise that a column may be off by.
+DEVIATIONS = 10.0
 # A class represented at this many times the usual price of one column is not pursued further.
 _CHEAP = 10.0
 _TEST_ALL_BELOW = 64
@@ -109,7 +109,7 @@ def _eliminate(tilted: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, n
     return bound, basis
 
 
-def separate(points: np.ndarray, noise: np.ndarray) -> Separation:
+def separate(points: np.ndarray, noise: np.ndarray, *, deviations: float = DEVIATIONS) -> Separation:
     """Decide for every column whether it can be separated from all others.
 
     Parameters
@@ -118,6 +118,8 @@ def separate(points: np.ndarray, noise: np.ndarray) -> Separation:
         Columns of about unit length.
     noise : ndarray of shape (C',)
         Standard deviation per coordinate of the noise in each.
+    deviations : float, default 10
+        How many of these a column may be off by. What was rounded by exact arithmetic can afford many.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def separate(points: np.ndarray, noise: np.ndarray) -> Separation:
         The decisions and their evidence.
     """
     count = points.shape[1]
-    tilt = _TILT * noise
+    tilt = deviations * noise
     tilted = np.vstack([points, tilt])
     tolerance = 0.1 * tilt
     distance = np.full(count, np.nan)

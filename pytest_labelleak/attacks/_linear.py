@@ -8,10 +8,13 @@ import numpy as np
 
 from ..update import Update
 
-__all__ = ["ROWS_PER_BLOCK", "bias_gradient", "carries_only_signs", "column_sums", "kernel_blocks"]
+__all__ = ["ROWS_PER_BLOCK", "bias_gradient", "coarseness", "column_sums", "kernel_blocks"]
 
 #: Gradients are widened to float64 in blocks of this many rows, so that no wide copy of the whole exists.
 ROWS_PER_BLOCK = 256
+
+# Share of zeros in otherwise filled rows and columns from which on they are no accident.
+_SCATTERED = 0.01
 
 
 def kernel_blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:
@@ -62,8 +65,13 @@ def bias_gradient(update: Update) -> np.ndarray | None:
     return bias
 
 
-def carries_only_signs(update: Update) -> bool:
-    """Tell whether all non-zero entries of the kernel gradient have the same magnitude.
+def coarseness(update: Update) -> str | None:
+    """Say what was visibly done to the entries of the kernel gradient, or None.
+
+    Sign compression leaves one magnitude. Dropping and quantising leave zeros scattered over rows and
+    columns that hold other entries, where sums of products have none: an inactive feature empties its
+    whole row. Such matrices can have an exact low rank that counts nothing. (In float16 small products
+    underflow by themselves, so there scattered zeros mean nothing.)
 
     Parameters
     ----------
@@ -72,12 +80,27 @@ def carries_only_signs(update: Update) -> bool:
 
     Returns
     -------
-    bool
-        True after sign compression. Such a matrix can have an exact low rank that counts nothing.
+    str or None
+        A clause for a message.
     """
-    magnitude = np.abs(update.kernel_gradient)
-    top = magnitude.max()
-    return bool(magnitude.size > 2 and np.all((magnitude == top) | (magnitude == 0)))
+    gradient = update.kernel_gradient
+    top = float(np.abs(gradient).max())
+    rows = np.zeros(update.features, dtype=np.int64)
+    columns = np.zeros(update.classes, dtype=np.int64)
+    of_top = 0
+    for start in range(0, update.features, ROWS_PER_BLOCK):
+        block = np.abs(gradient[start : start + ROWS_PER_BLOCK])
+        filled = block > 0
+        rows[start : start + ROWS_PER_BLOCK] = filled.sum(axis=1)
+        columns += filled.sum(axis=0)
+        of_top += int(np.count_nonzero(block == top))
+    total = int(rows.sum())
+    if total == of_top and total > 2:
+        return "every entry has the same magnitude: the update was reduced to its signs"
+    inside = int(np.count_nonzero(rows)) * int(np.count_nonzero(columns))
+    if update.compute_dtype != "float16" and inside - total > _SCATTERED * inside:
+        return f"{inside - total} zeros are scattered over the gradient: entries were dropped or rounded to zero"
+    return None
 
 
 def column_sums(update: Update) -> np.ndarray:

@@ -28,7 +28,7 @@ import scipy.linalg
 from ..update import Update, unit_roundoff
 from ._linear import bias_gradient, kernel_blocks
 
-__all__ = ["Equilibrated", "Subspace", "find_subspace"]
+__all__ = ["GrowingRange", "ScaledGradient", "Subspace", "find_subspace", "visible_directions"]
 
 # A residual is noise if its largest singular value is at most this many times that of a matrix of
 # independent entries with the same Frobenius norm. Equilibrated rounding noise measures 1.0 to 1.6,
@@ -48,13 +48,16 @@ _ROUNDING_ONLY = 30.0
 # Noise that rounding does not explain is taken for noise only if the signal stands out by this factor.
 _VISIBLE_GAP = 3.0
 
+# How far above the edge of independent noise a direction must be to be more than a fluctuation of it.
+_VISIBLE = 1.03
+
 _WIDEST = 2048
 _FIRST_WIDTH = 48
 _TAIL = 12
 
 
-class Equilibrated:
-    """The data gradient with rows and columns scaled to unit norm, as a linear operator.
+class ScaledGradient:
+    """The data gradient with rows and columns scaled, as a linear operator.
 
     Nothing wide is stored: products run over blocks of the gradient as it was shared, and the scaling
     is applied to the thin factor.
@@ -63,15 +66,25 @@ class Equilibrated:
     ----------
     update : Update
         What was shared.
+    equilibrate : bool, default True
+        Scale rows and columns to unit norm, which levels noise that is proportional to what it was added
+        to, such as rounding. Otherwise only the bias row is brought to the size of the others, which keeps
+        noise level that was added to all entries alike.
     """
 
-    def __init__(self, update: Update) -> None:
+    def __init__(self, update: Update, *, equilibrate: bool = True) -> None:
         self._update = update
         self._bias = bias_gradient(update)
         # Squares of float64 gradients of 1e-200 are not representable: bring the largest entry to 1 first.
         largest = max(float(np.abs(block).max()) for _, block in self._blocks())
         self.row_scale = np.full(update.features + (self._bias is not None), 1.0 / largest)
         self.column_scale = np.ones(update.classes)
+        if not equilibrate:
+            rows = self._norms(axis=1)
+            if self._bias is not None and rows[-1] > 0:
+                self.row_scale[-1] *= np.sqrt(np.mean(rows[:-1] ** 2)) / rows[-1]
+            self.columns = np.flatnonzero(self._norms(axis=0))
+            return
         # Columns, rows, columns: one sweep of Sinkhorn's iteration in the 2-norm is all that is needed.
         for axis in (0, 1, 0):
             norms = self._norms(axis)
@@ -135,10 +148,10 @@ class Equilibrated:
         return result
 
 
-class _Range:
+class GrowingRange:
     """A growing orthonormal basis of the operator's leading column space, with what it leaves over."""
 
-    def __init__(self, operator: Equilibrated) -> None:
+    def __init__(self, operator: ScaledGradient) -> None:
         self._operator = operator
         self._rng = np.random.default_rng(0)
         self.basis = np.empty((operator.shape[0], 0))
@@ -265,6 +278,31 @@ def _choose_rank(
     return positions, rank, exact
 
 
+def visible_directions(values: np.ndarray, frobenius: float, operator: ScaledGradient) -> int:
+    """Count the leading directions that stand out of independent noise of the size of what follows them.
+
+    Parameters
+    ----------
+    values : ndarray
+        Leading singular values, descending.
+    frobenius : float
+        Frobenius norm of what is left beyond all of them.
+    operator : ScaledGradient
+        Where they come from.
+
+    Returns
+    -------
+    int
+        Possibly none, possibly all.
+    """
+    beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])
+    rows, columns = operator.shape  # empty columns too: what was dropped was noise as well
+    for rank, value in enumerate(values):
+        if value < _VISIBLE * _noise_edge(float(beyond[rank]), rows - rank, columns - rank):
+            return rank
+    return int(values.size)
+
+
 def find_subspace(update: Update) -> Subspace | str:
     """Find the signal's subspace, its rank and the noise around it, from the gradient alone.
 
@@ -288,13 +326,13 @@ def find_subspace(update: Update) -> Subspace | str:
 
 
 def _find_subspace(update: Update) -> Subspace | str:
-    operator = Equilibrated(update)
+    operator = ScaledGradient(update)
     shape = operator.shape
     full = min(shape[0], operator.columns.size)
     smallest = 64 * np.finfo(np.float64).eps * np.sqrt(max(shape))
     floor = smallest / np.sqrt(max(shape))
     expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(shape[0]), floor)
-    found = _Range(operator)
+    found = GrowingRange(operator)
     width = min(_FIRST_WIDTH, full)
     while True:
         found.widen(width - found.basis.shape[1])

@@ -10,7 +10,7 @@ import numpy as np
 from ..recovery import RECOVERED, Certificate, Recovery
 from ..update import Update
 from ._cone import separate
-from ._linear import carries_only_signs
+from ._linear import coarseness
 from ._subspace import find_subspace
 
 __all__ = ["RLG"]
@@ -40,11 +40,9 @@ class RLG:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""
-        if carries_only_signs(update):
-            return Recovery.not_applicable(
-                self.name,
-                "every entry has the same magnitude: the update was reduced to its signs, and signs have no low rank",
-            )
+        coarse = coarseness(update)
+        if coarse is not None:
+            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
         subspace = find_subspace(update)
         if isinstance(subspace, str):
             return Recovery.not_applicable(self.name, subspace)

@@ -1,0 +1,105 @@
+"""Robust RLG on defended gradients: what strict RLG cannot read any more."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pytest_labelleak import GaussianNoise, Recovery, Sign, Update
+from pytest_labelleak.attacks.rlg import RLG
+from pytest_labelleak.attacks.rlg_robust import RobustRLG
+from pytest_labelleak.testing import check_attack, make_update
+
+RNG = np.random.default_rng
+
+
+def dropped(update: Update, fraction: float) -> Update:
+    def drop(array: np.ndarray) -> np.ndarray:
+        magnitude = np.abs(array)
+        return np.where(magnitude >= np.quantile(magnitude, fraction), array, 0)
+
+    return update.map(drop, defence="drop")
+
+
+def rounded(update: Update, bits: int) -> Update:
+    def quantise(array: np.ndarray) -> np.ndarray:
+        step = np.abs(array).max() / (2 ** (bits - 1) - 1)
+        return np.round(array / step) * step
+
+    return update.map(quantise, defence="quantise")
+
+
+DEFENDED = {
+    "sign": lambda update: Sign()(update, rng=RNG(0)),
+    "drop 50 %": lambda update: dropped(update, 0.5),
+    "drop 90 %": lambda update: dropped(update, 0.9),
+    "drop 99 %": lambda update: dropped(update, 0.99),
+    "8 bits": lambda update: rounded(update, 8),
+    "4 bits": lambda update: rounded(update, 4),
+    "noise 1e-4": lambda update: GaussianNoise(relative=1e-4)(update, rng=RNG(0)),
+    "noise 1e-1": lambda update: GaussianNoise(relative=1e-1)(update, rng=RNG(0)),
+}
+
+
+def both(update: Update) -> tuple[Recovery, Recovery]:
+    return RLG()(update, rng=RNG(0)), RobustRLG()(update, rng=RNG(0))
+
+
+@pytest.mark.parametrize("name", DEFENDED)
+@pytest.mark.parametrize("signed", [False, True])
+def test_names_exactly_the_labels_behind_a_defended_gradient(name: str, signed: bool) -> None:
+    case = make_update(positions=12, features=192, classes=300, seed=2, signed=signed, bias=False)
+    strict, robust = both(DEFENDED[name](case.update))
+    assert robust.status == "recovered", robust.message
+    assert set(robust.labels) == set(case.labels.tolist())
+    assert robust.samples is None
+    if name.startswith(("sign", "drop")):
+        assert strict.status == "not applicable"
+
+
+def test_leaves_exact_gradients_to_strict_rlg() -> None:
+    case = make_update(positions=12, features=192, classes=300, seed=2, confidence=0.9)
+    strict, robust = both(case.update)
+    assert strict.status == "recovered"
+    assert robust.status == "not applicable"
+    assert "rounding alone" in robust.message
+
+
+def test_pure_noise_names_next_to_nothing() -> None:
+    noise = RNG(5).normal(size=(192, 300))
+    recovery = RobustRLG()(Update.from_arrays(noise), rng=RNG(0))
+    assert len(recovery.labels) <= 3
+
+
+def test_certificates_point_down_at_their_label_more_than_anywhere_else() -> None:
+    case = make_update(positions=12, features=192, classes=300, seed=2, signed=True, bias=False)
+    update = DEFENDED["noise 1e-1"](case.update)
+    for certificate in RobustRLG()(update, rng=RNG(0)).certificates:
+        values = certificate.direction @ update.kernel_gradient.astype(np.float64)
+        assert int(np.argmin(values)) == certificate.label
+
+
+def test_conforms() -> None:
+    check_attack(RobustRLG())
+
+
+def test_inactive_features_are_not_mistaken_for_dropping() -> None:
+    case = make_update(positions=5, features=64, classes=100, seed=3)
+    gradient = case.update.kernel_gradient.copy()
+    gradient[::2] = 0  # half of the features never fire
+    recovery = RLG()(Update.from_arrays(gradient), rng=RNG(0))
+    assert set(recovery.labels) == set(case.labels.tolist())
+
+
+def test_float16_underflow_is_not_mistaken_for_dropping() -> None:
+    case = make_update(positions=5, features=64, classes=100, seed=3)
+    gradient = case.update.kernel_gradient.copy()
+    smallest = np.quantile(np.abs(gradient), 0.03)
+    underflowed = {"kernel": np.where(np.abs(gradient) < smallest, 0, gradient)}
+    head = dataclasses.replace(case.update.head, bias=None)
+    update = dataclasses.replace(case.update, gradients=underflowed, head=head)
+    assert "dropped or rounded" in RLG()(update, rng=RNG(0)).message
+    as_half = dataclasses.replace(update, compute_dtype="float16")
+    assert "dropped or rounded" not in RLG()(as_half, rng=RNG(0)).message
