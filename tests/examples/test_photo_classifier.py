@@ -30,6 +30,8 @@ def test_the_photos_carry_their_class_in_their_name(photos):
     assert np.unique(labels).size == 19
 
 
+# Raised inside Keras' predict on the torch backend.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_the_trained_network_knows_the_photos(photos):
     from examples.image_classifier.photo_classifier.network import load_trained
 
