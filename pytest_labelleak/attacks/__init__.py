@@ -11,13 +11,30 @@ from ..errors import InvalidArgumentError, UnknownNameError
 from ..recovery import Recovery
 from ..settings import active_scope
 from ..update import Update
+from .bias_counts import BiasCounts
 from .bias_sign import BiasSign
+from .embedding_rows import EmbeddingRows
 from .idlg import IDLG
+from .ilrg import ILRG
 from .llg import LLG
 from .rlg import RLG
 from .yin import Yin
 
-__all__ = ["IDLG", "LLG", "RLG", "Attack", "BiasSign", "Yin", "attack", "builtin_attacks", "resolve", "run"]
+__all__ = [
+    "IDLG",
+    "ILRG",
+    "LLG",
+    "RLG",
+    "Attack",
+    "BiasCounts",
+    "BiasSign",
+    "EmbeddingRows",
+    "Yin",
+    "attack",
+    "builtin_attacks",
+    "resolve",
+    "run",
+]
 
 
 @runtime_checkable
@@ -52,7 +69,11 @@ class Attack(Protocol):
 
 def builtin_attacks() -> dict[str, Attack]:
     """Return the built-in attacks by name, cheapest first."""
-    return {a.name: a for a in (BiasSign(), IDLG(), Yin(), LLG(), RLG())}
+    members: tuple[Attack, ...] = (
+        *(BiasSign(), EmbeddingRows(), IDLG(), Yin()),  # one pass over the gradient
+        *(BiasCounts(), LLG(), ILRG(), RLG()),  # from its subspace
+    )
+    return {member.name: member for member in members}
 
 
 def _registered() -> dict[str, Attack]:
