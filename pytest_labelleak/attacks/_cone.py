@@ -24,10 +24,11 @@ represents x_c up to what noise explains: absent, and the combination is the pro
 reported as the margin; it is thousands on one side and thousandths on the other, and does not depend on
 any scale.
 
-**Elimination.** Testing C classes is not needed. Take r independent columns B (pivoted QR) and write
-``-sum(B)`` as a non-negative combination of columns. Together they give coefficients of every other class
-by one matrix product, and with them an upper bound of its distance. Only the few classes whose bound says
-nothing are tested one by one.
+**Elimination.** Testing C classes is not needed. Take r independent columns B (pivoted QR; label columns are the
+largest, so they are chosen first) and write ``-sum(B)`` as a non-negative combination of columns. Together they
+give coefficients of every other class by one matrix product, and with them an upper bound of its distance.
+The dual vectors of B are directions to try: many separate their own column from all others at once. Only the
+few classes about which neither says anything are tested one by one.
 
 References
 ----------
@@ -77,16 +78,30 @@ class Separation:
     tested: int
 
 
-def _eliminate(tilted: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bound every column's distance with one positive basis.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Basis:
+    """What one set of independent columns says about all classes at once.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    columns : ndarray of int
+        The basis and the columns that close it.
     bound : ndarray of shape (C',)
-        Upper bounds; infinite for the basis itself.
-    basis : ndarray of int
-        The columns used.
+        Upper bounds of the distances; infinite where there is none.
+    margin : dict of int to float
+        For columns that the basis' dual vectors separate outright: by how much.
+    directions : dict of int to ndarray of shape (r,)
+        Those dual vectors, of unit length, negative on their column alone.
     """
+
+    columns: np.ndarray
+    bound: np.ndarray
+    margin: dict[int, float]
+    directions: dict[int, np.ndarray]
+
+
+def _examine_basis(tilted: np.ndarray, tolerance: np.ndarray) -> _Basis:
+    """Choose a basis and bound or separate as many columns with it as possible."""
     points, tilt = tilted[:-1], tilted[-1]
     rank = points.shape[0]
     _, _, pivots = scipy.linalg.qr(points, mode="economic", pivoting=True, check_finite=False)
@@ -96,6 +111,7 @@ def _eliminate(tilted: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, n
     scale = float(np.linalg.norm(target)) or 1.0
     closing = project(tilted, target / scale, tolerance=tolerance, working=pivots[: 4 * rank])
     coefficients = np.linalg.lstsq(block, points, rcond=None)[0]
+
     # The chosen columns plus the closing combination are zero, up to the closing residual. As many times as
     # the most negative coefficient asks for, they may be added to make all coefficients non-negative.
     times = np.maximum(-coefficients, 0.0).max(axis=0)
@@ -104,9 +120,27 @@ def _eliminate(tilted: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, n
     missed = times * scale * float(np.linalg.norm(closing.residual[:-1]))
     missed += np.linalg.norm(points - block @ coefficients, axis=0)
     bound = np.hypot(paid, missed)
-    basis = np.union1d(chosen, closing.support)
-    bound[basis] = np.inf
-    return bound, basis
+    # A closing column is in its own combination that often: bring that share to the other side.
+    own = np.zeros(points.shape[1])
+    own[closing.support] = scale * closing.coefficients
+    rest = 1.0 - times * own
+    bound = np.where(rest > 0.01, bound / np.maximum(rest, 0.01), np.inf)
+    bound[chosen] = np.inf
+
+    # Row k of the coefficients is what the k-th dual vector gives on every column: one on its own. Where it is
+    # negative on all others, or positive by less than a tenth of their tilt, the class is separated.
+    duals = np.linalg.pinv(block)
+    lengths = np.linalg.norm(duals, axis=1)
+    others = coefficients / (lengths[:, None] * tilt)
+    others[np.arange(rank), chosen] = -np.inf
+    worst = others.max(axis=1)
+    apart = np.flatnonzero(worst < 0.1)
+    return _Basis(
+        columns=np.union1d(chosen, closing.support),
+        bound=bound,
+        margin={int(chosen[k]): float(1.0 / max(worst[k], lengths[k] * np.median(tilt))) for k in apart},
+        directions={int(chosen[k]): -duals[k] / lengths[k] for k in apart},
+    )
 
 
 def separate(points: np.ndarray, noise: np.ndarray, *, deviations: float = DEVIATIONS) -> Separation:
@@ -148,17 +182,24 @@ def separate(points: np.ndarray, noise: np.ndarray, *, deviations: float = DEVIA
 
     if count <= _TEST_ALL_BELOW:
         bound, basis = np.full(count, np.inf), np.arange(count)
+        for column in range(count):
+            test(column)
     else:
-        bound, basis = _eliminate(tilted, tolerance)
-    for column in basis:
-        test(int(column))
+        found = _examine_basis(tilted, tolerance)
+        bound, basis = found.bound, found.columns
+        for column, direction in found.directions.items():
+            directions[column] = direction
+            margin[column] = found.margin[column]
+            distance[column] = abs(float(direction @ points[:, column]))
     while True:
         # Whatever is represented at a smaller price than any present class keeps as its distance is absent.
         border = min((distance[column] for column in directions), default=0.0) / 10.0
         waiting = np.flatnonzero(np.isnan(distance) & (bound > max(border, _CHEAP * price)))
         if waiting.size == 0:
             break
-        for column in waiting[np.argsort(bound[waiting])[::-1][:64]]:
+        # First those without any bound, the basis: what they turn out to be sets the border for the rest.
+        unbounded = np.count_nonzero(np.isinf(bound[waiting]))
+        for column in waiting[np.argsort(bound[waiting])[::-1][: unbounded or 32]]:
             test(int(column))
     present = np.zeros(count, dtype=bool)
     present[list(directions)] = True
