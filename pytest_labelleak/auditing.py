@@ -257,17 +257,17 @@ def _explain(result: Audit, *, show_labels: bool) -> str:
     lines = [result.message]
     where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
     lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
-    lines.append(f"  {'attack':<12} {'advantage':>9} {'precision':>9} {'recall':>7} {'exact':>6}")
+    lines.append(f"  {'attack':<15} {'advantage':>9} {'precision':>9} {'recall':>7} {'exact':>6}")
     for verdict in result.verdicts:
         if verdict.status == "recovered":
             lines.append(
-                f"  {verdict.attack:<12} {verdict.advantage:>9.2f} {verdict.precision:>9.2f} "
+                f"  {verdict.attack:<15} {verdict.advantage:>9.2f} {verdict.precision:>9.2f} "
                 f"{verdict.recall:>7.2f} {verdict.exact_match:>6.2f}"
             )
         else:
-            lines.append(f"  {verdict.attack:<12} {verdict.message}")
+            lines.append(f"  {verdict.attack:<15} {verdict.message}")
         if show_labels and verdict.recovered:
-            lines.append(f"  {'':<12} recovered: {[list(labels) for labels in verdict.recovered]}")
+            lines.append(f"  {'':<15} recovered: {[list(labels) for labels in verdict.recovered]}")
     if result.outcome == LEAKED:
         lines.append(
             "  Whoever receives this update can name these labels. Share a protected update (defence=...) and assert "

@@ -46,17 +46,17 @@ MUTANTS = (
         "tests/attacks/test_rlg.py",
     ),
     (
-        "the rank rule: the widest gap, explained by rounding or not",
+        "the rank rule: what rounding explains",
         "attacks/_subspace.py",
         "        exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)",
-        "        exact = False",
+        "        exact = rank == 1",
         "tests/attacks/test_rlg.py",
     ),
     (
         "the equilibration before the rank",
         "attacks/_subspace.py",
-        "        self.columns = np.flatnonzero(self.column_scale)",
-        "        self.columns = np.flatnonzero(self.column_scale); self.column_scale[:] = self.row_scale[:] = 1.0",
+        "        self.rows = np.flatnonzero(self.row_scale)",
+        "        self.rows = np.flatnonzero(self.row_scale); self.column_scale[:] = self.row_scale[:] = 1.0",
         "tests/attacks/test_rlg.py",
     ),
     (

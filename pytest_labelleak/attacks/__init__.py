@@ -18,6 +18,7 @@ from .idlg import IDLG
 from .ilrg import ILRG
 from .llg import LLG
 from .rlg import RLG
+from .rlg_robust import RobustRLG
 from .yin import Yin
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "BiasCounts",
     "BiasSign",
     "EmbeddingRows",
+    "RobustRLG",
     "Yin",
     "attack",
     "builtin_attacks",
@@ -72,6 +74,7 @@ def builtin_attacks() -> dict[str, Attack]:
     members: tuple[Attack, ...] = (
         *(BiasSign(), EmbeddingRows(), IDLG(), Yin()),  # one pass over the gradient
         *(BiasCounts(), LLG(), ILRG(), RLG()),  # from its subspace
+        RobustRLG(),  # from many
     )
     return {member.name: member for member in members}
 

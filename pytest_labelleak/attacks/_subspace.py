@@ -84,6 +84,7 @@ class ScaledGradient:
             if self._bias is not None and rows[-1] > 0:
                 self.row_scale[-1] *= np.sqrt(np.mean(rows[:-1] ** 2)) / rows[-1]
             self.columns = np.flatnonzero(self._norms(axis=0))
+            self.rows = np.flatnonzero(rows)
             return
         # Columns, rows, columns: one sweep of Sinkhorn's iteration in the 2-norm is all that is needed.
         for axis in (0, 1, 0):
@@ -94,6 +95,7 @@ class ScaledGradient:
             else:
                 self.row_scale *= inverse
         self.columns = np.flatnonzero(self.column_scale)
+        self.rows = np.flatnonzero(self.row_scale)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -258,7 +260,7 @@ def _choose_rank(
     """
     usable = values.size - _TAIL if values.size < min(shape) else values.size - 1
     beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])  # what is left from index i on
-    best: tuple[bool, float, int] | None = None
+    gaps: dict[bool, dict[int, float]] = {True: {}, False: {}}
     edges = np.empty(usable + 1)
     for rank in range(1, usable + 1):
         rows, columns = shape[0] - rank, shape[1] - rank
@@ -266,12 +268,21 @@ def _choose_rank(
         first_noise = max(float(values[rank]), smallest)
         exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)
         highest = (_STRUCTURED_FACTOR if exact else _NOISE_EDGE_FACTOR) * edge
-        if first_noise > highest or values[rank - 1] <= _KEEP_FACTOR * edge:
-            continue
-        best = max(best or (False, 0.0, 0), (exact, float(values[rank - 1]) / first_noise, rank))
-    if best is None:
+        if first_noise <= highest and values[rank - 1] > _KEEP_FACTOR * edge:
+            gaps[exact][rank] = float(values[rank - 1]) / first_noise
+    exact = bool(gaps[True])
+    if not gaps[exact]:
         return None
-    exact, _, positions = best
+    # The last gap that is at least half as wide as the widest, in orders of magnitude: a dominant direction
+    # may stand out further from the other samples than these do from coarse rounding. What is itself no larger
+    # than rounding is not counted, though: rounding noise of small matrices can end in a gap of its own.
+    widest = max(gaps[exact], key=lambda rank: gaps[exact][rank])
+    coarse = _noise_edge(rounding / _ROUNDING_ONLY * np.sqrt(shape[0] * shape[1]), *shape)
+    positions = max(
+        rank
+        for rank, gap in gaps[exact].items()
+        if rank == widest or (gap >= np.sqrt(gaps[exact][widest]) and values[rank - 1] > coarse)
+    )
     rank = positions
     while rank < usable and values[rank] > _KEEP_FACTOR * edges[positions]:
         rank += 1
@@ -328,17 +339,18 @@ def find_subspace(update: Update) -> Subspace | str:
 def _find_subspace(update: Update) -> Subspace | str:
     operator = ScaledGradient(update)
     shape = operator.shape
-    full = min(shape[0], operator.columns.size)
+    # Features that never fire and classes without a gradient take no part, not even in counting noise.
+    seen = (operator.rows.size, operator.columns.size)
+    full = min(seen)
     smallest = 64 * np.finfo(np.float64).eps * np.sqrt(max(shape))
     floor = smallest / np.sqrt(max(shape))
-    expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(shape[0]), floor)
+    expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(seen[0]), floor)
     found = GrowingRange(operator)
     width = min(_FIRST_WIDTH, full)
     while True:
         found.widen(width - found.basis.shape[1])
         left, values, left_over = found.decompose()
         frobenius = float(np.linalg.norm(left_over))
-        seen = (shape[0], operator.columns.size)
         chosen = _choose_rank(values, frobenius, seen, smallest, _ROUNDING_ONLY * expected)
         if width == full == 1:
             chosen = (1, 1, False)  # one row: one direction, and no room to see any noise beside it
@@ -362,7 +374,7 @@ def _find_subspace(update: Update) -> Subspace | str:
         )
     inside = left.T @ found.compressed
     beyond = np.sqrt(left_over**2 + (inside[rank:] ** 2).sum(axis=0))[operator.columns]
-    degrees = max(shape[0] - rank, 1)
+    degrees = max(seen[0] - rank, 1)
     # A column's own residual is a small sample where few rows are left: never trust it below the average.
     average = float(np.sqrt(np.mean(beyond**2)))
     return Subspace(
@@ -373,5 +385,5 @@ def _find_subspace(update: Update) -> Subspace | str:
         columns=operator.columns,
         directions=found.basis @ left[:, :rank] * operator.row_scale[:, None],
         gap=gap,
-        noise_ratio=float(average / np.sqrt(degrees) / expected) if rank < shape[0] else np.inf,
+        noise_ratio=float(average / np.sqrt(degrees) / expected) if rank < seen[0] else np.inf,
     )
