@@ -56,6 +56,8 @@ bench: .venv/ready
 	.venv/bin/python benchmarks/bench_real_network.py
 	.venv/bin/python benchmarks/bench_architectures.py
 	.venv/bin/python benchmarks/bench_startup.py
+	.venv/bin/python -m pip install --quiet --group bench
+	.venv/bin/python benchmarks/bench_speed.py --words
 
 clean:
 	rm -rf .venv .venv-jax .venv-torch .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
