@@ -255,6 +255,8 @@ def _with_control(outcome: str, message: str, control: Sequence[Verdict], thresh
 
 def _explain(result: Audit, *, show_labels: bool) -> str:
     lines = [result.message]
+    if result.outcome == INCONCLUSIVE and len({verdict.message for verdict in result.verdicts}) <= 1:
+        return lines[0]  # one reason for all: a table would only repeat it
     where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
     lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
     lines.append(f"  {'attack':<15} {'advantage':>9} {'precision':>9} {'recall':>7} {'exact':>6}")

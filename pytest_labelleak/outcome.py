@@ -143,7 +143,11 @@ def outcome_of(verdicts: Sequence[Verdict], limit: float) -> tuple[str, str]:
         return LEAKED, f"leaked: advantage {best.advantage:.2f} > {_floor(limit)} ({best.attack})"
     undecided = [v for v in verdicts if v.status == INCONCLUSIVE]
     if undecided:
-        return INCONCLUSIVE, f"inconclusive: {undecided[0].attack} {_tail(undecided[0].message)}"
+        common = len({verdict.message for verdict in verdicts}) == 1
+        reason = _tail(undecided[0].message)
+        if common:  # a defect of the update or of the batch, not of one attack
+            return INCONCLUSIVE, f"inconclusive: {reason.removeprefix('because ')}"
+        return INCONCLUSIVE, f"inconclusive: {undecided[0].attack} {reason}"
     if best is None:
         reasons = "; ".join(f"{v.attack} {_tail(v.message)}" for v in verdicts)
         return INCONCLUSIVE, f"inconclusive: no attack applies: {reasons}"
