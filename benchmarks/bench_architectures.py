@@ -36,6 +36,7 @@ PLAN = (
     (NETWORKS, "mixed_bfloat16", 10, None),
     # Without hardware support a capture of the larger ones takes over a minute in float16.
     (("MobileNetV2", "EfficientNetB0"), "mixed_float16", 10, None),
+    (("DenseNet121", "InceptionV3", "ResNet50", "VGG16"), "mixed_float16", 10, 96),
 )
 
 
