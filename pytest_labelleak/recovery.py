@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,15 +26,26 @@ class Certificate:
     present : bool
         What is claimed.
     margin : float
-        Distance between the two answers in units of the noise found in the update; large is safe.
-    direction : ndarray of shape (d,) or None
-        For a present class: feature-space direction along which only this class descends.
+        Distance between the two answers in units of the noise found in the update; large is safe. For an
+        absent class: how many times further the weakest present class is from the cone of the others.
+    direction : ndarray of shape (d,) or (d + 1,), or None
+        For a present class: feature-space direction along which only this class descends; one longer if the
+        bias gradient is a row too.
+    others : ndarray of int, shape (k,), or None
+        For an absent class: classes whose columns its own is a non-negative combination of. Private.
+    coefficients : ndarray of shape (k,), or None
+        Their coefficients, positive.
+    residual : float
+        For an absent class: norm of what the combination leaves of its column, relative to the column.
     """
 
     label: int = field(repr=False)
     present: bool
     margin: float
     direction: np.ndarray | None = field(default=None, repr=False)
+    others: np.ndarray | None = field(default=None, repr=False)
+    coefficients: np.ndarray | None = field(default=None, repr=False)
+    residual: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +68,9 @@ class Recovery:
     samples : int or None
         Claimed number of label positions in the update.
     certificates : tuple of Certificate
-        Evidence for single classes, where the attack has any.
+        Evidence for the classes named, where the attack has any.
+    absences : sequence of Certificate
+        Evidence for the classes not named, where the attack has any; made when it is asked for.
     details : mapping of str to float, int or str
         Figures worth reporting (rank, noise floor). Hold no label.
     """
@@ -69,6 +82,7 @@ class Recovery:
     counts: Mapping[int, int] | None = field(default=None, repr=False)
     samples: int | None = None
     certificates: tuple[Certificate, ...] = field(default=(), repr=False)
+    absences: Sequence[Certificate] = field(default=(), repr=False)
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

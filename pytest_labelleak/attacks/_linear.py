@@ -15,6 +15,8 @@ ROWS_PER_BLOCK = 256
 
 # Share of zeros in otherwise filled rows and columns from which on they are no accident.
 _SCATTERED = 0.01
+# Rows looked at, if there are many more.
+_LOOKED_AT = 512
 
 
 def kernel_blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:
@@ -83,23 +85,21 @@ def coarseness(update: Update) -> str | None:
     str or None
         A clause for a message.
     """
-    gradient = update.kernel_gradient
-    top = float(np.abs(gradient).max())
-    rows = np.zeros(update.features, dtype=np.int64)
-    columns = np.zeros(update.classes, dtype=np.int64)
-    of_top = 0
-    for start in range(0, update.features, ROWS_PER_BLOCK):
-        block = np.abs(gradient[start : start + ROWS_PER_BLOCK])
-        filled = block > 0
-        rows[start : start + ROWS_PER_BLOCK] = filled.sum(axis=1)
-        columns += filled.sum(axis=0)
-        of_top += int(np.count_nonzero(block == top))
-    total = int(rows.sum())
-    if total == of_top and total > 2:
-        return "every entry has the same magnitude: the update was reduced to its signs"
-    inside = int(np.count_nonzero(rows)) * int(np.count_nonzero(columns))
+    # Scattered zeros are scattered over any sample of the rows, and one magnitude is that of any of them.
+    every = max(1, update.features // _LOOKED_AT)
+    sample = update.kernel_gradient[::every]
+    filled = sample != 0
+    top = float(max(sample.max(), -sample.min()))
+    total = int(np.count_nonzero(filled))
+    if total == int(np.count_nonzero(np.abs(sample) == top)) and total > 2:
+        gradient = update.kernel_gradient
+        top = float(max(gradient.max(), -gradient.min()))
+        if np.count_nonzero(gradient) == np.count_nonzero(np.abs(gradient) == top):
+            return "every entry has the same magnitude: the update was reduced to its signs"
+    inside = int(np.count_nonzero(filled.any(axis=1))) * int(np.count_nonzero(filled.any(axis=0)))
     if update.compute_dtype != "float16" and inside - total > _SCATTERED * inside:
-        return f"{inside - total} zeros are scattered over the gradient: entries were dropped or rounded to zero"
+        share = (inside - total) / inside
+        return f"{share:.0%} zeros are scattered over the gradient: entries were dropped or rounded to zero"
     return None
 
 

@@ -11,6 +11,10 @@ number of label positions, plus rounding noise. Two facts make S visible without
 
 The subspace comes from a randomized range finder whose width grows until the flat part is inside [1]_.
 
+Features are redundant: each is a witness of the same S positions, so a few hundred of them show the row space
+as well as thousands. They are tried first, and believed only if the gap in their spectrum is wide beyond
+doubt and all other features lie in the row space that they show, up to its noise.
+
 References
 ----------
 .. [1] N. Halko, P. G. Martinsson, J. A. Tropp, "Finding structure with randomness", SIAM Review 53
@@ -19,14 +23,12 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.linalg
 
 from ..update import Update, unit_roundoff
-from ._linear import bias_gradient, kernel_blocks
+from ._range import GrowingRange, ScaledGradient
 
 __all__ = ["GrowingRange", "ScaledGradient", "Subspace", "find_subspace", "visible_directions"]
 
@@ -55,131 +57,17 @@ _WIDEST = 2048
 _FIRST_WIDTH = 48
 _TAIL = 12
 
-
-class ScaledGradient:
-    """The data gradient with rows and columns scaled, as a linear operator.
-
-    Nothing wide is stored: products run over blocks of the gradient as it was shared, and the scaling
-    is applied to the thin factor.
-
-    Parameters
-    ----------
-    update : Update
-        What was shared.
-    equilibrate : bool, default True
-        Scale rows and columns to unit norm, which levels noise that is proportional to what it was added
-        to, such as rounding. Otherwise only the bias row is brought to the size of the others, which keeps
-        noise level that was added to all entries alike.
-    """
-
-    def __init__(self, update: Update, *, equilibrate: bool = True) -> None:
-        self._update = update
-        self._bias = bias_gradient(update)
-        # Squares of float64 gradients of 1e-200 are not representable: bring the largest entry to 1 first.
-        largest = max(float(np.abs(block).max()) for _, block in self._blocks())
-        self.row_scale = np.full(update.features + (self._bias is not None), 1.0 / largest)
-        self.column_scale = np.ones(update.classes)
-        if not equilibrate:
-            rows = self._norms(axis=1)
-            if self._bias is not None and rows[-1] > 0:
-                self.row_scale[-1] *= np.sqrt(np.mean(rows[:-1] ** 2)) / rows[-1]
-            self.columns = np.flatnonzero(self._norms(axis=0))
-            self.rows = np.flatnonzero(rows)
-            return
-        # Columns, rows, columns: one sweep of Sinkhorn's iteration in the 2-norm is all that is needed.
-        for axis in (0, 1, 0):
-            norms = self._norms(axis)
-            inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-            if axis == 0:
-                self.column_scale *= inverse
-            else:
-                self.row_scale *= inverse
-        self.columns = np.flatnonzero(self.column_scale)
-        self.rows = np.flatnonzero(self.row_scale)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows (features, and the bias) and columns (classes)."""
-        return self.row_scale.size, self.column_scale.size
-
-    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        yield from kernel_blocks(self._update)
-        if self._bias is not None:
-            d = self._update.features
-            yield slice(d, d + 1), self._bias[None].copy()  # blocks are scaled in place
-
-    def _norms(self, axis: int) -> np.ndarray:
-        total = np.zeros(self.shape[1 - axis])
-        for rows, block in self._blocks():
-            block *= self.row_scale[rows, None]
-            block *= self.column_scale
-            if axis == 0:
-                total += np.einsum("ij,ij->j", block, block)
-            else:
-                total[rows] = np.einsum("ij,ij->i", block, block)
-        norms: np.ndarray = np.sqrt(total)
-        return norms
-
-    def multiply(self, right: np.ndarray) -> np.ndarray:
-        """Return ``A @ right`` for `right` of shape (C, k)."""
-        right = self.column_scale[:, None] * right
-        out = np.empty((self.shape[0], right.shape[1]))
-        for rows, block in self._blocks():
-            np.matmul(block, right, out=out[rows])
-        out *= self.row_scale[:, None]
-        return out
-
-    def multiply_transposed(self, left: np.ndarray) -> np.ndarray:
-        """Return ``left^T @ A`` for `left` of shape (rows, k), that is (k, C)."""
-        left = self.row_scale[:, None] * left
-        out = np.zeros((left.shape[1], self.shape[1]))
-        for rows, block in self._blocks():
-            out += left[rows].T @ block
-        out *= self.column_scale
-        return out
-
-    def column_residual(self, basis: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-        """Return the norm of every column of ``A - basis @ coordinates``, shape (C,)."""
-        total = np.zeros(self.shape[1])
-        for rows, block in self._blocks():
-            block *= self.row_scale[rows, None]
-            block *= self.column_scale
-            block -= basis[rows] @ coordinates
-            total += np.einsum("ij,ij->j", block, block)
-        result: np.ndarray = np.sqrt(total)
-        return result
-
-
-class GrowingRange:
-    """A growing orthonormal basis of the operator's leading column space, with what it leaves over."""
-
-    def __init__(self, operator: ScaledGradient) -> None:
-        self._operator = operator
-        self._rng = np.random.default_rng(0)
-        self.basis = np.empty((operator.shape[0], 0))
-        self.compressed = np.empty((0, operator.shape[1]))  # basis^T A
-
-    def widen(self, extra: int) -> None:
-        """Add `extra` directions: sketch, one power step, both with the present basis projected out."""
-        operator = self._operator
-        sketch = self._outside(operator.multiply(self._rng.standard_normal((operator.shape[1], extra))))
-        back, _ = scipy.linalg.qr(operator.multiply_transposed(sketch).T, mode="economic", check_finite=False)
-        new = self._outside(operator.multiply(back))
-        self.basis = np.hstack([self.basis, new])
-        self.compressed = np.vstack([self.compressed, operator.multiply_transposed(new)])
-
-    def _outside(self, block: np.ndarray) -> np.ndarray:
-        for _ in range(2):  # twice: once leaves a part in the basis that is large next to what is new
-            block = block - self.basis @ (self.basis.T @ block)
-            block, _ = scipy.linalg.qr(block, mode="economic", check_finite=False)
-        return block
-
-    def decompose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return left singular vectors (in the basis), singular values, and what every column has outside."""
-        # By way of a QR factorisation of the tall transpose: the Gram matrix would lose half of the digits.
-        triangle = scipy.linalg.qr(self.compressed.T, mode="r", check_finite=False)[0][: self.compressed.shape[0]]
-        _, values, right = scipy.linalg.svd(triangle, full_matrices=False, check_finite=False)
-        return right.T, values, self._operator.column_residual(self.basis, self.compressed)
+# Every feature is a witness of the same S label positions, so some of them suffice where their spectrum
+# leaves no doubt: this many rows at least, and this many times the width of the basis.
+_FEWEST_WITNESSES = 512
+_WITNESSES_PER_DIRECTION = 4
+# A gap that the other features could not close: they can make it wider by the square root of their number.
+_UNMISTAKABLE = 100.0
+# Random combinations of the features left out, by which a label position that only they see is noticed.
+_PROBES = 8
+# The sample by which the first width is planned: side, and how much further it may grow.
+_PLANNING_SIDE = 160
+_PLANNING_DOUBLINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -202,6 +90,8 @@ class Subspace:
         Class of each column.
     directions : ndarray of shape (d or d + 1, rank)
         Maps a functional of the coordinates back to one of the gradient's rows.
+    column_scale : ndarray of shape (C',)
+        What the gradient's columns were multiplied by.
     gap : float
         Ratio of the last signal singular value to the first noise singular value.
     noise_ratio : float
@@ -214,6 +104,7 @@ class Subspace:
     noise: np.ndarray = field(repr=False)
     columns: np.ndarray = field(repr=False)
     directions: np.ndarray = field(repr=False)
+    column_scale: np.ndarray = field(repr=False)
     gap: float
     noise_ratio: float
 
@@ -337,16 +228,105 @@ def find_subspace(update: Update) -> Subspace | str:
 
 
 def _find_subspace(update: Update) -> Subspace | str:
+    quick = _from_witnesses(update)
+    if quick is not None:
+        return quick
     operator = ScaledGradient(update)
-    shape = operator.shape
+    return _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
+
+
+def _from_witnesses(update: Update) -> Subspace | None:
+    """Find the subspace from some of the features, or return None where that leaves any doubt."""
+    height = update.features + (update.bias_gradient is not None)
+    planned = _plan(update, height)
+    if planned is None:
+        return None
+    width = planned + 2 * _TAIL
+    count = max(_FEWEST_WITNESSES, _WITNESSES_PER_DIRECTION * width)
+    only = np.arange(height)
+    if 2 * count < height:
+        only = np.sort(np.random.default_rng(1).permutation(update.features)[:count])
+        only = np.append(only, np.arange(update.features, height))
+    operator = ScaledGradient(update, only=only)
+    if width > min(_seen(operator)) // 2:
+        return None
+    found = _read(update, operator, GrowingRange(operator, quick=True), width)
+    if isinstance(found, str) or not found.exact or found.gap < _UNMISTAKABLE:
+        return None
+    if only.size < height and not _witnesses_agree(update, operator, found):
+        return None
+    return found
+
+
+def _plan(update: Update, height: int) -> int | None:
+    """Guess the rank from a small random part of the gradient; too low a guess only costs time."""
+    rng = np.random.default_rng(2)
+    rows, columns = rng.permutation(update.features), rng.permutation(update.classes)
+    threshold = unit_roundoff(update.compute_dtype)
+    side = _PLANNING_SIDE
+    for _ in range(_PLANNING_DOUBLINGS):
+        if 2 * side > min(height, update.classes):
+            return None
+        part = update.kernel_gradient[np.ix_(rows[:side], columns[: 2 * side])].astype(np.float64)
+        for axis in (0, 1):
+            norms = np.abs(part).max(axis=axis, keepdims=True)
+            part = np.divide(part, norms, out=np.zeros_like(part), where=norms > 0)
+        values = np.linalg.eigvalsh(part @ part.T)  # squares of singular values
+        rank = int(np.count_nonzero(values > threshold * values[-1]))
+        if 2 * rank < side:
+            return rank
+        side *= 2
+    return None
+
+
+def _witnesses_agree(update: Update, operator: ScaledGradient, found: Subspace) -> bool:
+    """Tell whether the features left out lie in the row space found, up to the noise found."""
+    rest = np.setdiff1d(np.arange(update.features), operator.members)
+    basis, _ = np.linalg.qr(found.coordinates.T)
+    rng = np.random.default_rng(3)
+    probes = np.zeros((_PROBES, update.classes))
+    witnesses = 0
+    left_out = ScaledGradient.__new__(ScaledGradient)
+    left_out.__dict__.update(operator.__dict__, members=rest, row_scale=np.ones(rest.size))
+    unseen = np.ones(update.classes, dtype=bool)
+    unseen[operator.columns] = False
+    for _, piece in left_out.pieces():
+        if unseen.any() and np.any(piece[:, unseen]):
+            return False  # a class whose gradient only they see
+        scaled = piece * operator.column_scale
+        norms = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+        alive = norms > 0
+        weights = rng.standard_normal((_PROBES, piece.shape[0]))
+        weights[:, alive] /= norms[alive]
+        weights[:, ~alive] = 0.0
+        probes += weights @ scaled
+        witnesses += int(np.count_nonzero(alive))
+    inside = probes[:, operator.columns]
+    outside = inside - (inside @ basis) @ basis.T
+    expected = _PROBES * witnesses * float(found.noise @ found.noise)
+    return float(np.sum(outside**2)) <= _NOISE_EDGE_FACTOR**2 * expected
+
+
+def _gap(values: np.ndarray, positions: int, smallest: float) -> float:
+    """Return the ratio of the last signal singular value to the first noise singular value."""
+    if positions == 0:
+        return 0.0
+    return float(values[positions - 1] / max([*values[positions : positions + 1], smallest]))
+
+
+def _seen(operator: ScaledGradient) -> tuple[int, int]:
     # Features that never fire and classes without a gradient take no part, not even in counting noise.
-    seen = (operator.rows.size, operator.columns.size)
+    return operator.rows.size, operator.columns.size
+
+
+def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: int) -> Subspace | str:
+    """Widen the range until the flat part of the spectrum is inside, and read the rank off it."""
+    shape = operator.shape
+    seen = _seen(operator)
     full = min(seen)
     smallest = 64 * np.finfo(np.float64).eps * np.sqrt(max(shape))
     floor = smallest / np.sqrt(max(shape))
     expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(seen[0]), floor)
-    found = GrowingRange(operator)
-    width = min(_FIRST_WIDTH, full)
     while True:
         found.widen(width - found.basis.shape[1])
         left, values, left_over = found.decompose()
@@ -355,9 +335,9 @@ def _find_subspace(update: Update) -> Subspace | str:
         if width == full == 1:
             chosen = (1, 1, False)  # one row: one direction, and no room to see any noise beside it
         # A random matrix of many samples can look like a few large directions in noise as long as only its
-        # leading part has been seen. What rounding explains is accepted at once; anything else must hold
-        # for the whole spectrum.
-        if (chosen is not None and chosen[2]) or width == full:
+        # leading part has been seen. What rounding explains is accepted at once if a gap shows it; anything else
+        # must hold for the whole spectrum.
+        if width == full or (chosen is not None and chosen[2] and _gap(values, chosen[0], smallest) >= _VISIBLE_GAP):
             break
         # Past half of the spectrum the rest costs no more; past the widest, a gap would not be worth the time.
         width = full if 4 * width > full else 2 * width
@@ -365,7 +345,7 @@ def _find_subspace(update: Update) -> Subspace | str:
             chosen = None
             break
     positions, rank, exact = chosen or (0, 0, False)
-    gap = float(values[positions - 1] / max([*values[positions : positions + 1], smallest])) if positions else 0.0
+    gap = _gap(values, positions, smallest)
     if gap < _VISIBLE_GAP and not exact:
         return (
             f"the spectrum of the {shape[0]} x {shape[1]} gradient shows no gap: it is not of low rank plus noise. "
@@ -375,6 +355,8 @@ def _find_subspace(update: Update) -> Subspace | str:
     inside = left.T @ found.compressed
     beyond = np.sqrt(left_over**2 + (inside[rank:] ** 2).sum(axis=0))[operator.columns]
     degrees = max(seen[0] - rank, 1)
+    directions = np.zeros((update.features + (update.bias_gradient is not None), rank))
+    directions[operator.members] = found.basis @ left[:, :rank] * operator.row_scale[:, None]
     # A column's own residual is a small sample where few rows are left: never trust it below the average.
     average = float(np.sqrt(np.mean(beyond**2)))
     return Subspace(
@@ -383,7 +365,8 @@ def _find_subspace(update: Update) -> Subspace | str:
         coordinates=inside[:rank, operator.columns],
         noise=np.maximum(np.maximum(beyond, average) / np.sqrt(degrees), floor),
         columns=operator.columns,
-        directions=found.basis @ left[:, :rank] * operator.row_scale[:, None],
+        directions=directions,
+        column_scale=operator.column_scale[operator.columns],
         gap=gap,
         noise_ratio=float(average / np.sqrt(degrees) / expected) if rank < seen[0] else np.inf,
     )

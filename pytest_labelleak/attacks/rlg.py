@@ -9,11 +9,16 @@ import numpy as np
 
 from ..recovery import RECOVERED, Certificate, Recovery
 from ..update import Update
+from ._absences import Absences
 from ._cone import separate
 from ._linear import coarseness
 from ._subspace import find_subspace
 
 __all__ = ["RLG"]
+
+# A direction may leave other columns on the wrong side by their own noise (1), and by what the projection that
+# found it tolerates (0.1).
+_WRONG_SIDE = 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,23 +63,34 @@ class RLG:
                 "gradient: every one of them could be separated; use a smaller batch",
                 **details,
             )
-        separation = separate(subspace.coordinates, subspace.noise)
-        certificates = []
-        for column, direction in sorted(separation.directions.items()):
-            certificates.append(
-                Certificate(
-                    label=int(subspace.columns[column]),
-                    present=True,
-                    margin=float(separation.margin[column]),
-                    direction=subspace.directions @ direction,
-                )
+        separation = separate(
+            subspace.coordinates,
+            subspace.noise,
+            leading=subspace.positions,
+            balance=1.0 / subspace.column_scale,
+        )
+        # Directions come from projections and programs with tolerances of their own: each is checked against all
+        # columns, and a class whose direction does not separate is not named.
+        wrong = separation.wrong_side()
+        certificates = [
+            Certificate(
+                label=int(subspace.columns[column]),
+                present=True,
+                margin=float(separation.margin[column]),
+                direction=subspace.directions @ direction,
             )
-        labels = sorted(int(c) for c in subspace.columns[separation.present])
+            for column, direction in sorted(separation.directions.items())
+            if wrong[column] <= _WRONG_SIDE
+        ]
+        unproven = len(separation.directions) - len(certificates)
+        doubtful = int(separation.doubtful.size) + unproven
         return Recovery(
             attack=self.name,
             status=RECOVERED,
-            labels=tuple(labels),
+            message=f"{doubtful} classes are too close to call at this noise" if doubtful else "",
+            labels=tuple(sorted(certificate.label for certificate in certificates)),
             samples=subspace.positions if subspace.exact else None,
             certificates=tuple(certificates),
-            details=details | {"tested": separation.tested},
+            absences=Absences(subspace, separation, update.classes),
+            details=details | {"tested": separation.tested, "doubtful": doubtful},
         )

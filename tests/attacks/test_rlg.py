@@ -148,6 +148,97 @@ def test_every_class_not_named_is_inside_the_cone_of_the_others() -> None:
         assert (distance > 1e-4) == separation.present[column]
 
 
+def check_absences(case: LabelledUpdate, recovery: Recovery) -> None:
+    """Rebuild the column of every class not named from the gradient as it was shared."""
+    gradient = case.update.kernel_gradient.astype(np.float64)
+    if case.update.bias_gradient is not None:
+        gradient = np.vstack([gradient, case.update.bias_gradient])
+    named = set(recovery.labels)
+    assert len(recovery.absences) == case.update.classes - len(named)
+    seen = set()
+    for certificate in recovery.absences:
+        seen.add(certificate.label)
+        assert not certificate.present
+        assert np.all(certificate.coefficients > 0)
+        assert certificate.label not in certificate.others
+        column = gradient[:, certificate.label]
+        rebuilt = gradient[:, certificate.others] @ certificate.coefficients
+        # Every column may be off by its own rounding, which the coefficients amplify.
+        terms = np.linalg.norm(gradient[:, certificate.others], axis=0) @ certificate.coefficients
+        allowed = 1e-6 * (terms + np.linalg.norm(column)) + 2 * certificate.residual * np.linalg.norm(column)
+        assert np.linalg.norm(rebuilt - column) <= allowed
+        assert certificate.margin > 1
+    assert seen == set(range(case.update.classes)) - named
+
+
+@pytest.mark.parametrize(
+    ("positions", "duplicates", "confidence", "classes"),
+    [(20, 0.0, None, 300), (20, 0.0, 0.9, 300), (30, 0.5, 0.9, 300), (30, 0.4, None, 300), (5, 0.4, 0.5, 40)],
+)
+def test_every_class_not_named_is_proved_absent(
+    positions: int, duplicates: float, confidence: float | None, classes: int
+) -> None:
+    case = make_update(
+        positions=positions,
+        features=128,
+        classes=classes,
+        seed=9,
+        signed=True,
+        confidence=confidence,
+        duplicates=duplicates,
+    )
+    recovery = rlg(case.update)
+    assert set(recovery.labels) == set(case.labels.tolist())
+    assert recovery.details["doubtful"] == 0
+    check_absences(case, recovery)
+
+
+def test_a_class_without_a_gradient_is_absent_without_further_proof() -> None:
+    case = make_update(positions=4, features=32, classes=90, seed=9, signed=True, bias=False)
+    gradient = case.update.kernel_gradient.copy()
+    silent = int(np.setdiff1d(np.arange(90), case.labels)[0])
+    gradient[:, silent] = 0.0
+    recovery = rlg(Update.from_arrays(gradient))
+    (proof,) = [certificate for certificate in recovery.absences if certificate.label == silent]
+    assert proof.others.size == 0
+    assert proof.margin == np.inf
+
+
+@pytest.mark.parametrize(
+    ("distance", "present", "doubtful"),
+    [(5e-4, True, 0), (2e-5, True, 0), (5e-6, False, 1), (2e-7, False, 0)],
+)
+def test_what_is_within_ten_times_the_border_is_called_doubtful(distance: float, present: bool, doubtful: int) -> None:
+    points = np.array([[1.0, 1.0, 1.0, -distance]])
+    separation = separate(points, np.full(4, 1e-7))  # tilt 1e-6
+    assert separation.present.tolist() == [False, False, False, present]
+    assert separation.doubtful.tolist() == [3] * doubtful
+
+
+def test_a_direction_that_does_not_separate_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever finds the directions, each is checked against every column before its class is named."""
+    from pytest_labelleak.attacks import _cone
+
+    case = make_update(positions=8, features=64, classes=120, seed=2, signed=True)
+    truth = set(case.labels.tolist())
+    record = _cone._Test._record
+    misled = []
+
+    def mislead(self: _cone._Test, column: int, direction: np.ndarray, margin: float) -> None:
+        if not misled:
+            misled.append(column)
+            direction = np.roll(direction, 1)
+        record(self, column, direction, margin)
+
+    monkeypatch.setattr(_cone._Test, "_record", mislead)
+    recovery = rlg(case.update)
+    assert len(misled) == 1
+    assert set(recovery.labels) < truth
+    assert len(recovery.labels) == len(truth) - 1
+    assert recovery.details["doubtful"] == 1
+    assert "too close to call" in recovery.message
+
+
 @pytest.mark.parametrize(
     ("positions", "features", "classes", "why"),
     [
