@@ -61,9 +61,9 @@ class GrowingTable:
             Names of the columns; the cells of the first identify a row.
         """
         before, self._heading = self._heading, f"## {title}"
-        self._emit(
-            f"{chr(10) if before else ''}{self._heading}\n\n{text}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
-        )
+        if before:
+            self._emit("")
+        self._emit(f"{self._heading}\n\n{text}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
 
     def row(self, key: str, compute: Callable[[], Sequence[str]]) -> list[str]:
         """Add a row, computed unless it is known.
