@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -37,7 +38,7 @@ def cases(
     classes = draw(st.integers(3 if readable else 2, 40), label="classes")
     features = draw(st.integers(2 if readable else 1, 24), label="features")
     most = min(8, features - 1, classes - 2) if readable else 8
-    common = {
+    common: dict[str, Any] = {
         "positions": draw(st.integers(1, most), label="positions"),
         "features": features,
         "classes": classes,
@@ -46,10 +47,19 @@ def cases(
         "bias": draw(st.booleans(), label="bias"),
         "dtype": dtype or draw(st.sampled_from(["float32", "float64"]), label="dtype"),
     }
-    if weights:
-        return make_head_update(**common)
+    case = make_head_update(**common) if weights else _invented(draw, common)
+    # As many features that fire as positions would leave no room to see any noise.
+    hypothesis.assume(not readable or np.count_nonzero(case.features.any(axis=0)) > case.labels.size)
+    return case
+
+
+def _invented(draw: st.DrawFn, common: dict[str, Any]) -> LabelledUpdate:
     return make_update(
-        confidence=draw(st.sampled_from([None, 0.5, 0.9]), label="confidence"),
+        # The last has rows down to 1e-10, all of which double precision can tell from noise.
+        confidence=draw(
+            st.sampled_from([None, 0.5, 0.9, 1.0 - 1e-7][: 4 if common["dtype"] == "float64" else 3]),
+            label="confidence",
+        ),
         duplicates=draw(st.sampled_from([0.0, 0.5]), label="duplicates"),
         **common,
     )
@@ -182,6 +192,10 @@ def test_rlg_agrees_with_naive_programs_on_its_own_input(case: LabelledUpdate) -
     assert not inside & set(recovery.labels)
 
 
+#: Share of a class's own descent.
+_NOTHING = 1e-6
+
+
 def rounding(case: LabelledUpdate, direction: np.ndarray) -> np.ndarray:
     """Bound what rounding can have changed along a direction, for every class, shape (C,).
 
@@ -194,8 +208,8 @@ def rounding(case: LabelledUpdate, direction: np.ndarray) -> np.ndarray:
     inputs = np.abs(case.features)
     if case.update.bias_gradient is not None:
         inputs = np.hstack([inputs, np.ones((case.labels.size, 1))])
-    # The attack's own arithmetic, in float64 whatever the gradient's, is allowed a few digits.
-    roundoff = unit_roundoff(case.update.compute_dtype) + 64 * unit_roundoff("float64")
+    # The attack's own arithmetic, in float64 whatever the gradient's, is allowed three digits.
+    roundoff = unit_roundoff(case.update.compute_dtype) + 1024 * unit_roundoff("float64")
     return (case.labels.size + 8) * roundoff * (np.abs(direction) @ (inputs.T @ error))
 
 
@@ -213,4 +227,5 @@ def test_rlg_proves_every_class_it_names(case: LabelledUpdate) -> None:
         allowed = rounding(case, certificate.direction)
         assert values[certificate.label] < -allowed[certificate.label]
         others = np.delete(np.arange(values.size), certificate.label)
-        assert np.all(values[others] >= -allowed[others])
+        # In double precision, what the attack takes for noise is more than rounding of the data, and still nothing.
+        assert np.all(values[others] >= np.minimum(-allowed[others], _NOTHING * values[certificate.label]))
