@@ -357,7 +357,7 @@ def floor(table: GrowingTable, arguments: argparse.Namespace) -> None:
             "s_50/s_0",
         ],
     )
-    batches = min(arguments.batches, 20)
+    batches = min(arguments.batches, 10)
     for dtype, doubts in DOUBTS.items():
         for doubt in doubts:
             table.row(f"{dtype}, {doubt:.0e}", lambda dtype=dtype, doubt=doubt: _floor_row(dtype, doubt, batches))
