@@ -4,8 +4,12 @@ PYTEST = -m pytest -q
 # Small matrix products gain nothing from threads and lose much when two test processes share two cores.
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+BENCH = .venv/bin/python benchmarks
+TABLES = build/bench
+# "make bench RESUME=--resume" keeps the rows that a stopped run left.
+RESUME ?=
 
-.PHONY: help demo test test-backends lint types doctest coverage mutants bench clean
+.PHONY: help demo test test-backends lint types doctest coverage mutants bench bench-quick clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
@@ -13,7 +17,8 @@ help:
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
-	@echo "make bench           print the tables of docs/benchmarks.md (an hour or so)"
+	@echo "make bench           print the tables of docs/benchmarks.md into build/bench (an hour or so)"
+	@echo "make bench-quick     the same scripts on little (minutes): do they still run?"
 
 # One environment per Keras backend, so that nobody needs two frameworks; rebuilt when pyproject.toml changes.
 .venv/ready: PARTS = --group dev -e .[testing]
@@ -23,6 +28,11 @@ help:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(@D)/bin/python -m pip install --quiet $(PARTS)
+	@touch $@
+
+# What the benchmarks need besides.
+.venv/bench: .venv/ready
+	.venv/bin/python -m pip install --quiet --group bench
 	@touch $@
 
 demo: .venv/ready
@@ -52,13 +62,32 @@ coverage: .venv/ready
 mutants: .venv/ready
 	.venv/bin/python tests/mutants.py
 
-bench: .venv/ready
-	.venv/bin/python benchmarks/bench_real_network.py
-	.venv/bin/python benchmarks/bench_architectures.py
-	.venv/bin/python benchmarks/bench_accuracy.py
-	.venv/bin/python benchmarks/bench_startup.py
-	.venv/bin/python -m pip install --quiet --group bench
-	.venv/bin/python benchmarks/bench_speed.py --words
+bench: .venv/bench
+	mkdir -p $(TABLES)
+	$(BENCH)/bench_real_network.py --output $(TABLES)/real_network.md
+	$(BENCH)/bench_architectures.py --output $(TABLES)/architectures.md
+	$(BENCH)/bench_accuracy.py $(RESUME) --output $(TABLES)/accuracy.md
+	$(BENCH)/bench_defended.py $(RESUME) --output $(TABLES)/defended.md
+	$(BENCH)/bench_rivals.py $(RESUME) --output $(TABLES)/rivals.md
+	$(BENCH)/bench_startup.py --output $(TABLES)/startup.md
+	$(BENCH)/bench_growth.py $(RESUME) --output $(TABLES)/growth.md --plot $(TABLES)/growth.svg
+	$(BENCH)/bench_speed.py --words --output $(TABLES)/speed.md
+
+# The same scripts at their smallest useful sizes: figures to look at, not to quote.
+bench-quick: TABLES = build/bench-quick
+bench-quick: .venv/bench
+	mkdir -p $(TABLES)
+	$(BENCH)/bench_real_network.py --noise 1 --output $(TABLES)/real_network.md
+	$(BENCH)/bench_architectures.py --networks MobileNetV2 --image-size 96 --batches 1 --output $(TABLES)/architectures.md
+	$(BENCH)/bench_accuracy.py --batches 3 --captured 1 --epochs 0 5 --output $(TABLES)/accuracy.md
+	$(BENCH)/bench_defended.py --batches 1 --output $(TABLES)/defended.md \
+		--defences sign-SGD 'drop 90 %' '4 bits' 'noise 1e-2'
+	$(BENCH)/bench_rivals.py --batches 2 --output $(TABLES)/rivals.md \
+		--sizes 10x512x1000 64x84x100 256x84x100 8x128x10 32x128x10
+	$(BENCH)/bench_startup.py --runs 3 --output $(TABLES)/startup.md
+	$(BENCH)/bench_growth.py --output $(TABLES)/growth.md --plot $(TABLES)/growth.svg \
+		--classes 250 1000 4000 --positions 5 20 80 --repeat 1
+	$(BENCH)/bench_speed.py --repeat 1 --output $(TABLES)/speed.md
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-jax .venv-torch build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
