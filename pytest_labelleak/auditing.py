@@ -12,6 +12,7 @@ from . import attacks as attacks_
 from . import defences as defences_
 from .baseline import round_up
 from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
+from .explanation import explain
 from .outcome import HELD, LEAKED, Audit, outcome_of, strongest
 from .recovery import INCONCLUSIVE, Recovery
 from .settings import Settings, active_scope
@@ -26,6 +27,7 @@ def audit(
     batch: Any,
     *,
     threshold: float | None = None,
+    confidence: float | None = None,
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
@@ -46,6 +48,9 @@ def audit(
         ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
     threshold : float, optional
         Tolerated advantage in [0, 1]; default 0.1.
+    confidence : float, optional
+        In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
+        as the unit, is within the threshold too. By default the mean over the batches is compared.
     attacks : str, attack or sequence of these, optional
         Which attacks to run; default "auto", all that are registered.
     defence : str or defence, optional
@@ -80,9 +85,8 @@ def audit(
     'leaked'
     """
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    return _audit(
-        model, batch, capture_options, asserted=False, threshold=threshold, attacks=attacks, defence=defence, seed=seed
-    )
+    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    return _audit(model, batch, capture_options, asserted=False, arguments=arguments)
 
 
 def assert_labels_not_recoverable(
@@ -90,6 +94,7 @@ def assert_labels_not_recoverable(
     batch: Any,
     *,
     threshold: float | None = None,
+    confidence: float | None = None,
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
@@ -107,6 +112,9 @@ def assert_labels_not_recoverable(
         ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
     threshold : float, optional
         Tolerated advantage in [0, 1]; default 0.1.
+    confidence : float, optional
+        In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
+        as the unit, is within the threshold too. By default the mean over the batches is compared.
     attacks : str, attack or sequence of these, optional
         Which attacks to run; default "auto", all that are registered.
     defence : str or defence, optional
@@ -136,9 +144,8 @@ def assert_labels_not_recoverable(
     """
     __tracebackhide__ = True
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    result = _audit(
-        model, batch, capture_options, asserted=True, threshold=threshold, attacks=attacks, defence=defence, seed=seed
-    )
+    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    result = _audit(model, batch, capture_options, asserted=True, arguments=arguments)
     _raise_for(result)
     return result
 
@@ -147,12 +154,14 @@ def _raise_for(result: Audit) -> None:
     __tracebackhide__ = True
     show_labels = active_scope().settings.show_labels
     if result.outcome == LEAKED:
-        raise LabelLeak(_explain(result, show_labels=show_labels), audit=result)
+        raise LabelLeak(explain(result, show_labels=show_labels), audit=result)
     if result.outcome != HELD:
-        raise InconclusiveAudit(_explain(result, show_labels=False), audit=result)
+        raise InconclusiveAudit(explain(result, show_labels=False), audit=result)
 
 
-def _audit(model: Any, batch: Any, capture_options: Mapping[str, Any], *, asserted: bool, **arguments: Any) -> Audit:
+def _audit(
+    model: Any, batch: Any, capture_options: Mapping[str, Any], *, asserted: bool, arguments: Mapping[str, Any]
+) -> Audit:
     scope = active_scope()
     settings = scope.settings.override(**arguments)
     portfolio = attacks_.resolve(settings.attacks)
@@ -186,6 +195,7 @@ def _audit(model: Any, batch: Any, capture_options: Mapping[str, Any], *, assert
         "limit": limit,
         "limit_source": "threshold" if recorded is None else "baseline",
         "threshold": settings.threshold,
+        "confidence": settings.confidence,
         "defence": None if defence is None else defence.name,
         "batches": len(rows),
     }
@@ -193,9 +203,9 @@ def _audit(model: Any, batch: Any, capture_options: Mapping[str, Any], *, assert
         message = "inconclusive: the iterable of batches is empty; pass at least one batch"
         result = Audit(outcome=INCONCLUSIVE, message=message, advantage=0.0, verdicts=(), **common)
     else:
-        verdicts = tuple(pool(column) for column in zip(*rows, strict=True))
+        verdicts = tuple(pool(column, confidence=settings.confidence) for column in zip(*rows, strict=True))
         control = tuple(pool(column) for column in zip(*controls, strict=True)) if defence is not None else ()
-        outcome, message = outcome_of(verdicts, limit)
+        outcome, message = outcome_of(verdicts, limit, confidence=settings.confidence, threshold=settings.threshold)
         if defence is not None and outcome == HELD:
             outcome, message = _with_control(outcome, message, control, settings.threshold)
         best = strongest(verdicts)
@@ -251,28 +261,3 @@ def _with_control(outcome: str, message: str, control: Sequence[Verdict], thresh
         f"inconclusive: the positive control failed, the attacks find nothing without the defence either ({reason}); "
         "use a batch or a model on which they succeed undefended"
     )
-
-
-def _explain(result: Audit, *, show_labels: bool) -> str:
-    lines = [result.message]
-    if result.outcome == INCONCLUSIVE and len({verdict.message for verdict in result.verdicts}) <= 1:
-        return lines[0]  # one reason for all: a table would only repeat it
-    where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
-    lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
-    lines.append(f"  {'attack':<15} {'advantage':>9} {'precision':>9} {'recall':>7} {'exact':>6}")
-    for verdict in result.verdicts:
-        if verdict.status == "recovered":
-            lines.append(
-                f"  {verdict.attack:<15} {verdict.advantage:>9.2f} {verdict.precision:>9.2f} "
-                f"{verdict.recall:>7.2f} {verdict.exact_match:>6.2f}"
-            )
-        else:
-            lines.append(f"  {verdict.attack:<15} {verdict.message}")
-        if show_labels and verdict.recovered:
-            lines.append(f"  {'':<15} recovered: {[list(labels) for labels in verdict.recovered]}")
-    if result.outcome == LEAKED:
-        lines.append(
-            "  Whoever receives this update can name these labels. Share a protected update (defence=...) and assert "
-            "on that, aggregate more samples before sharing, or record what is accepted with --labelleak-baseline."
-        )
-    return "\n".join(lines)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .interval import observations_needed
 from .recovery import INCONCLUSIVE, RECOVERED
 from .verdict import Verdict
 
@@ -34,6 +35,8 @@ class Audit:
         Where the limit comes from.
     threshold : float
         The configured threshold, also where the baseline decided.
+    confidence : float or None
+        What was asked for; None if the point estimate alone was compared.
     verdicts : tuple of Verdict
         One per attack, in the order they ran.
     control : tuple of Verdict
@@ -52,6 +55,7 @@ class Audit:
     limit: float
     limit_source: str = "threshold"
     threshold: float
+    confidence: float | None = None
     verdicts: tuple[Verdict, ...]
     control: tuple[Verdict, ...] = ()
     classes: int = 0
@@ -67,6 +71,11 @@ class Audit:
         """The verdict with the highest advantage among the attacks that made a claim, or None."""
         return strongest(self.verdicts)
 
+    @property
+    def upper_bound(self) -> float | None:
+        """One-sided upper confidence bound of the maximum over the attacks, or None if there is none."""
+        return max((v.upper_bound for v in self.verdicts if v.upper_bound is not None), default=None)
+
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the audit as a dictionary of JSON types, without labels unless asked.
 
@@ -80,7 +89,7 @@ class Audit:
         dict
             As described by the report's JSON schema.
         """
-        best = self.strongest
+        best, bound = self.strongest, self.upper_bound
         return {
             "outcome": self.outcome,
             "message": self.message,
@@ -88,6 +97,8 @@ class Audit:
             "limit": round(self.limit, 6),
             "limit_source": self.limit_source,
             "threshold": round(self.threshold, 6),
+            "confidence": self.confidence,
+            "upper_bound": None if bound is None else round(bound, 6),
             "strongest_attack": None if best is None else best.attack,
             "classes": self.classes,
             "batches": self.batches,
@@ -121,8 +132,19 @@ def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
     return best
 
 
-def outcome_of(verdicts: Sequence[Verdict], limit: float) -> tuple[str, str]:
+def outcome_of(
+    verdicts: Sequence[Verdict], limit: float, *, confidence: float | None = None, threshold: float | None = None
+) -> tuple[str, str]:
     """Decide between held, leaked and inconclusive.
+
+    That some batches leaked is a fact about them, so the mean over the batches decides about "leaked". That
+    others will not is a conclusion, and with `confidence` it is drawn only if every attack's one-sided
+    upper bound is at or below the threshold.
+
+    The bounds need no correction for the number of attacks. If the true maximum is above the threshold, some
+    one attack's mean is, and a false "held" needs that attack's own bound to fail, whatever the others do:
+    the intersection-union test [1]_. For the same reason the largest of the bounds is a bound of the maximum.
+    An attack that did not apply counts with 0 in every batch, and has a bound like the others.
 
     Parameters
     ----------
@@ -130,12 +152,22 @@ def outcome_of(verdicts: Sequence[Verdict], limit: float) -> tuple[str, str]:
         One per attack.
     limit : float
         Highest advantage that is tolerated.
+    confidence : float, optional
+        Coverage of the bounds that the verdicts carry; without it, the means alone decide.
+    threshold : float, optional
+        What the bounds are compared with; by default `limit`. Where a baseline tolerates more than the
+        threshold, that leak is accepted, and the means alone are compared with what is recorded.
 
     Returns
     -------
     outcome, message : str
         A leak found by one attack stands whatever the others say; short of a leak, one
         inconclusive attack, or none that applies, makes the audit inconclusive.
+
+    References
+    ----------
+    .. [1] R. L. Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24 (1982)
+       295-300. https://doi.org/10.1080/00401706.1982.10487790
     """
     best = strongest(verdicts)
     # A tolerance far below one label in any batch: limits pass through decimal text in files and options.
@@ -151,12 +183,39 @@ def outcome_of(verdicts: Sequence[Verdict], limit: float) -> tuple[str, str]:
     if best is None:
         reasons = "; ".join(f"{v.attack} {_tail(v.message)}" for v in verdicts)
         return INCONCLUSIVE, f"inconclusive: no attack applies: {reasons}"
-    return HELD, f"held: advantage {best.advantage:.2f} <= {limit:.2f} ({best.attack})"
+    point = f"advantage {best.advantage:.2f} <= {limit:.2f} ({best.attack})"
+    threshold = limit if threshold is None else threshold
+    if confidence is None or limit > threshold:
+        return HELD, f"held: {point}"
+    bound = max(1.0 if v.upper_bound is None else v.upper_bound for v in verdicts)
+    level = f"the upper {100 * confidence:g} % bound"
+    if bound <= threshold + 1e-9:
+        return HELD, f"held: {point}, {level} {bound:.2f} <= {threshold:.2f}"
+    return INCONCLUSIVE, (
+        f"inconclusive: {point}, but {level} over {best.batches} batch(es) is {_ceiling(bound)} > {_floor(threshold)}; "
+        f"{_how_many(verdicts, threshold, confidence)}"
+    )
+
+
+def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float) -> str:
+    """Say how many batches would do, if further ones are like those seen."""
+    seen, needed = 0, 0
+    for values in (values for verdict in verdicts for values in verdict.series):
+        seen = len(values)
+        enough = observations_needed(values, threshold, low=-1.0, high=1.0, confidence=confidence)
+        if enough is None:
+            return "no number of batches like these decides: the mean is too close to it"
+        needed = max(needed, enough)
+    return f"pass about {needed - seen} more batches like these, or ask for less confidence"
 
 
 def _floor(limit: float) -> str:
     # 0.996 > 0.994 must not print as "1.00 > 1.00"... round the limit down instead.
     return f"{math.floor(limit * 100) / 100:.2f}"
+
+
+def _ceiling(bound: float) -> str:
+    return f"{math.ceil(bound * 100) / 100:.2f}"
 
 
 def _tail(message: str) -> str:

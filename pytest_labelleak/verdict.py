@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidArgumentError
-from .interval import bounded_mean_interval
+from .interval import bounded_mean_interval, upper_bound
 from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 
 __all__ = ["Truth", "Verdict", "pool", "score"]
@@ -81,6 +82,11 @@ class Verdict:
         Number of batches.
     interval : tuple of float or None
         95 % confidence interval of the advantage with the batch as the unit; None for one batch.
+    upper_bound : float or None
+        One-sided upper confidence bound of the advantage, at the confidence that was asked for; None if none
+        was, or if the verdict is inconclusive.
+    series : tuple of tuple of float
+        What the bound is computed from: one figure per batch.
     recovered : tuple of tuple of int
         What was named in each batch. Private.
     """
@@ -100,6 +106,8 @@ class Verdict:
     chance: float = 0.0
     batches: int = 1
     interval: tuple[float, float] | None = None
+    upper_bound: float | None = None
+    series: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     recovered: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
@@ -120,6 +128,7 @@ class Verdict:
             "status": self.status,
             "message": self.message,
             "interval": None if self.interval is None else [round(x, 6) for x in self.interval],
+            "upper_bound": None if self.upper_bound is None else round(self.upper_bound, 6),
             "batches": self.batches,
         }
         for name in (
@@ -202,7 +211,7 @@ _MEANS = (
 )
 
 
-def pool(verdicts: Sequence[Verdict]) -> Verdict:
+def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None) -> Verdict:
     """Pool one attack's verdicts over batches.
 
     A batch on which the attack made no claim counts with advantage 0, as the attacker's loss; one
@@ -212,14 +221,20 @@ def pool(verdicts: Sequence[Verdict]) -> Verdict:
     ----------
     verdicts : sequence of Verdict
         At least one, all of the same attack.
+    confidence : float, optional
+        Coverage of the one-sided upper bound; without it there is none.
 
     Returns
     -------
     Verdict
         Means over the batches, with a confidence interval for two or more.
     """
+    series = (tuple(v.advantage for v in verdicts),)
+    bound = None
+    if confidence is not None and all(v.status != INCONCLUSIVE for v in verdicts):
+        bound = max(upper_bound(values, low=-1.0, high=1.0, confidence=confidence) for values in series)
     if len(verdicts) == 1:
-        return verdicts[0]
+        return dataclasses.replace(verdicts[0], upper_bound=bound, series=series)
     for status in (INCONCLUSIVE, RECOVERED, NOT_APPLICABLE):
         of_status = [v for v in verdicts if v.status == status]
         if of_status:
@@ -233,7 +248,9 @@ def pool(verdicts: Sequence[Verdict]) -> Verdict:
         status=status,
         message=message,
         batches=len(verdicts),
-        interval=bounded_mean_interval([v.advantage for v in verdicts], low=-1.0, high=1.0),
+        interval=bounded_mean_interval(series[0], low=-1.0, high=1.0),
+        upper_bound=bound,
+        series=series,
         recovered=tuple(labels for v in verdicts for labels in (v.recovered or ((),))),
         **means,
     )

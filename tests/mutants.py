@@ -116,6 +116,27 @@ MUTANTS = (
         "tests/test_verdict.py",
     ),
     (
+        "the upper bound: every attack's",
+        "outcome.py",
+        "    bound = max(1.0 if v.upper_bound is None else v.upper_bound for v in verdicts)",
+        "    bound = best.upper_bound",
+        "tests/test_verdict.py",
+    ),
+    (
+        "the upper bound: its coverage",
+        "interval.py",
+        "    return float(np.logaddexp.reduce(log_growth)) - math.log(len(_BETS))",
+        "    return float(np.logaddexp.reduce(log_growth))",
+        "tests/test_verdict.py",
+    ),
+    (
+        "confidence where the baseline is within the threshold",
+        "outcome.py",
+        "    if confidence is None or limit > threshold:",
+        "    if confidence is None or limit != threshold:",
+        "tests/test_verdict.py",
+    ),
+    (
         "a gate in which no audit ran",
         "session.py",
         '            if not report["audits"] and not self._config.getoption("setuponly", False):',

@@ -152,6 +152,36 @@ def test_several_batches_are_pooled_with_an_interval() -> None:
     assert len(verdict.recovered) == 4
 
 
+def test_confidence_asks_for_more_batches_and_believes_its_own_number() -> None:
+    def outcome(count: int, **arguments: object) -> pytest_labelleak.Audit:
+        batches = [(i % 4,) for i in range(count)]
+        with activate(Scope(adapter=lambda model: Batches())):
+            return audit("anything", batches, attacks=Blind(), **arguments)  # type: ignore[arg-type]
+
+    assert outcome(5).outcome == "held"
+    few = outcome(5, confidence=0.9)
+    assert (few.outcome, few.confidence) == ("inconclusive", 0.9)
+    more = int(few.message.split("pass about ")[1].split()[0])
+    enough = outcome(5 + more, confidence=0.9)
+    assert enough.outcome == "held"
+    assert enough.upper_bound is not None
+    assert enough.upper_bound <= 0.1 < few.upper_bound  # type: ignore[operator]
+    assert outcome(4 + more, confidence=0.9).outcome == "inconclusive"
+    with pytest.raises(InconclusiveAudit, match=r"over 1 batch.es. is 0.98 > 0.10; pass about 42 more") as caught:
+        assert_labels_not_recoverable(CASE.update, CASE.labels, attacks=Blind(), confidence=0.95)
+    assert "attack          advantage bound precision" in str(caught.value)
+    with pytest.raises(InvalidArgumentError, match="confidence=1"):
+        audit(CASE.update, CASE.labels, confidence=1)
+
+
+def test_confidence_leaves_the_positive_control_alone() -> None:
+    result = assert_labels_not_recoverable(
+        CASE.update, CASE.labels, defence=STRONG, attacks="bias_sign", confidence=0.5, threshold=0.99
+    )
+    assert result.control[0].upper_bound is None
+    assert result.upper_bound is not None
+
+
 def test_no_batches_at_all_is_inconclusive() -> None:
     with activate(Scope(adapter=lambda model: Batches())), pytest.raises(InconclusiveAudit, match="empty"):
         assert_labels_not_recoverable("anything", [])

@@ -118,9 +118,12 @@ def figures_of(row: Mapping[str, Any]) -> tuple[str, str]:
     Returns
     -------
     advantage, limit : str
-        The limit says so if it comes from the baseline.
+        The advantage with its upper bound, where confidence was asked for. The limit says so if it comes from the
+        baseline.
     """
     advantage = "-" if row["strongest_attack"] is None else f"{row['advantage']:.2f}"
+    if row["upper_bound"] is not None:
+        advantage += f" (at most {row['upper_bound']:.2f} at {100 * row['confidence']:g} %)"
     return advantage, f"{row['limit']:.2f}" + (" (baseline)" if row["limit_source"] == "baseline" else "")
 
 
