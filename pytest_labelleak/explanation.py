@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .outcome import LEAKED, Audit
 from .recovery import RECOVERED
+from .report import positions_line
 from .verdict import Verdict
 
 __all__ = ["explain"]
@@ -37,6 +38,10 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         lines.append(f"  {verdict.attack:<15} {_figures(verdict, titles)}")
         if show_labels and verdict.recovered:
             lines.append(f"  {'':<15} recovered: {[list(labels) for labels in verdict.recovered]}")
+        if show_labels and verdict.positions_exact is not None:
+            lines.append(f"  {'':<15} label positions: {list(verdict.positions)}")
+    if result.positions_exact:
+        lines.append(f"  {positions_line(result.positions_exact, result.batches)}")
     if result.outcome == LEAKED:
         lines.append(
             "  Whoever receives this update can name these labels. Share a protected update (defence=...) and assert "

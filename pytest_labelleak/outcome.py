@@ -76,6 +76,11 @@ class Audit:
         """One-sided upper confidence bound of the maximum over the attacks, or None if there is none."""
         return max((v.upper_bound for v in self.verdicts if v.upper_bound is not None), default=None)
 
+    @property
+    def positions_exact(self) -> float | None:
+        """Share of batches whose number of label positions the best attack read exactly, None without any claim."""
+        return max((v.positions_exact for v in self.verdicts if v.positions_exact is not None), default=None)
+
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the audit as a dictionary of JSON types, without labels unless asked.
 
@@ -89,7 +94,7 @@ class Audit:
         dict
             As described by the report's JSON schema.
         """
-        best, bound = self.strongest, self.upper_bound
+        best, bound, positions = self.strongest, self.upper_bound, self.positions_exact
         return {
             "outcome": self.outcome,
             "message": self.message,
@@ -99,6 +104,7 @@ class Audit:
             "threshold": round(self.threshold, 6),
             "confidence": self.confidence,
             "upper_bound": None if bound is None else round(bound, 6),
+            "positions_exact": None if positions is None else round(positions, 6),
             "strongest_attack": None if best is None else best.attack,
             "classes": self.classes,
             "batches": self.batches,

@@ -85,10 +85,15 @@ class Verdict:
     upper_bound : float or None
         One-sided upper confidence bound of the advantage, at the confidence that was asked for; None if none
         was, or if the verdict is inconclusive.
+    positions_exact : float or None
+        Share of batches in which the attack read the number of label positions (the size of the batch, the length of
+        a transcript) exactly; None if it never claims a number. A finding of its own, no part of the advantage.
     series : tuple of tuple of float
         What the bound is computed from: one figure per batch.
     recovered : tuple of tuple of int
         What was named in each batch. Private.
+    positions : tuple of (int or None)
+        Number of label positions claimed for each batch. Private.
     """
 
     attack: str
@@ -107,8 +112,10 @@ class Verdict:
     batches: int = 1
     interval: tuple[float, float] | None = None
     upper_bound: float | None = None
+    positions_exact: float | None = None
     series: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     recovered: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+    positions: tuple[int | None, ...] = field(default=(), repr=False)
 
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the verdict as a dictionary of JSON types.
@@ -128,7 +135,8 @@ class Verdict:
             "status": self.status,
             "message": self.message,
             "interval": None if self.interval is None else [round(x, 6) for x in self.interval],
-            "upper_bound": None if self.upper_bound is None else round(self.upper_bound, 6),
+            "upper_bound": _rounded(self.upper_bound),
+            "positions_exact": _rounded(self.positions_exact),
             "batches": self.batches,
         }
         for name in (
@@ -138,7 +146,12 @@ class Verdict:
             record[name] = round(float(getattr(self, name)), 6)
         if show_labels:
             record["recovered"] = [list(labels) for labels in self.recovered]
+            record["positions"] = list(self.positions)
         return record
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 6)
 
 
 def score(recovery: Recovery, truth: Truth) -> Verdict:
@@ -170,6 +183,10 @@ def score(recovery: Recovery, truth: Truth) -> Verdict:
     if present.size == 0:
         because = "the batch holds no label: it is empty or every sample weight is zero; pass a batch with samples"
         return Verdict(status=INCONCLUSIVE, message=f"inconclusive, because {because}", **common)
+    if recovery.status == RECOVERED:
+        common["positions"] = (recovery.samples,)
+        if recovery.samples is not None:
+            common["positions_exact"] = float(recovery.samples == truth.labels.size)
     if present.size == truth.classes:
         because = (
             f"every one of the {truth.classes} classes is present, so presence tells nothing; "
@@ -251,6 +268,15 @@ def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None) -> Ver
         interval=bounded_mean_interval(series[0], low=-1.0, high=1.0),
         upper_bound=bound,
         series=series,
+        positions_exact=_share([v.positions_exact for v in verdicts]),
         recovered=tuple(labels for v in verdicts for labels in (v.recovered or ((),))),
+        positions=tuple(number for v in verdicts for number in (v.positions or (None,))),
         **means,
     )
+
+
+def _share(figures: Sequence[float | None]) -> float | None:
+    """Return the mean of `figures` in which None, no claim, counts 0; None if there was never a claim."""
+    if all(figure is None for figure in figures):
+        return None
+    return float(np.mean([figure or 0.0 for figure in figures]))

@@ -137,6 +137,20 @@ MUTANTS = (
         "tests/test_verdict.py",
     ),
     (
+        "positions: distinct labels instead",
+        "verdict.py",
+        "float(recovery.samples == truth.labels.size)",
+        "float(recovery.samples == present.size)",
+        "tests/test_verdict.py",
+    ),
+    (
+        "positions: no claim is not read",
+        "verdict.py",
+        "    return float(np.mean([figure or 0.0 for figure in figures]))",
+        "    return float(np.mean([figure for figure in figures if figure is not None]))",
+        "tests/test_verdict.py",
+    ),
+    (
         "a gate in which no audit ran",
         "session.py",
         '            if not report["audits"] and not self._config.getoption("setuponly", False):',

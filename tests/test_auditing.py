@@ -232,6 +232,30 @@ def test_labels_stay_out_of_messages_and_records_unless_asked_for() -> None:
         assert all((secret in text) is show for secret in secrets)
 
 
+def test_reading_the_number_of_label_positions_is_reported_without_the_number() -> None:
+    @dataclass
+    class Counter(Blind):
+        """Names nothing, but counts right in every batch but one."""
+
+        def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+            wrong = update is CASES[(2,)].update
+            return Recovery(attack=self.name, status="recovered", samples=913 if wrong else 4)
+
+    line = "the number of label positions (batch size or transcript length) was read exactly in 3 of 4 batch(es)"
+    for show in (False, True):
+        with activate(Scope(adapter=lambda model: Batches())) as scope:
+            scope.settings = scope.settings.override(show_labels=show)
+            assert audit("anything", list(CASES), attacks=Counter()).positions_exact == 0.75
+            with pytest.raises(LabelLeak) as caught:
+                assert_labels_not_recoverable("anything", list(CASES), attacks=[Counter(), "bias_sign"])
+            text = f"{caught.value} {scope.records} {caught.value.audit!r}"
+        # It is no advantage: alone it does not fail a test.
+        assert [record["outcome"] for record in scope.records] == ["held", "leaked"]
+        assert [record["positions_exact"] for record in scope.records] == [0.75, 0.75]
+        assert line in text
+        assert ("913" in text) is show
+
+
 def test_a_foreign_adapter_must_agree_on_the_classes() -> None:
     class Wrong(Batches):
         def labels(self, model: object, batch: object, **options: object) -> pytest_labelleak.Truth:

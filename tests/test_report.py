@@ -117,6 +117,16 @@ def test_confidence_is_shown_with_the_advantage():
     assert any("0.02 (at most 0.09 at 95 %)" in text for text, _ in terminal.lines(report))
 
 
+def test_positions_are_noted_for_what_held_too():
+    rows = [held(positions_exact=0.5, batches=4), record(test="b", positions_exact=1.0), held(test="c")]
+    report = report_.build(rows)
+    jsonschema.validate(report, json_report.schema())
+    for text in (markdown.render(report), html_.render(report)):
+        assert text.count("was read exactly in") == 2
+        assert "read exactly in 2 of 4 batch(es)" in text
+        assert "read exactly in 1 of 1 batch(es)" in text
+
+
 def test_hostile_names_stay_text():
     rows = [record(test=HOSTILE, message=HOSTILE, defence=HOSTILE, strongest_attack=HOSTILE)]
     report = report_.build(rows)

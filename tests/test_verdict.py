@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
@@ -83,6 +83,33 @@ def test_nothing_private_in_any_repr() -> None:
         assert "17364" not in repr(thing)
     assert "17364" not in str(verdict.to_record())
     assert "17364" in str(verdict.to_record(show_labels=True))
+
+
+def claimed(samples: int | None, *labels: int) -> Recovery:
+    return Recovery(attack="a", status="recovered", labels=labels, samples=samples)
+
+
+def test_the_number_of_label_positions_is_a_finding_of_its_own() -> None:
+    assert score(claimed(4, 3), TRUTH).positions_exact == 1.0  # four positions, three distinct labels
+    assert score(claimed(3, 3, 7, 11), TRUTH).positions_exact == 0.0
+    assert score(claimed(None, 3), TRUTH).positions_exact is None
+    not_applicable = score(Recovery.not_applicable("a", "why"), TRUTH)
+    assert not_applicable.positions_exact is None
+    # It may be read where the set of labels tells nothing.
+    full = score(claimed(4), Truth(labels=np.array([0, 1, 1, 0]), classes=2))
+    assert (full.status, full.positions_exact) == ("inconclusive", 1.0)
+    # A batch without a claim is one that was not read.
+    several = pool([score(claimed(4), TRUTH), score(claimed(5), TRUTH), score(claimed(None), TRUTH), not_applicable])
+    assert several.positions_exact == 0.25
+    assert several.positions == (4, 5, None, None)
+    assert pool([not_applicable, score(claimed(None), TRUTH)]).positions_exact is None
+
+
+def test_the_number_of_label_positions_is_private() -> None:
+    several = pool([score(claimed(90817), TRUTH), score(claimed(4), TRUTH)])
+    for text in (repr(several), str(several.to_record())):
+        assert "90817" not in text
+    assert several.to_record(show_labels=True)["positions"] == [90817, 4]
 
 
 def verdict(advantage: float, status: str = "recovered", attack: str = "a") -> Verdict:
@@ -182,6 +209,7 @@ def test_the_largest_bound_covers_the_largest_mean_of_several_attacks_without_a_
     assert failed <= 230
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=12),
     confidence=st.floats(0.01, 0.999),
@@ -202,6 +230,7 @@ def test_bounds_enclose_the_mean_mirror_each_other_and_ignore_the_order(
     assert surer >= high - 1e-12
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.sampled_from([-0.2, 0.0, 0.05, 0.3, 1.0]), min_size=1, max_size=6),
     limit=st.sampled_from([0.1, 0.4, 0.9]),
