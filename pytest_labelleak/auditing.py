@@ -34,6 +34,7 @@ def audit(
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    counts: bool = False,
 ) -> Audit:
     """Attack the update that `model` would share for `batch`, and measure what comes out.
 
@@ -63,6 +64,9 @@ def audit(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    counts : bool, default False
+        Also score how often each label is said to occur, corrected for chance; then the larger of the two
+        advantages is compared with the threshold.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def audit(
     """
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    return _audit(model, batch, capture_options, asserted=False, arguments=arguments)
+    return _audit(model, batch, capture_options, counts=counts, asserted=False, arguments=arguments)
 
 
 def assert_labels_not_recoverable(
@@ -101,6 +105,7 @@ def assert_labels_not_recoverable(
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    counts: bool = False,
 ) -> Audit:
     """Fail if the labels of `batch` can be read from the update that `model` would share.
 
@@ -127,6 +132,9 @@ def assert_labels_not_recoverable(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    counts : bool, default False
+        Also score how often each label is said to occur, corrected for chance; then the larger of the two
+        advantages is compared with the threshold.
 
     Returns
     -------
@@ -145,7 +153,7 @@ def assert_labels_not_recoverable(
     __tracebackhide__ = True
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    result = _audit(model, batch, capture_options, asserted=True, arguments=arguments)
+    result = _audit(model, batch, capture_options, counts=counts, asserted=True, arguments=arguments)
     _raise_for(result)
     return result
 
@@ -160,8 +168,16 @@ def _raise_for(result: Audit) -> None:
 
 
 def _audit(
-    model: Any, batch: Any, capture_options: Mapping[str, Any], *, asserted: bool, arguments: Mapping[str, Any]
+    model: Any,
+    batch: Any,
+    capture_options: Mapping[str, Any],
+    *,
+    counts: bool,
+    asserted: bool,
+    arguments: Mapping[str, Any],
 ) -> Audit:
+    if not isinstance(counts, bool):
+        raise InvalidArgumentError(f"counts={counts!r} is a {type(counts).__name__}. Expected True or False.")
     scope = active_scope()
     settings = scope.settings.override(**arguments)
     portfolio = attacks_.resolve(settings.attacks)
@@ -187,8 +203,8 @@ def _audit(
         shared = update
         if defence is not None:
             shared = defence(update, rng=np.random.default_rng([settings.seed, index, *b"defence"]))
-            controls.append(_attack_all(portfolio, update, truth, settings, index))
-        rows.append(_attack_all(portfolio, shared, truth, settings, index))
+            controls.append(_attack_all(portfolio, update, truth, settings, index, counts))
+        rows.append(_attack_all(portfolio, shared, truth, settings, index, counts))
 
     limit = settings.threshold if recorded is None else recorded
     common: dict[str, Any] = {
@@ -198,6 +214,7 @@ def _audit(
         "confidence": settings.confidence,
         "defence": None if defence is None else defence.name,
         "batches": len(rows),
+        "counts": counts,
     }
     if not rows:
         message = "inconclusive: the iterable of batches is empty; pass at least one batch"
@@ -212,7 +229,7 @@ def _audit(
         result = Audit(
             outcome=outcome,
             message=message,
-            advantage=0.0 if best is None else best.advantage,
+            advantage=0.0 if best is None else best.figure,
             verdicts=verdicts,
             control=control,
             **common,
@@ -247,9 +264,10 @@ def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Ite
 
 
 def _attack_all(
-    portfolio: Sequence[attacks_.Attack], update: Update, truth: Truth, settings: Settings, index: int
+    portfolio: Sequence[attacks_.Attack], update: Update, truth: Truth, settings: Settings, index: int, counts: bool
 ) -> tuple[Verdict, ...]:
-    return tuple(score(attacks_.run(member, update, seed=settings.seed, batch=index), truth) for member in portfolio)
+    recoveries = (attacks_.run(member, update, seed=settings.seed, batch=index) for member in portfolio)
+    return tuple(score(recovery, truth, counts=counts) for recovery in recoveries)
 
 
 def _with_control(outcome: str, message: str, control: Sequence[Verdict], threshold: float) -> tuple[str, str]:

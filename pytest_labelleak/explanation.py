@@ -30,7 +30,9 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         return lines[0]  # one reason for all: a table would only repeat it
     where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
     lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
-    titles = {"advantage": 9, "bound": 5, "precision": 9, "recall": 7, "exact": 6}
+    titles = {"advantage": 9, "counts": 6, "bound": 5, "precision": 9, "recall": 7, "exact": 6}
+    if not result.counts:
+        del titles["counts"]
     if result.confidence is None:
         del titles["bound"]
     lines.append(f"  {'attack':<15} " + " ".join(f"{title:>{width}}" for title, width in titles.items()))
@@ -55,6 +57,7 @@ def _figures(verdict: Verdict, titles: dict[str, int]) -> str:
         return verdict.message
     figures = {
         "advantage": verdict.advantage,
+        "counts": verdict.counts_advantage,
         "bound": verdict.upper_bound,
         "precision": verdict.precision,
         "recall": verdict.recall,

@@ -43,6 +43,7 @@ class LabelLeakFixture:
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        counts: bool = False,
     ) -> Audit:
         """Call `pytest_labelleak.audit`, which takes the same arguments."""
         from .auditing import audit
@@ -58,6 +59,7 @@ class LabelLeakFixture:
             head=head,
             training=training,
             class_weight=class_weight,
+            counts=counts,
         )
 
     def assert_labels_not_recoverable(
@@ -73,6 +75,7 @@ class LabelLeakFixture:
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        counts: bool = False,
     ) -> Audit:
         """Call `pytest_labelleak.assert_labels_not_recoverable`, which takes the same arguments."""
         __tracebackhide__ = True
@@ -89,6 +92,7 @@ class LabelLeakFixture:
             head=head,
             training=training,
             class_weight=class_weight,
+            counts=counts,
         )
 
     def capture(

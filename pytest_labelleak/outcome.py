@@ -28,7 +28,7 @@ class Audit:
     message : str
         The reason, with figures and without labels.
     advantage : float
-        Maximum over the attacks.
+        Maximum over the attacks; with `counts`, of the advantage over classes and the one over counts.
     limit : float
         What the advantage was compared with.
     limit_source : {"threshold", "baseline"}
@@ -43,6 +43,8 @@ class Audit:
         With a defence: the same attacks on the undefended updates (positive control).
     classes, batches : int
         Size of the problem.
+    counts : bool
+        Whether counts were scored too.
     defence : str or None
         Name of the defence.
     origin, device, compute_dtype, head : str
@@ -60,6 +62,7 @@ class Audit:
     control: tuple[Verdict, ...] = ()
     classes: int = 0
     batches: int = 1
+    counts: bool = False
     defence: str | None = None
     origin: str = ""
     device: str = ""
@@ -68,7 +71,7 @@ class Audit:
 
     @property
     def strongest(self) -> Verdict | None:
-        """The verdict with the highest advantage among the attacks that made a claim, or None."""
+        """The verdict with the highest figure among the attacks that made a claim, or None."""
         return strongest(self.verdicts)
 
     @property
@@ -104,6 +107,7 @@ class Audit:
             "threshold": round(self.threshold, 6),
             "confidence": self.confidence,
             "upper_bound": None if bound is None else round(bound, 6),
+            "counts": self.counts,
             "positions_exact": None if positions is None else round(positions, 6),
             "strongest_attack": None if best is None else best.attack,
             "classes": self.classes,
@@ -119,7 +123,7 @@ class Audit:
 
 
 def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
-    """Return the verdict with the highest advantage among those with a claim, the first on ties.
+    """Return the verdict with the highest figure among those with a claim, the first on ties.
 
     Parameters
     ----------
@@ -133,7 +137,7 @@ def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
     """
     best = None
     for verdict in verdicts:
-        if verdict.status == RECOVERED and (best is None or verdict.advantage > best.advantage):
+        if verdict.status == RECOVERED and (best is None or verdict.figure > best.figure):
             best = verdict
     return best
 
@@ -177,8 +181,8 @@ def outcome_of(
     """
     best = strongest(verdicts)
     # A tolerance far below one label in any batch: limits pass through decimal text in files and options.
-    if best is not None and best.advantage > limit + 1e-9:
-        return LEAKED, f"leaked: advantage {best.advantage:.2f} > {_floor(limit)} ({best.attack})"
+    if best is not None and best.figure > limit + 1e-9:
+        return LEAKED, f"leaked: {_named_figure(best)} > {_floor(limit)} ({best.attack})"
     undecided = [v for v in verdicts if v.status == INCONCLUSIVE]
     if undecided:
         common = len({verdict.message for verdict in verdicts}) == 1
@@ -189,7 +193,7 @@ def outcome_of(
     if best is None:
         reasons = "; ".join(f"{v.attack} {_tail(v.message)}" for v in verdicts)
         return INCONCLUSIVE, f"inconclusive: no attack applies: {reasons}"
-    point = f"advantage {best.advantage:.2f} <= {limit:.2f} ({best.attack})"
+    point = f"{_named_figure(best)} <= {limit:.2f} ({best.attack})"
     threshold = limit if threshold is None else threshold
     if confidence is None or limit > threshold:
         return HELD, f"held: {point}"
@@ -213,6 +217,11 @@ def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float) 
             return "no number of batches like these decides: the mean is too close to it"
         needed = max(needed, enough)
     return f"pass about {needed - seen} more batches like these, or ask for less confidence"
+
+
+def _named_figure(verdict: Verdict) -> str:
+    name = "advantage" if verdict.figure == verdict.advantage else "counts advantage"
+    return f"{name} {verdict.figure:.2f}"
 
 
 def _floor(limit: float) -> str:

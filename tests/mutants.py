@@ -151,6 +151,27 @@ MUTANTS = (
         "tests/test_verdict.py",
     ),
     (
+        "counts: the correction for chance",
+        "counting.py",
+        "    chance = chance_accuracy(true)",
+        "    chance = 0.0",
+        "tests/test_verdict.py",
+    ),
+    (
+        "counts: what is compared",
+        "outcome.py",
+        "    if best is not None and best.figure > limit + 1e-9:",
+        "    if best is not None and best.advantage > limit + 1e-9:",
+        "tests/test_verdict.py",
+    ),
+    (
+        "counts: too many positions",
+        "counting.py",
+        "max(claimed.sum(), true.sum())",
+        "true.sum()",
+        "tests/test_counting.py",
+    ),
+    (
         "a gate in which no audit ran",
         "session.py",
         '            if not report["audits"] and not self._config.getoption("setuponly", False):',

@@ -256,6 +256,38 @@ def test_reading_the_number_of_label_positions_is_reported_without_the_number() 
         assert ("913" in text) is show
 
 
+def test_counts_are_part_of_the_audit_on_request() -> None:
+    case = make_update(positions=12, features=64, classes=200, seed=3, duplicates=0.5)
+    plain = audit(case.update, case.labels, attacks="bias_counts").to_record()
+    assert (plain["counts"], plain["verdicts"][0]["counts_advantage"]) == (False, None)
+    counted = audit(case.update, case.labels, attacks=["bias_counts", "bias_sign"], counts=True).to_record()
+    assert counted["counts"] is True
+    by_name = {verdict["attack"]: verdict for verdict in counted["verdicts"]}
+    assert by_name["bias_counts"]["counts_exact"] == by_name["bias_counts"]["counts_advantage"] == 1.0
+    assert by_name["bias_sign"]["counts_advantage"] is None
+    with pytest.raises(LabelLeak) as caught:
+        assert_labels_not_recoverable(case.update, case.labels, attacks=["bias_counts", "bias_sign"], counts=True)
+    assert "attack          advantage counts precision" in str(caught.value)
+    with pytest.raises(InvalidArgumentError, match="counts=1 is a int"):
+        audit(case.update, case.labels, counts=1)  # type: ignore[arg-type]
+
+
+def test_a_leak_of_the_counts_alone_fails_only_where_counts_are_asked_for() -> None:
+    @dataclass
+    class Majority(Blind):
+        """Says that every position holds one label, which most of them do."""
+
+        def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+            return Recovery(attack=self.name, status="recovered", labels=(0,), counts={0: 11})
+
+    labels = np.array([0] * 8 + [1, 2, 3])
+    assert assert_labels_not_recoverable(CASE.update, labels, attacks=Majority(), threshold=0.5).outcome == "held"
+    with activate(Scope()) as scope, pytest.raises(LabelLeak, match=r"^leaked: counts advantage 0.72 > 0.50"):
+        assert_labels_not_recoverable(CASE.update, labels, attacks=Majority(), threshold=0.5, counts=True)
+    assert scope.records[0]["advantage"] == scope.records[0]["verdicts"][0]["counts_advantage"]
+    assert scope.records[0]["advantage_ceiling"] >= scope.records[0]["advantage"]
+
+
 def test_a_foreign_adapter_must_agree_on_the_classes() -> None:
     class Wrong(Batches):
         def labels(self, model: object, batch: object, **options: object) -> pytest_labelleak.Truth:

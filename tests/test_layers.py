@@ -19,6 +19,7 @@ LAYER = {
     "report": 0,
     "settings": 0,
     "archive": 1,
+    "counting": 1,
     "explanation": 1,
     "interval": 1,
     "outcome": 1,

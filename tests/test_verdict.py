@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
 from pytest_labelleak.interval import bounded_mean_interval, lower_bound, observations_needed, upper_bound
-from pytest_labelleak.outcome import outcome_of
+from pytest_labelleak.outcome import outcome_of, strongest
 from pytest_labelleak.verdict import pool, score
 
 TRUTH = Truth(labels=np.array([3, 3, 7, 11]), classes=20)
@@ -77,8 +77,16 @@ def test_labels_must_be_integers() -> None:
 
 def test_nothing_private_in_any_repr() -> None:
     truth = Truth(labels=np.array([17364]), classes=20000)
-    recovery = recovered(17364)
-    verdict = score(recovery, truth)
+    recovery = Recovery(
+        attack="a",
+        status="recovered",
+        labels=(17364,),
+        counts={17364: 1},
+        sample_labels=(17364,),
+        softmax=np.array([[17364.0]]),
+        features=np.array([[17364.0]]),
+    )
+    verdict = score(recovery, truth, counts=True)
     for thing in (truth, recovery, verdict):
         assert "17364" not in repr(thing)
     assert "17364" not in str(verdict.to_record())
@@ -110,6 +118,47 @@ def test_the_number_of_label_positions_is_private() -> None:
     for text in (repr(several), str(several.to_record())):
         assert "90817" not in text
     assert several.to_record(show_labels=True)["positions"] == [90817, 4]
+
+
+def counted(counts: dict[int, int] | None) -> Recovery:
+    return Recovery(attack="a", status="recovered", labels=tuple(sorted(counts or ())), counts=counts)
+
+
+def test_counts_are_scored_on_request_against_multiplicities() -> None:
+    exact, wrong = counted({3: 2, 7: 1, 11: 1}), counted({3: 1, 7: 2, 11: 1})
+    assert score(exact, TRUTH).counts_advantage is None
+    verdict = score(exact, TRUTH, counts=True)
+    assert (verdict.count_accuracy, verdict.counts_exact, verdict.counts_advantage) == (1.0, 1.0, 1.0)
+    verdict = score(wrong, TRUTH, counts=True)
+    assert (verdict.count_accuracy, verdict.counts_exact) == (0.75, 0.0)
+    assert verdict.counts_advantage == pytest.approx((0.75 - 3 / 20) / (1 - 3 / 20))
+    assert score(counted(None), TRUTH, counts=True).counts_advantage is None
+    several = pool([score(exact, TRUTH, counts=True), score(counted(None), TRUTH, counts=True)], confidence=0.9)
+    assert (several.count_accuracy, several.counts_exact, several.counts_advantage) == (0.5, 0.5, 0.5)
+    assert several.series == ((1.0, 0.0), (1.0, 0.0))
+
+
+@pytest.mark.parametrize("counts", [{20: 1}, {-1: 1}, {3: -2}])
+def test_an_attack_may_not_invent_counts(counts: dict[int, int]) -> None:
+    recovery = Recovery(attack="a", status="recovered", counts=counts)
+    with pytest.raises(InvalidArgumentError, match=r"class that does not exist|less than 0 times"):
+        score(recovery, TRUTH, counts=True)
+
+
+def test_the_larger_of_both_advantages_is_compared() -> None:
+    # Eight of eleven positions hold one label; naming it eleven times says little about the set, much about counts.
+    truth = Truth(labels=np.array([0] * 8 + [1, 2, 3]), classes=20)
+    alone = score(counted({0: 11}), truth)
+    both = score(counted({0: 11}), truth, counts=True)
+    assert alone.figure == alone.advantage == both.advantage == 0.25
+    assert both.figure == both.counts_advantage == pytest.approx((8 / 11 - 0.2) / 0.8)
+    assert outcome_of([alone], 0.5)[0] == "held"
+    assert outcome_of([both], 0.5) == ("leaked", "leaked: counts advantage 0.66 > 0.50 (a)")
+    assert strongest([score(recovered(0, 1), truth), both]) is both
+    # So it is for their bounds: the set alone would do after as many batches.
+    sets = pool([alone] * 300, confidence=0.95)
+    counts = pool([both] * 300, confidence=0.95)
+    assert counts.upper_bound > 0.66 > 0.3 > sets.upper_bound  # type: ignore[operator]
 
 
 def verdict(advantage: float, status: str = "recovered", attack: str = "a") -> Verdict:
