@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +13,11 @@ from .baseline import round_up
 from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
 from .explanation import explain
 from .outcome import HELD, LEAKED, Audit, outcome_of, strongest
-from .recovery import INCONCLUSIVE, Recovery
-from .settings import Settings, active_scope
+from .portfolio import PortfolioRun, everything_read, threshold_passed
+from .recovery import INCONCLUSIVE
+from .settings import active_scope
 from .update import Update
-from .verdict import Truth, Verdict, pool, score
+from .verdict import Truth, Verdict
 
 __all__ = ["assert_labels_not_recoverable", "audit"]
 
@@ -53,7 +53,7 @@ def audit(
         In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
         as the unit, is within the threshold too. By default the mean over the batches is compared.
     attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered.
+        Which attacks to run; default "auto", all that are registered, cheapest first.
     defence : str or defence, optional
         What is applied to the update before it is shared.
     seed : int, optional
@@ -121,7 +121,8 @@ def assert_labels_not_recoverable(
         In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
         as the unit, is within the threshold too. By default the mean over the batches is compared.
     attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered.
+        Which attacks to run; default "auto", all that are registered, cheapest first. Once everything has been read
+        exactly in every batch, "auto" leaves the rest out: its outcome and its figures are those of all.
     defence : str or defence, optional
         What is applied to the update before it is shared.
     seed : int, optional
@@ -186,62 +187,58 @@ def _audit(
     if asserted:
         recorded = scope.recorded_limit(sum(1 for record in scope.records if record["asserted"]))
 
-    rows: list[tuple[Verdict, ...]] = []
-    controls: list[tuple[Verdict, ...]] = []
-    first: Update | None = None
-    for index, (update, truth) in enumerate(_captures(model, batch, capture_options)):
-        if update is None:
-            nothing = (score(Recovery.inconclusive(member.name, "the batch is empty"), truth) for member in portfolio)
-            rows.append(tuple(nothing))
-            controls.append(rows[-1])
-            continue
-        first = first or update
-        if truth.classes != update.classes:
+    limit = settings.threshold if recorded is None else recorded
+    # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
+    thrifty = asserted and settings.attacks == ("auto",)
+    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts}
+    attacked = PortfolioRun(portfolio, **run_options, rule=everything_read(limit, counts=counts) if thrifty else None)
+    control = PortfolioRun(portfolio, **run_options, rule=threshold_passed(settings.threshold) if thrifty else None)
+    batches = 0
+    context: dict[str, Any] = {}
+    # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
+    for update, truth in _captures(model, batch, capture_options):
+        if update is not None and truth.classes != update.classes:
             raise InvalidArgumentError(
                 f"the adapter gives labels over {truth.classes} classes, the head has {update.classes} outputs."
             )
         shared = update
+        if update is not None:
+            context = context or _context(update)
+            if defence is not None:
+                shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
         if defence is not None:
-            shared = defence(update, rng=np.random.default_rng([settings.seed, index, *b"defence"]))
-            controls.append(_attack_all(portfolio, update, truth, settings, index, counts))
-        rows.append(_attack_all(portfolio, shared, truth, settings, index, counts))
+            control.add(update, truth)
+        attacked.add(shared, truth)
+        batches += 1
+        del update, shared
 
-    limit = settings.threshold if recorded is None else recorded
     common: dict[str, Any] = {
         "limit": limit,
         "limit_source": "threshold" if recorded is None else "baseline",
         "threshold": settings.threshold,
         "confidence": settings.confidence,
         "defence": None if defence is None else defence.name,
-        "batches": len(rows),
+        "batches": batches,
         "counts": counts,
+        **context,
     }
-    if not rows:
+    if not batches:
         message = "inconclusive: the iterable of batches is empty; pass at least one batch"
         result = Audit(outcome=INCONCLUSIVE, message=message, advantage=0.0, verdicts=(), **common)
     else:
-        verdicts = tuple(pool(column, confidence=settings.confidence) for column in zip(*rows, strict=True))
-        control = tuple(pool(column) for column in zip(*controls, strict=True)) if defence is not None else ()
+        verdicts = attacked.verdicts(confidence=settings.confidence)
+        controls = control.verdicts()
         outcome, message = outcome_of(verdicts, limit, confidence=settings.confidence, threshold=settings.threshold)
         if defence is not None and outcome == HELD:
-            outcome, message = _with_control(outcome, message, control, settings.threshold)
+            outcome, message = _with_control(outcome, message, controls, settings.threshold)
         best = strongest(verdicts)
         result = Audit(
             outcome=outcome,
             message=message,
             advantage=0.0 if best is None else best.figure,
             verdicts=verdicts,
-            control=control,
+            control=controls,
             **common,
-        )
-    if first is not None:
-        result = dataclasses.replace(
-            result,
-            classes=first.classes,
-            origin=first.origin,
-            device=first.device,
-            compute_dtype=first.compute_dtype,
-            head=first.head.layer,
         )
     # The ceiling is what a baseline records: of the rounded figures below, this very audit might be above.
     figures = {"asserted": asserted, "advantage_ceiling": round_up(result.advantage)}
@@ -263,11 +260,14 @@ def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Ite
         yield (adapter.capture(model, item, **capture_options) if truth.labels.size else None), truth
 
 
-def _attack_all(
-    portfolio: Sequence[attacks_.Attack], update: Update, truth: Truth, settings: Settings, index: int, counts: bool
-) -> tuple[Verdict, ...]:
-    recoveries = (attacks_.run(member, update, seed=settings.seed, batch=index) for member in portfolio)
-    return tuple(score(recovery, truth, counts=counts) for recovery in recoveries)
+def _context(update: Update) -> dict[str, Any]:
+    return {
+        "classes": update.classes,
+        "origin": update.origin,
+        "device": update.device,
+        "compute_dtype": update.compute_dtype,
+        "head": update.head.layer,
+    }
 
 
 def _with_control(outcome: str, message: str, control: Sequence[Verdict], threshold: float) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .outcome import LEAKED, Audit
 from .recovery import RECOVERED
 from .report import positions_line
-from .verdict import Verdict
+from .verdict import NOT_RUN, Verdict
 
 __all__ = ["explain"]
 
@@ -37,11 +37,16 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         del titles["bound"]
     lines.append(f"  {'attack':<15} " + " ".join(f"{title:>{width}}" for title, width in titles.items()))
     for verdict in result.verdicts:
+        if verdict.status == NOT_RUN:
+            continue
         lines.append(f"  {verdict.attack:<15} {_figures(verdict, titles)}")
         if show_labels and verdict.recovered:
             lines.append(f"  {'':<15} recovered: {[list(labels) for labels in verdict.recovered]}")
         if show_labels and verdict.positions_exact is not None:
             lines.append(f"  {'':<15} label positions: {list(verdict.positions)}")
+    left_out = [verdict for verdict in result.verdicts if verdict.status == NOT_RUN]
+    if left_out:
+        lines.append(f"  {', '.join(verdict.attack for verdict in left_out)}: {left_out[0].message}")
     if result.positions_exact:
         lines.append(f"  {positions_line(result.positions_exact, result.batches)}")
     if result.outcome == LEAKED:

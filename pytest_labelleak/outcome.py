@@ -9,7 +9,7 @@ from typing import Any
 
 from .interval import observations_needed
 from .recovery import INCONCLUSIVE, RECOVERED
-from .verdict import Verdict
+from .verdict import NOT_RUN, Verdict
 
 __all__ = ["HELD", "LEAKED", "Audit", "outcome_of", "strongest"]
 
@@ -159,7 +159,7 @@ def outcome_of(
     Parameters
     ----------
     verdicts : sequence of Verdict
-        One per attack.
+        One per attack. Attacks that were not run count neither way.
     limit : float
         Highest advantage that is tolerated.
     confidence : float, optional
@@ -179,6 +179,7 @@ def outcome_of(
     .. [1] R. L. Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24 (1982)
        295-300. https://doi.org/10.1080/00401706.1982.10487790
     """
+    verdicts = [verdict for verdict in verdicts if verdict.status != NOT_RUN]
     best = strongest(verdicts)
     # A tolerance far below one label in any batch: limits pass through decimal text in files and options.
     if best is not None and best.figure > limit + 1e-9:

@@ -14,7 +14,10 @@ from .errors import InvalidArgumentError
 from .interval import bounded_mean_interval, upper_bound
 from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 
-__all__ = ["Truth", "Verdict", "pool", "score"]
+__all__ = ["NOT_RUN", "Truth", "Verdict", "mean_figure", "pool", "score"]
+
+#: Status of an attack that was left out, because nothing it could find would change anything.
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,8 +67,8 @@ class Verdict:
     ----------
     attack : str
         Name of the attack.
-    status : {"recovered", "not applicable", "inconclusive"}
-        The worst over the batches: "inconclusive", then "not applicable".
+    status : {"recovered", "not applicable", "inconclusive", "not run"}
+        The worst over the batches: "inconclusive", then "not applicable". "not run" says nothing either way.
     message : str
         Reason for a status other than "recovered".
     advantage : float
@@ -316,6 +319,24 @@ def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None) -> Ver
         positions=tuple(number for v in verdicts for number in (v.positions or (None,))),
         **means,
     )
+
+
+def mean_figure(verdicts: Sequence[Verdict]) -> float:
+    """Return the `figure` that `pool` would give, without the rest.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        At least one, all of the same attack.
+
+    Returns
+    -------
+    float
+        The larger of the mean advantages over classes and over counts.
+    """
+    advantage = float(np.mean([v.advantage for v in verdicts]))
+    counts = _mean_of_claims([v.counts_advantage for v in verdicts])
+    return advantage if counts is None else max(advantage, counts)
 
 
 def _mean_of_claims(figures: Sequence[float | None]) -> float | None:

@@ -35,7 +35,7 @@ def test_an_undefended_gradient_leaks() -> None:
     with pytest.raises(LabelLeak, match=r"^leaked: advantage 1.00 > 0.10 \(") as caught:
         assert_labels_not_recoverable(CASE.update, CASE.labels)
     assert caught.value.audit.outcome == "leaked"
-    by_name = {v.attack: v for v in caught.value.audit.verdicts}
+    by_name = {v.attack: v for v in audit(CASE.update, CASE.labels).verdicts}
     assert by_name["rlg"].exact_match == 1.0
 
 
@@ -218,6 +218,31 @@ def test_a_recorded_limit_replaces_the_threshold_for_assertions_only() -> None:
         assert (result.outcome, result.limit_source, result.threshold) == ("held", "baseline", 0.1)
         with pytest.raises(LabelLeak):
             assert_labels_not_recoverable(CASE.update, CASE.labels)
+
+
+@pytest.mark.parametrize(
+    ("positions", "features", "classes", "why"),
+    [
+        (60, 16, 40, "more than features and classes"),
+        (80, 64, 40, "more than classes"),
+        (30, 16, 90, "more than features"),
+    ],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_batches_too_large_for_geometry_are_read_by_attacks_that_count(
+    positions: int, features: int, classes: int, why: str, signed: bool
+) -> None:
+    case = make_update(positions=positions, features=features, classes=classes, seed=1, duplicates=0.7, signed=signed)
+    result = audit(case.update, case.labels, counts=True)
+    by_name = {verdict.attack: verdict for verdict in result.verdicts}
+    assert (result.outcome, result.advantage) == ("leaked", 1.0), why
+    assert by_name["bias_counts"].counts_exact == 1.0
+    assert result.positions_exact == 1.0
+    assert by_name["rlg"].positions_exact is None  # the rank is that of the head, not the number of positions
+    # Every class present: the counts can still be read, yet presence tells nothing.
+    full = audit(case.update, np.arange(classes).repeat(2), counts=True)
+    assert full.outcome == "inconclusive"
+    assert f"every one of the {classes} classes is present" in full.message
 
 
 def test_labels_stay_out_of_messages_and_records_unless_asked_for() -> None:

@@ -31,6 +31,7 @@ LAYER = {
     "defences": 2,
     "capture": 3,
     "auditing": 4,
+    "portfolio": 4,
     "fixture": 5,
     "itemstate": 5,
     "options": 5,

@@ -191,6 +191,9 @@ def test_one_batch_without_a_claim_counts_for_the_defender_and_one_undecided_spo
         ([verdict(0.0), verdict(0, "inconclusive", "b")], "inconclusive"),
         ([verdict(0.0), verdict(0, "not applicable", "b")], "held"),
         ([verdict(0, "not applicable", "b")], "inconclusive"),
+        ([verdict(0.0), verdict(0, "not run", "b")], "held"),
+        ([verdict(0, "not applicable", "a"), verdict(0, "not run", "b")], "inconclusive"),
+        ([verdict(0, "not run", "b")], "inconclusive"),
         ([], "inconclusive"),
     ],
 )
@@ -328,6 +331,8 @@ def test_a_pass_with_confidence_needs_the_bound_of_every_attack() -> None:
     assert decide(pooled(*[-0.5] * 30))[0] == "held"
     # A verdict without a bound, for whatever reason, is no reason to pass.
     assert decide(pooled(*[0.0] * 50), pool([verdict(0.0, attack="b")] * 50))[0] == "inconclusive"
+    # An attack that was not run is no reason either way.
+    assert decide(pooled(*[0.0] * 50), verdict(0.0, "not run", "b"))[0] == "held"
     # A baseline beyond the threshold accepts a leak; one within it does not.
     assert decide(pooled(0.5, 0.5), limit=0.5, threshold=0.1)[0] == "held"
     assert decide(pooled(0.0, 0.0), limit=0.05, threshold=0.1)[0] == "inconclusive"
