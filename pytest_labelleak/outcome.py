@@ -217,7 +217,7 @@ def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float) 
         if enough is None:
             return "no number of batches like these decides: the mean is too close to it"
         needed = max(needed, enough)
-    return f"pass about {needed - seen} more batches like these, or ask for less confidence"
+    return f"pass about {max(needed - seen, 1)} more batches like these, or ask for less confidence"
 
 
 def _named_figure(verdict: Verdict) -> str:
