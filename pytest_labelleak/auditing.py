@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,11 +11,13 @@ from . import attacks as attacks_
 from . import defences as defences_
 from .baseline import round_up
 from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
+from .explanation import explain
 from .outcome import HELD, LEAKED, Audit, outcome_of, strongest
-from .recovery import INCONCLUSIVE, Recovery
-from .settings import Settings, active_scope
+from .portfolio import PortfolioRun, everything_read, threshold_passed
+from .recovery import INCONCLUSIVE
+from .settings import active_scope
 from .update import Update
-from .verdict import Truth, Verdict, pool, score
+from .verdict import Truth, Verdict
 
 __all__ = ["assert_labels_not_recoverable", "audit"]
 
@@ -26,12 +27,14 @@ def audit(
     batch: Any,
     *,
     threshold: float | None = None,
+    confidence: float | None = None,
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    counts: bool = False,
 ) -> Audit:
     """Attack the update that `model` would share for `batch`, and measure what comes out.
 
@@ -46,8 +49,11 @@ def audit(
         ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
     threshold : float, optional
         Tolerated advantage in [0, 1]; default 0.1.
+    confidence : float, optional
+        In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
+        as the unit, is within the threshold too. By default the mean over the batches is compared.
     attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered.
+        Which attacks to run; default "auto", all that are registered, cheapest first.
     defence : str or defence, optional
         What is applied to the update before it is shared.
     seed : int, optional
@@ -58,6 +64,9 @@ def audit(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    counts : bool, default False
+        Also score how often each label is said to occur, corrected for chance; then the larger of the two
+        advantages is compared with the threshold.
 
     Returns
     -------
@@ -80,9 +89,8 @@ def audit(
     'leaked'
     """
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    return _audit(
-        model, batch, capture_options, asserted=False, threshold=threshold, attacks=attacks, defence=defence, seed=seed
-    )
+    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    return _audit(model, batch, capture_options, counts=counts, asserted=False, arguments=arguments)
 
 
 def assert_labels_not_recoverable(
@@ -90,12 +98,14 @@ def assert_labels_not_recoverable(
     batch: Any,
     *,
     threshold: float | None = None,
+    confidence: float | None = None,
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    counts: bool = False,
 ) -> Audit:
     """Fail if the labels of `batch` can be read from the update that `model` would share.
 
@@ -107,8 +117,12 @@ def assert_labels_not_recoverable(
         ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
     threshold : float, optional
         Tolerated advantage in [0, 1]; default 0.1.
+    confidence : float, optional
+        In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
+        as the unit, is within the threshold too. By default the mean over the batches is compared.
     attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered.
+        Which attacks to run; default "auto", all that are registered, cheapest first. Once everything has been read
+        exactly in every batch, "auto" leaves the rest out: its outcome and its figures are those of all.
     defence : str or defence, optional
         What is applied to the update before it is shared.
     seed : int, optional
@@ -119,6 +133,9 @@ def assert_labels_not_recoverable(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    counts : bool, default False
+        Also score how often each label is said to occur, corrected for chance; then the larger of the two
+        advantages is compared with the threshold.
 
     Returns
     -------
@@ -136,9 +153,8 @@ def assert_labels_not_recoverable(
     """
     __tracebackhide__ = True
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    result = _audit(
-        model, batch, capture_options, asserted=True, threshold=threshold, attacks=attacks, defence=defence, seed=seed
-    )
+    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    result = _audit(model, batch, capture_options, counts=counts, asserted=True, arguments=arguments)
     _raise_for(result)
     return result
 
@@ -147,12 +163,22 @@ def _raise_for(result: Audit) -> None:
     __tracebackhide__ = True
     show_labels = active_scope().settings.show_labels
     if result.outcome == LEAKED:
-        raise LabelLeak(_explain(result, show_labels=show_labels), audit=result)
+        raise LabelLeak(explain(result, show_labels=show_labels), audit=result)
     if result.outcome != HELD:
-        raise InconclusiveAudit(_explain(result, show_labels=False), audit=result)
+        raise InconclusiveAudit(explain(result, show_labels=False), audit=result)
 
 
-def _audit(model: Any, batch: Any, capture_options: Mapping[str, Any], *, asserted: bool, **arguments: Any) -> Audit:
+def _audit(
+    model: Any,
+    batch: Any,
+    capture_options: Mapping[str, Any],
+    *,
+    counts: bool,
+    asserted: bool,
+    arguments: Mapping[str, Any],
+) -> Audit:
+    if not isinstance(counts, bool):
+        raise InvalidArgumentError(f"counts={counts!r} is a {type(counts).__name__}. Expected True or False.")
     scope = active_scope()
     settings = scope.settings.override(**arguments)
     portfolio = attacks_.resolve(settings.attacks)
@@ -161,60 +187,58 @@ def _audit(model: Any, batch: Any, capture_options: Mapping[str, Any], *, assert
     if asserted:
         recorded = scope.recorded_limit(sum(1 for record in scope.records if record["asserted"]))
 
-    rows: list[tuple[Verdict, ...]] = []
-    controls: list[tuple[Verdict, ...]] = []
-    first: Update | None = None
-    for index, (update, truth) in enumerate(_captures(model, batch, capture_options)):
-        if update is None:
-            nothing = (score(Recovery.inconclusive(member.name, "the batch is empty"), truth) for member in portfolio)
-            rows.append(tuple(nothing))
-            controls.append(rows[-1])
-            continue
-        first = first or update
-        if truth.classes != update.classes:
+    limit = settings.threshold if recorded is None else recorded
+    # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
+    thrifty = asserted and settings.attacks == ("auto",)
+    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts}
+    attacked = PortfolioRun(portfolio, **run_options, rule=everything_read(limit, counts=counts) if thrifty else None)
+    control = PortfolioRun(portfolio, **run_options, rule=threshold_passed(settings.threshold) if thrifty else None)
+    batches = 0
+    context: dict[str, Any] = {}
+    # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
+    for update, truth in _captures(model, batch, capture_options):
+        if update is not None and truth.classes != update.classes:
             raise InvalidArgumentError(
                 f"the adapter gives labels over {truth.classes} classes, the head has {update.classes} outputs."
             )
         shared = update
+        if update is not None:
+            context = context or _context(update)
+            if defence is not None:
+                shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
         if defence is not None:
-            shared = defence(update, rng=np.random.default_rng([settings.seed, index, *b"defence"]))
-            controls.append(_attack_all(portfolio, update, truth, settings, index))
-        rows.append(_attack_all(portfolio, shared, truth, settings, index))
+            control.add(update, truth)
+        attacked.add(shared, truth)
+        batches += 1
+        del update, shared
 
-    limit = settings.threshold if recorded is None else recorded
     common: dict[str, Any] = {
         "limit": limit,
         "limit_source": "threshold" if recorded is None else "baseline",
         "threshold": settings.threshold,
+        "confidence": settings.confidence,
         "defence": None if defence is None else defence.name,
-        "batches": len(rows),
+        "batches": batches,
+        "counts": counts,
+        **context,
     }
-    if not rows:
+    if not batches:
         message = "inconclusive: the iterable of batches is empty; pass at least one batch"
         result = Audit(outcome=INCONCLUSIVE, message=message, advantage=0.0, verdicts=(), **common)
     else:
-        verdicts = tuple(pool(column) for column in zip(*rows, strict=True))
-        control = tuple(pool(column) for column in zip(*controls, strict=True)) if defence is not None else ()
-        outcome, message = outcome_of(verdicts, limit)
+        verdicts = attacked.verdicts(confidence=settings.confidence)
+        controls = control.verdicts()
+        outcome, message = outcome_of(verdicts, limit, confidence=settings.confidence, threshold=settings.threshold)
         if defence is not None and outcome == HELD:
-            outcome, message = _with_control(outcome, message, control, settings.threshold)
+            outcome, message = _with_control(outcome, message, controls, settings.threshold)
         best = strongest(verdicts)
         result = Audit(
             outcome=outcome,
             message=message,
-            advantage=0.0 if best is None else best.advantage,
+            advantage=0.0 if best is None else best.figure,
             verdicts=verdicts,
-            control=control,
+            control=controls,
             **common,
-        )
-    if first is not None:
-        result = dataclasses.replace(
-            result,
-            classes=first.classes,
-            origin=first.origin,
-            device=first.device,
-            compute_dtype=first.compute_dtype,
-            head=first.head.layer,
         )
     # The ceiling is what a baseline records: of the rounded figures below, this very audit might be above.
     figures = {"asserted": asserted, "advantage_ceiling": round_up(result.advantage)}
@@ -236,10 +260,14 @@ def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Ite
         yield (adapter.capture(model, item, **capture_options) if truth.labels.size else None), truth
 
 
-def _attack_all(
-    portfolio: Sequence[attacks_.Attack], update: Update, truth: Truth, settings: Settings, index: int
-) -> tuple[Verdict, ...]:
-    return tuple(score(attacks_.run(member, update, seed=settings.seed, batch=index), truth) for member in portfolio)
+def _context(update: Update) -> dict[str, Any]:
+    return {
+        "classes": update.classes,
+        "origin": update.origin,
+        "device": update.device,
+        "compute_dtype": update.compute_dtype,
+        "head": update.head.layer,
+    }
 
 
 def _with_control(outcome: str, message: str, control: Sequence[Verdict], threshold: float) -> tuple[str, str]:
@@ -251,28 +279,3 @@ def _with_control(outcome: str, message: str, control: Sequence[Verdict], thresh
         f"inconclusive: the positive control failed, the attacks find nothing without the defence either ({reason}); "
         "use a batch or a model on which they succeed undefended"
     )
-
-
-def _explain(result: Audit, *, show_labels: bool) -> str:
-    lines = [result.message]
-    if result.outcome == INCONCLUSIVE and len({verdict.message for verdict in result.verdicts}) <= 1:
-        return lines[0]  # one reason for all: a table would only repeat it
-    where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
-    lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
-    lines.append(f"  {'attack':<15} {'advantage':>9} {'precision':>9} {'recall':>7} {'exact':>6}")
-    for verdict in result.verdicts:
-        if verdict.status == "recovered":
-            lines.append(
-                f"  {verdict.attack:<15} {verdict.advantage:>9.2f} {verdict.precision:>9.2f} "
-                f"{verdict.recall:>7.2f} {verdict.exact_match:>6.2f}"
-            )
-        else:
-            lines.append(f"  {verdict.attack:<15} {verdict.message}")
-        if show_labels and verdict.recovered:
-            lines.append(f"  {'':<15} recovered: {[list(labels) for labels in verdict.recovered]}")
-    if result.outcome == LEAKED:
-        lines.append(
-            "  Whoever receives this update can name these labels. Share a protected update (defence=...) and assert "
-            "on that, aggregate more samples before sharing, or record what is accepted with --labelleak-baseline."
-        )
-    return "\n".join(lines)

@@ -36,12 +36,14 @@ class LabelLeakFixture:
         batch: Any,
         *,
         threshold: float | None = None,
+        confidence: float | None = None,
         attacks: Any = None,
         defence: Any = None,
         seed: int | None = None,
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        counts: bool = False,
     ) -> Audit:
         """Call `pytest_labelleak.audit`, which takes the same arguments."""
         from .auditing import audit
@@ -50,12 +52,14 @@ class LabelLeakFixture:
             model,
             batch,
             threshold=threshold,
+            confidence=confidence,
             attacks=attacks,
             defence=defence,
             seed=seed,
             head=head,
             training=training,
             class_weight=class_weight,
+            counts=counts,
         )
 
     def assert_labels_not_recoverable(
@@ -64,12 +68,14 @@ class LabelLeakFixture:
         batch: Any,
         *,
         threshold: float | None = None,
+        confidence: float | None = None,
         attacks: Any = None,
         defence: Any = None,
         seed: int | None = None,
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        counts: bool = False,
     ) -> Audit:
         """Call `pytest_labelleak.assert_labels_not_recoverable`, which takes the same arguments."""
         __tracebackhide__ = True
@@ -79,12 +85,14 @@ class LabelLeakFixture:
             model,
             batch,
             threshold=threshold,
+            confidence=confidence,
             attacks=attacks,
             defence=defence,
             seed=seed,
             head=head,
             training=training,
             class_weight=class_weight,
+            counts=counts,
         )
 
     def capture(

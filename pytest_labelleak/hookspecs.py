@@ -19,7 +19,8 @@ def pytest_labelleak_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
     """Return further attacks; ``attacks="auto"`` then runs them too.
 
     An attack is a callable ``attack(update, *, rng) -> Recovery`` with a ``name`` that no other
-    attack has. Check yours with ``pytest_labelleak.testing.check_attack``.
+    attack has. It may have a ``cost``, one of "pass", "subspace" and "search": cheap ones run first, and those
+    without one last. Check yours with ``pytest_labelleak.testing.check_attack``.
 
     Returns
     -------

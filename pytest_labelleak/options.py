@@ -18,11 +18,11 @@ from .settings import DEFAULTS, Settings
 __all__ = ["MARKER", "Options", "add_options", "marker_settings"]
 
 MARKER = (
-    "labelleak(*, threshold, attacks, defence, seed): audits label leakage with these settings, all optional; "
-    "the test fails if no audit runs in it."
+    "labelleak(*, threshold, confidence, attacks, defence, seed): audits label leakage with these settings, all "
+    "optional; the test fails if no audit runs in it."
 )
 
-_MARKER_KEYWORDS = ("threshold", "attacks", "defence", "seed")
+_MARKER_KEYWORDS = ("threshold", "confidence", "attacks", "defence", "seed")
 _SUFFIXES = (".json", ".md", ".html")
 
 
@@ -50,6 +50,11 @@ def add_options(parser: pytest.Parser) -> None:
     declare(
         *("--labelleak-threshold", "labelleak_threshold", "float"),
         "Highest tolerated advantage of the attacker, in [0, 1] (default: 0.1).",
+        metavar="NUMBER",
+    )
+    declare(
+        *("--labelleak-confidence", "labelleak_confidence", "float"),
+        "Confidence in (0, 1), one-sided over batches, that a passing test must reach (default: none is asked for).",
         metavar="NUMBER",
     )
     declare(
@@ -139,6 +144,7 @@ class Options:
         settings = DEFAULTS
         for field, flag, ini, convert in (
             ("threshold", "--labelleak-threshold", "labelleak_threshold", float),
+            ("confidence", "--labelleak-confidence", "labelleak_confidence", float),
             ("attacks", "--labelleak-attack", "labelleak_attacks", _names),
             ("seed", "--labelleak-seed", "labelleak_seed", int),
         ):

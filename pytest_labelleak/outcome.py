@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .interval import observations_needed
 from .recovery import INCONCLUSIVE, RECOVERED
-from .verdict import Verdict
+from .verdict import NOT_RUN, Verdict
 
 __all__ = ["HELD", "LEAKED", "Audit", "outcome_of", "strongest"]
 
@@ -27,19 +28,23 @@ class Audit:
     message : str
         The reason, with figures and without labels.
     advantage : float
-        Maximum over the attacks.
+        Maximum over the attacks; with `counts`, of the advantage over classes and the one over counts.
     limit : float
         What the advantage was compared with.
     limit_source : {"threshold", "baseline"}
         Where the limit comes from.
     threshold : float
         The configured threshold, also where the baseline decided.
+    confidence : float or None
+        What was asked for; None if the point estimate alone was compared.
     verdicts : tuple of Verdict
         One per attack, in the order they ran.
     control : tuple of Verdict
         With a defence: the same attacks on the undefended updates (positive control).
     classes, batches : int
         Size of the problem.
+    counts : bool
+        Whether counts were scored too.
     defence : str or None
         Name of the defence.
     origin, device, compute_dtype, head : str
@@ -52,10 +57,12 @@ class Audit:
     limit: float
     limit_source: str = "threshold"
     threshold: float
+    confidence: float | None = None
     verdicts: tuple[Verdict, ...]
     control: tuple[Verdict, ...] = ()
     classes: int = 0
     batches: int = 1
+    counts: bool = False
     defence: str | None = None
     origin: str = ""
     device: str = ""
@@ -64,8 +71,18 @@ class Audit:
 
     @property
     def strongest(self) -> Verdict | None:
-        """The verdict with the highest advantage among the attacks that made a claim, or None."""
+        """The verdict with the highest figure among the attacks that made a claim, or None."""
         return strongest(self.verdicts)
+
+    @property
+    def upper_bound(self) -> float | None:
+        """One-sided upper confidence bound of the maximum over the attacks, or None if there is none."""
+        return max((v.upper_bound for v in self.verdicts if v.upper_bound is not None), default=None)
+
+    @property
+    def positions_exact(self) -> float | None:
+        """Share of batches whose number of label positions the best attack read exactly, None without any claim."""
+        return max((v.positions_exact for v in self.verdicts if v.positions_exact is not None), default=None)
 
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the audit as a dictionary of JSON types, without labels unless asked.
@@ -80,7 +97,7 @@ class Audit:
         dict
             As described by the report's JSON schema.
         """
-        best = self.strongest
+        best, bound, positions = self.strongest, self.upper_bound, self.positions_exact
         return {
             "outcome": self.outcome,
             "message": self.message,
@@ -88,6 +105,10 @@ class Audit:
             "limit": round(self.limit, 6),
             "limit_source": self.limit_source,
             "threshold": round(self.threshold, 6),
+            "confidence": self.confidence,
+            "upper_bound": None if bound is None else round(bound, 6),
+            "counts": self.counts,
+            "positions_exact": None if positions is None else round(positions, 6),
             "strongest_attack": None if best is None else best.attack,
             "classes": self.classes,
             "batches": self.batches,
@@ -102,7 +123,7 @@ class Audit:
 
 
 def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
-    """Return the verdict with the highest advantage among those with a claim, the first on ties.
+    """Return the verdict with the highest figure among those with a claim, the first on ties.
 
     Parameters
     ----------
@@ -116,31 +137,53 @@ def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
     """
     best = None
     for verdict in verdicts:
-        if verdict.status == RECOVERED and (best is None or verdict.advantage > best.advantage):
+        if verdict.status == RECOVERED and (best is None or verdict.figure > best.figure):
             best = verdict
     return best
 
 
-def outcome_of(verdicts: Sequence[Verdict], limit: float) -> tuple[str, str]:
+def outcome_of(
+    verdicts: Sequence[Verdict], limit: float, *, confidence: float | None = None, threshold: float | None = None
+) -> tuple[str, str]:
     """Decide between held, leaked and inconclusive.
+
+    That some batches leaked is a fact about them, so the mean over the batches decides about "leaked". That
+    others will not is a conclusion, and with `confidence` it is drawn only if every attack's one-sided
+    upper bound is at or below the threshold.
+
+    The bounds need no correction for the number of attacks. If the true maximum is above the threshold, some
+    one attack's mean is, and a false "held" needs that attack's own bound to fail, whatever the others do:
+    the intersection-union test [1]_. For the same reason the largest of the bounds is a bound of the maximum.
+    An attack that did not apply counts with 0 in every batch, and has a bound like the others.
 
     Parameters
     ----------
     verdicts : sequence of Verdict
-        One per attack.
+        One per attack. Attacks that were not run count neither way.
     limit : float
         Highest advantage that is tolerated.
+    confidence : float, optional
+        Coverage of the bounds that the verdicts carry; without it, the means alone decide.
+    threshold : float, optional
+        What the bounds are compared with; by default `limit`. Where a baseline tolerates more than the
+        threshold, that leak is accepted, and the means alone are compared with what is recorded.
 
     Returns
     -------
     outcome, message : str
         A leak found by one attack stands whatever the others say; short of a leak, one
         inconclusive attack, or none that applies, makes the audit inconclusive.
+
+    References
+    ----------
+    .. [1] R. L. Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24 (1982)
+       295-300. https://doi.org/10.1080/00401706.1982.10487790
     """
+    verdicts = [verdict for verdict in verdicts if verdict.status != NOT_RUN]
     best = strongest(verdicts)
     # A tolerance far below one label in any batch: limits pass through decimal text in files and options.
-    if best is not None and best.advantage > limit + 1e-9:
-        return LEAKED, f"leaked: advantage {best.advantage:.2f} > {_floor(limit)} ({best.attack})"
+    if best is not None and best.figure > limit + 1e-9:
+        return LEAKED, f"leaked: {_named_figure(best)} > {_floor(limit)} ({best.attack})"
     undecided = [v for v in verdicts if v.status == INCONCLUSIVE]
     if undecided:
         common = len({verdict.message for verdict in verdicts}) == 1
@@ -151,12 +194,44 @@ def outcome_of(verdicts: Sequence[Verdict], limit: float) -> tuple[str, str]:
     if best is None:
         reasons = "; ".join(f"{v.attack} {_tail(v.message)}" for v in verdicts)
         return INCONCLUSIVE, f"inconclusive: no attack applies: {reasons}"
-    return HELD, f"held: advantage {best.advantage:.2f} <= {limit:.2f} ({best.attack})"
+    point = f"{_named_figure(best)} <= {limit:.2f} ({best.attack})"
+    threshold = limit if threshold is None else threshold
+    if confidence is None or limit > threshold:
+        return HELD, f"held: {point}"
+    bound = max(1.0 if v.upper_bound is None else v.upper_bound for v in verdicts)
+    level = f"the upper {100 * confidence:g} % bound"
+    if bound <= threshold + 1e-9:
+        return HELD, f"held: {point}, {level} {bound:.2f} <= {threshold:.2f}"
+    return INCONCLUSIVE, (
+        f"inconclusive: {point}, but {level} over {best.batches} batch(es) is {_ceiling(bound)} > {_floor(threshold)}; "
+        f"{_how_many(verdicts, threshold, confidence)}"
+    )
+
+
+def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float) -> str:
+    """Say how many batches would do, if further ones are like those seen."""
+    seen, needed = 0, 0
+    for values in (values for verdict in verdicts for values in verdict.series):
+        seen = len(values)
+        enough = observations_needed(values, threshold, low=-1.0, high=1.0, confidence=confidence)
+        if enough is None:
+            return "no number of batches like these decides: the mean is too close to it"
+        needed = max(needed, enough)
+    return f"pass about {max(needed - seen, 1)} more batches like these, or ask for less confidence"
+
+
+def _named_figure(verdict: Verdict) -> str:
+    name = "advantage" if verdict.figure == verdict.advantage else "counts advantage"
+    return f"{name} {verdict.figure:.2f}"
 
 
 def _floor(limit: float) -> str:
     # 0.996 > 0.994 must not print as "1.00 > 1.00"... round the limit down instead.
     return f"{math.floor(limit * 100) / 100:.2f}"
+
+
+def _ceiling(bound: float) -> str:
+    return f"{math.ceil(bound * 100) / 100:.2f}"
 
 
 def _tail(message: str) -> str:

@@ -51,6 +51,8 @@ class LabelLeakSession:
             return None
         attacks = ", ".join(a if isinstance(a, str) else type(a).__name__ for a in options.settings.attacks)
         parts = [f"threshold {options.settings.threshold:g}", f"attacks {attacks}"]
+        if options.settings.confidence is not None:
+            parts.insert(1, f"confidence {options.settings.confidence:g}")
         if options.baseline_path is not None:
             parts.append(f"baseline {_shown(options.baseline_path)}")
         parts += [f"report {_shown(path)}" for path in options.reports]

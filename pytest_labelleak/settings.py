@@ -22,6 +22,17 @@ def _threshold(value: Any) -> float:
     return float(value)
 
 
+def _confidence(value: Any) -> float | None:
+    if value is None:
+        return None
+    expected = "Expected a number between 0 and 1, such as 0.95, or None to compare the point estimate."
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgumentError(f"confidence={value!r} is a {type(value).__name__}. {expected}")
+    if not 0.0 < value < 1.0:  # NaN is not
+        raise InvalidArgumentError(f"confidence={value!r} is out of range. {expected}")
+    return float(value)
+
+
 def _attacks(value: Any) -> tuple[Any, ...]:
     # A lone name or a lone attack is what people type; everything else must be a sequence of them.
     items = (value,) if isinstance(value, str) or callable(value) else value
@@ -64,6 +75,7 @@ def _flag(value: Any) -> bool:
 
 _VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
     "threshold": _threshold,
+    "confidence": _confidence,
     "attacks": _attacks,
     "defence": _defence,
     "seed": _seed,
@@ -80,6 +92,9 @@ class Settings:
     threshold : float
         Advantage (true-positive rate minus false-positive rate over classes), in [0, 1], above
         which a recovery counts as a leak.
+    confidence : float or None
+        None compares the mean advantage over the batches with the threshold. A number in (0, 1) also asks
+        for that much confidence, one-sided and with the batch as the unit, before an audit may pass.
     attacks : tuple of (str or attack)
         Names of registered attacks, or attacks; ``("auto",)`` runs every registered one.
     defence : None, str or defence
@@ -96,6 +111,7 @@ class Settings:
     """
 
     threshold: float = 0.1
+    confidence: float | None = None
     attacks: tuple[Any, ...] = ("auto",)
     defence: Any = None
     seed: int = 0

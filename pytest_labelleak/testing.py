@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from .attacks import COSTS
 from .errors import InvalidArgumentError
 from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 from .update import Update
@@ -340,10 +341,12 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
     Raises
     ------
     AssertionError
-        Naming the rule: unique name, a Recovery with a known status, sorted labels in range, a reason where
-        it does not apply, determinism, no change to the update, no use of global random state.
+        Naming the rule: unique name, a known cost class if any, a Recovery with a known status, sorted labels in
+        range, a reason where it does not apply, determinism, no change to the update, no use of global random state.
     """
     name = _named(attack, "attack")
+    cost = getattr(attack, "cost", None)
+    _require(cost is None or cost in COSTS, f"attack {name!r} has cost {cost!r}, which is none of {', '.join(COSTS)}")
     for positions, features, classes in _SHAPES:
         for signed in (False, True):
             case = make_update(positions=positions, features=features, classes=classes, signed=signed, bias=not signed)

@@ -35,7 +35,7 @@ def test_an_undefended_gradient_leaks() -> None:
     with pytest.raises(LabelLeak, match=r"^leaked: advantage 1.00 > 0.10 \(") as caught:
         assert_labels_not_recoverable(CASE.update, CASE.labels)
     assert caught.value.audit.outcome == "leaked"
-    by_name = {v.attack: v for v in caught.value.audit.verdicts}
+    by_name = {v.attack: v for v in audit(CASE.update, CASE.labels).verdicts}
     assert by_name["rlg"].exact_match == 1.0
 
 
@@ -152,6 +152,36 @@ def test_several_batches_are_pooled_with_an_interval() -> None:
     assert len(verdict.recovered) == 4
 
 
+def test_confidence_asks_for_more_batches_and_believes_its_own_number() -> None:
+    def outcome(count: int, **arguments: object) -> pytest_labelleak.Audit:
+        batches = [(i % 4,) for i in range(count)]
+        with activate(Scope(adapter=lambda model: Batches())):
+            return audit("anything", batches, attacks=Blind(), **arguments)  # type: ignore[arg-type]
+
+    assert outcome(5).outcome == "held"
+    few = outcome(5, confidence=0.9)
+    assert (few.outcome, few.confidence) == ("inconclusive", 0.9)
+    more = int(few.message.split("pass about ")[1].split()[0])
+    enough = outcome(5 + more, confidence=0.9)
+    assert enough.outcome == "held"
+    assert enough.upper_bound is not None
+    assert enough.upper_bound <= 0.1 < few.upper_bound  # type: ignore[operator]
+    assert outcome(4 + more, confidence=0.9).outcome == "inconclusive"
+    with pytest.raises(InconclusiveAudit, match=r"over 1 batch.es. is 0.98 > 0.10; pass about 42 more") as caught:
+        assert_labels_not_recoverable(CASE.update, CASE.labels, attacks=Blind(), confidence=0.95)
+    assert "attack          advantage bound precision" in str(caught.value)
+    with pytest.raises(InvalidArgumentError, match="confidence=1"):
+        audit(CASE.update, CASE.labels, confidence=1)
+
+
+def test_confidence_leaves_the_positive_control_alone() -> None:
+    result = assert_labels_not_recoverable(
+        CASE.update, CASE.labels, defence=STRONG, attacks="bias_sign", confidence=0.5, threshold=0.99
+    )
+    assert result.control[0].upper_bound is None
+    assert result.upper_bound is not None
+
+
 def test_no_batches_at_all_is_inconclusive() -> None:
     with activate(Scope(adapter=lambda model: Batches())), pytest.raises(InconclusiveAudit, match="empty"):
         assert_labels_not_recoverable("anything", [])
@@ -190,6 +220,31 @@ def test_a_recorded_limit_replaces_the_threshold_for_assertions_only() -> None:
             assert_labels_not_recoverable(CASE.update, CASE.labels)
 
 
+@pytest.mark.parametrize(
+    ("positions", "features", "classes", "why"),
+    [
+        (60, 16, 40, "more than features and classes"),
+        (80, 64, 40, "more than classes"),
+        (30, 16, 90, "more than features"),
+    ],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_batches_too_large_for_geometry_are_read_by_attacks_that_count(
+    positions: int, features: int, classes: int, why: str, signed: bool
+) -> None:
+    case = make_update(positions=positions, features=features, classes=classes, seed=1, duplicates=0.7, signed=signed)
+    result = audit(case.update, case.labels, counts=True)
+    by_name = {verdict.attack: verdict for verdict in result.verdicts}
+    assert (result.outcome, result.advantage) == ("leaked", 1.0), why
+    assert by_name["bias_counts"].counts_exact == 1.0
+    assert result.positions_exact == 1.0
+    assert by_name["rlg"].positions_exact is None  # the rank is that of the head, not the number of positions
+    # Every class present: the counts can still be read, yet presence tells nothing.
+    full = audit(case.update, np.arange(classes).repeat(2), counts=True)
+    assert full.outcome == "inconclusive"
+    assert f"every one of the {classes} classes is present" in full.message
+
+
 def test_labels_stay_out_of_messages_and_records_unless_asked_for() -> None:
     case = make_update(positions=3, features=16, classes=60000, seed=1)
     secrets = [str(label) for label in case.labels]
@@ -200,6 +255,62 @@ def test_labels_stay_out_of_messages_and_records_unless_asked_for() -> None:
                 assert_labels_not_recoverable(case.update, case.labels)
             text = f"{caught.value} {scope.records} {caught.value.audit!r}"
         assert all((secret in text) is show for secret in secrets)
+
+
+def test_reading_the_number_of_label_positions_is_reported_without_the_number() -> None:
+    @dataclass
+    class Counter(Blind):
+        """Names nothing, but counts right in every batch but one."""
+
+        def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+            wrong = update is CASES[(2,)].update
+            return Recovery(attack=self.name, status="recovered", samples=913 if wrong else 4)
+
+    line = "the number of label positions (batch size or transcript length) was read exactly in 3 of 4 batch(es)"
+    for show in (False, True):
+        with activate(Scope(adapter=lambda model: Batches())) as scope:
+            scope.settings = scope.settings.override(show_labels=show)
+            assert audit("anything", list(CASES), attacks=Counter()).positions_exact == 0.75
+            with pytest.raises(LabelLeak) as caught:
+                assert_labels_not_recoverable("anything", list(CASES), attacks=[Counter(), "bias_sign"])
+            text = f"{caught.value} {scope.records} {caught.value.audit!r}"
+        # It is no advantage: alone it does not fail a test.
+        assert [record["outcome"] for record in scope.records] == ["held", "leaked"]
+        assert [record["positions_exact"] for record in scope.records] == [0.75, 0.75]
+        assert line in text
+        assert ("913" in text) is show
+
+
+def test_counts_are_part_of_the_audit_on_request() -> None:
+    case = make_update(positions=12, features=64, classes=200, seed=3, duplicates=0.5)
+    plain = audit(case.update, case.labels, attacks="bias_counts").to_record()
+    assert (plain["counts"], plain["verdicts"][0]["counts_advantage"]) == (False, None)
+    counted = audit(case.update, case.labels, attacks=["bias_counts", "bias_sign"], counts=True).to_record()
+    assert counted["counts"] is True
+    by_name = {verdict["attack"]: verdict for verdict in counted["verdicts"]}
+    assert by_name["bias_counts"]["counts_exact"] == by_name["bias_counts"]["counts_advantage"] == 1.0
+    assert by_name["bias_sign"]["counts_advantage"] is None
+    with pytest.raises(LabelLeak) as caught:
+        assert_labels_not_recoverable(case.update, case.labels, attacks=["bias_counts", "bias_sign"], counts=True)
+    assert "attack          advantage counts precision" in str(caught.value)
+    with pytest.raises(InvalidArgumentError, match="counts=1 is a int"):
+        audit(case.update, case.labels, counts=1)  # type: ignore[arg-type]
+
+
+def test_a_leak_of_the_counts_alone_fails_only_where_counts_are_asked_for() -> None:
+    @dataclass
+    class Majority(Blind):
+        """Says that every position holds one label, which most of them do."""
+
+        def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+            return Recovery(attack=self.name, status="recovered", labels=(0,), counts={0: 11})
+
+    labels = np.array([0] * 8 + [1, 2, 3])
+    assert assert_labels_not_recoverable(CASE.update, labels, attacks=Majority(), threshold=0.5).outcome == "held"
+    with activate(Scope()) as scope, pytest.raises(LabelLeak, match=r"^leaked: counts advantage 0.72 > 0.50"):
+        assert_labels_not_recoverable(CASE.update, labels, attacks=Majority(), threshold=0.5, counts=True)
+    assert scope.records[0]["advantage"] == scope.records[0]["verdicts"][0]["counts_advantage"]
+    assert scope.records[0]["advantage_ceiling"] >= scope.records[0]["advantage"]
 
 
 def test_a_foreign_adapter_must_agree_on_the_classes() -> None:

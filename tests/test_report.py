@@ -48,6 +48,8 @@ def test_schema_is_a_schema_and_fits():
         {"advantage": "1.0"},
         {"advantage": 2.0},
         {"limit": -0.5},
+        {"confidence": 1.0},
+        {"upper_bound": 1.5},
         {"labels": [1, 2]},
         {"verdicts": [{"attack": "x"}]},
         {"test_outcome": "error"},
@@ -105,6 +107,24 @@ def test_terminal_table():
         ["held", "0.02", "0.25", "(baseline)", "bias_sign", "t::b"],
     ]
     assert terminal.totals(report_.build(rows[:1])) == "1 audit: 1 held, 0 leaked, 0 inconclusive"
+
+
+def test_confidence_is_shown_with_the_advantage():
+    report = report_.build([held(confidence=0.95, upper_bound=0.0871)])
+    jsonschema.validate(report, json_report.schema())
+    assert "0.02 (at most 0.09 at 95 %)" in markdown.render(report)
+    assert "0.02 (at most 0.09 at 95 %)" in html_.render(report)
+    assert any("0.02 (at most 0.09 at 95 %)" in text for text, _ in terminal.lines(report))
+
+
+def test_positions_are_noted_for_what_held_too():
+    rows = [held(positions_exact=0.5, batches=4), record(test="b", positions_exact=1.0), held(test="c")]
+    report = report_.build(rows)
+    jsonschema.validate(report, json_report.schema())
+    for text in (markdown.render(report), html_.render(report)):
+        assert text.count("was read exactly in") == 2
+        assert "read exactly in 2 of 4 batch(es)" in text
+        assert "read exactly in 1 of 1 batch(es)" in text
 
 
 def test_hostile_names_stay_text():

@@ -26,6 +26,12 @@ def attack(update, *, rng):
         ({"threshold": "0.5"}, "threshold='0.5' is a str"),
         ({"threshold": True}, "threshold=True is a bool"),
         ({"threshold": [0.5]}, r"threshold=\[0.5\] is a list"),
+        ({"confidence": 0.0}, "confidence=0.0 is out of range. Expected a number between 0 and 1, such as 0.95"),
+        ({"confidence": 1}, "confidence=1 is out of range"),
+        ({"confidence": float("nan")}, "confidence=nan is out of range"),
+        ({"confidence": 95}, "confidence=95 is out of range"),
+        ({"confidence": "0.95"}, "confidence='0.95' is a str"),
+        ({"confidence": True}, "confidence=True is a bool"),
         ({"attacks": ()}, "attacks is empty: an audit without an attack proves nothing"),
         ({"attacks": 3}, "attacks is a int. Expected 'auto'"),
         ({"attacks": ["rlg", None]}, "attacks holds a NoneType. Expected names and callables"),
@@ -49,13 +55,15 @@ def test_values_are_normalised():
     assert Settings(attacks=attack).attacks == (attack,)
     assert Settings(attacks=["rlg", attack]).attacks == ("rlg", attack)
     assert Settings().threshold == 0.1
+    assert Settings().confidence is None
+    assert Settings(confidence=0.95).override(confidence=None).confidence == 0.95
 
 
 def test_override():
     settings = Settings(threshold=0.5, seed=3)
     assert settings.override(threshold=None, seed=None) == settings
     assert settings.override(threshold=0.0, seed=0) == Settings(threshold=0.0)
-    with pytest.raises(InvalidArgumentError, match=r"unknown setting 'treshold'\. Expected one of threshold, attacks"):
+    with pytest.raises(InvalidArgumentError, match=r"unknown setting 'treshold'\. Expected one of threshold, conf"):
         settings.override(treshold=0.5)
 
 

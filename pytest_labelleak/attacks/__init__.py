@@ -22,6 +22,7 @@ from .rlg_robust import RobustRLG
 from .yin import Yin
 
 __all__ = [
+    "COSTS",
     "IDLG",
     "ILRG",
     "LLG",
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 
+#: Cost classes, cheapest first: one pass over the gradient; its subspace; a search over many.
+COSTS = ("pass", "subspace", "search")
+
+
 @runtime_checkable
 class Attack(Protocol):
     """Reads labels from an update.
@@ -46,6 +51,9 @@ class Attack(Protocol):
     An attack sees what a receiver of the update sees: the gradients, the architecture, possibly the
     weights. It never sees labels, batch size or rank. It makes its random choices with `rng` alone,
     leaves the update unchanged, and commits to an answer by itself.
+
+    An attribute ``cost``, one of `COSTS`, tells ``attacks="auto"`` when to run it; an attack without one
+    runs last.
     """
 
     @property
@@ -70,11 +78,9 @@ class Attack(Protocol):
 
 
 def builtin_attacks() -> dict[str, Attack]:
-    """Return the built-in attacks by name, cheapest first."""
+    """Return the built-in attacks by name."""
     members: tuple[Attack, ...] = (
-        *(BiasSign(), EmbeddingRows(), IDLG(), Yin()),  # one pass over the gradient
-        *(BiasCounts(), LLG(), ILRG(), RLG()),  # from its subspace
-        RobustRLG(),  # from many
+        *(BiasSign(), EmbeddingRows(), IDLG(), Yin(), BiasCounts(), LLG(), ILRG(), RLG(), RobustRLG()),
     )
     return {member.name: member for member in members}
 
@@ -88,13 +94,18 @@ def _registered() -> dict[str, Attack]:
     return known
 
 
+def _rank(member: Attack) -> int:
+    cost = getattr(member, "cost", None)
+    return COSTS.index(cost) if cost in COSTS else len(COSTS)
+
+
 def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) -> list[Attack]:
     """Turn names and attacks into attacks.
 
     Parameters
     ----------
     wanted : iterable of (str or attack)
-        ``"auto"`` stands for all registered ones.
+        ``"auto"`` stands for all registered ones, cheapest first.
     known : mapping of str to attack, optional
         The registry; by default the built-in attacks and what hooks add.
 
@@ -115,7 +126,7 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
     for item in wanted:
         if isinstance(item, str):
             if item == "auto":
-                for name, member in registry.items():
+                for name, member in sorted(registry.items(), key=lambda entry: _rank(entry[1])):
                     chosen.setdefault(name, member)
                 continue
             if item not in registry:

@@ -34,6 +34,7 @@ class BiasCounts:
 
     name: ClassVar[str] = "bias_counts"
     reference: ClassVar[str] = "Geng et al. 2021, doi:10.48550/arXiv.2110.09074"
+    cost: ClassVar[str] = "subspace"
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""

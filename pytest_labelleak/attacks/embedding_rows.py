@@ -40,6 +40,7 @@ class EmbeddingRows:
 
     name: ClassVar[str] = "embedding_rows"
     reference: ClassVar[str] = "Melis et al. 2019, doi:10.1109/SP.2019.00029"
+    cost: ClassVar[str] = "pass"
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the tokens that were looked up."""

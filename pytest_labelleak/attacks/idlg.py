@@ -31,6 +31,7 @@ class IDLG:
 
     name: ClassVar[str] = "idlg"
     reference: ClassVar[str] = "Zhao et al. 2020, doi:10.48550/arXiv.2001.02610"
+    cost: ClassVar[str] = "pass"
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the single label, or say that there is more than one."""

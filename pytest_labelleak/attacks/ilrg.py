@@ -42,6 +42,7 @@ class ILRG:
 
     name: ClassVar[str] = "ilrg"
     reference: ClassVar[str] = "Ma et al. 2023, openreview:FIrQfNSOoTr"
+    cost: ClassVar[str] = "subspace"
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""

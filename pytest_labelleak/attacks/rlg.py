@@ -42,6 +42,7 @@ class RLG:
 
     name: ClassVar[str] = "rlg"
     reference: ClassVar[str] = "Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
+    cost: ClassVar[str] = "subspace"
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""

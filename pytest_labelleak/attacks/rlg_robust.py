@@ -49,6 +49,7 @@ class RobustRLG:
 
     name: ClassVar[str] = "rlg_robust"
     reference: ClassVar[str] = "this project; exact case: Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
+    cost: ClassVar[str] = "search"
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes that stand out, each with its direction."""

@@ -7,7 +7,19 @@ from typing import Any
 
 from .. import __version__
 
-__all__ = ["FORMAT", "VERSION", "attack_of", "build", "by_urgency", "figures_of", "is_failure", "one_line", "status_of"]
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "attack_of",
+    "build",
+    "by_urgency",
+    "figures_of",
+    "is_failure",
+    "notes_of",
+    "one_line",
+    "positions_line",
+    "status_of",
+]
 
 FORMAT = "pytest-labelleak-report"
 VERSION = 1
@@ -118,10 +130,53 @@ def figures_of(row: Mapping[str, Any]) -> tuple[str, str]:
     Returns
     -------
     advantage, limit : str
-        The limit says so if it comes from the baseline.
+        The advantage with its upper bound, where confidence was asked for. The limit says so if it comes from the
+        baseline.
     """
     advantage = "-" if row["strongest_attack"] is None else f"{row['advantage']:.2f}"
+    if row["upper_bound"] is not None:
+        advantage += f" (at most {row['upper_bound']:.2f} at {100 * row['confidence']:g} %)"
     return advantage, f"{row['limit']:.2f}" + (" (baseline)" if row["limit_source"] == "baseline" else "")
+
+
+def positions_line(share: float, batches: int) -> str:
+    """Say how often the number of label positions was read.
+
+    Parameters
+    ----------
+    share : float
+        Share of batches, in (0, 1].
+    batches : int
+        Their number.
+
+    Returns
+    -------
+    str
+        Without the number that was read: the size of a batch or of a transcript is private.
+    """
+    return (
+        "the number of label positions (batch size or transcript length) was read exactly in "
+        f"{round(share * batches)} of {batches} batch(es)"
+    )
+
+
+def notes_of(row: Mapping[str, Any]) -> list[str]:
+    """Return what there is to say about an audit besides its figures.
+
+    Parameters
+    ----------
+    row : mapping
+        One of the report's audits.
+
+    Returns
+    -------
+    list of str
+        The reason, unless it held; findings that are not part of the advantage.
+    """
+    notes = [] if row["outcome"] == "held" else [row["message"]]
+    if row["positions_exact"]:
+        notes.append(positions_line(row["positions_exact"], row["batches"]))
+    return notes
 
 
 def one_line(text: str) -> str:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from . import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
+from . import attack_of, by_urgency, figures_of, is_failure, notes_of, one_line, status_of
 from .terminal import totals
 
 __all__ = ["render"]
@@ -65,7 +65,7 @@ def _row(row: Mapping[str, Any]) -> str:
         ("number", str(row["batches"])),
         ("", row["defence"] or "none"),
     )
-    why = "" if row["outcome"] == "held" else f"<br><small>{_escape(row['message'])}</small>"
+    why = "".join(f"<br><small>{_escape(note)}</small>" for note in notes_of(row))
     columns = "".join(f'<td class="{kind}">{_escape(text)}</td>' for kind, text in cells)
     kind = "failure" if is_failure(row) else row["outcome"]
     return f'<tr class="{kind}">{columns}<td class="test">{_escape(row["test"])}{why}</td></tr>'

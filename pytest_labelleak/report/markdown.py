@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from . import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
+from . import attack_of, by_urgency, figures_of, is_failure, notes_of, one_line, status_of
 from .terminal import totals
 
 __all__ = ["render"]
@@ -58,7 +58,7 @@ def render(report: Mapping[str, Any], *, max_bytes: int | None = None) -> str:
 def _row(row: Mapping[str, Any]) -> str:
     advantage, limit = figures_of(row)
     mark = "❌ " if is_failure(row) else ""
-    why = row["message"] if row["outcome"] != "held" else ""
+    why = "; ".join(notes_of(row))
     cells = (mark + status_of(row), advantage, limit, attack_of(row), row["test"], why)
     return "| " + " | ".join(_escape(cell) for cell in cells) + " |"
 

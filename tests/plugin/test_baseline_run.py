@@ -70,6 +70,50 @@ def test_better_than_recorded_passes_and_says_how_to_tighten(project, run, base)
     assert base()["test_b.py::test_holds"][0] < 0.5
 
 
+CONFIDENT = """
+import numpy as np
+from pytest_labelleak import Recovery, Truth, Update, assert_labels_not_recoverable
+
+class Adapter:
+    name = "given"
+    def capture(self, model, batch, **options):
+        return Update.from_arrays(np.ones((2, 41)))
+    def labels(self, model, batch, **options):
+        return Truth(labels=np.array([*batch]), classes=41)
+
+class First:
+    name = "first"
+    def __call__(self, update, *, rng):
+        return Recovery(attack=self.name, status="recovered", labels=(0,))
+
+def test_mean():
+    # Names one label of 40 in a share of the batches: advantages of 1 and -1/40.
+    assert_labels_not_recoverable("given", [(0 if i < HITS else 1,) for i in range(BATCHES)], attacks=First())
+"""
+
+
+def test_the_ratchet_compares_the_mean_and_confidence_the_threshold(project, run, base):
+    project.makeconftest(
+        "def pytest_labelleak_adapter(model):\n    from test_mean import Adapter\n    return Adapter()"
+    )
+
+    def outcome(hits, batches, recorded):
+        source = CONFIDENT.replace("HITS", str(hits)).replace("BATCHES", str(batches))
+        project.makepyfile(test_mean=source)
+        base({"test_mean.py::test_mean": [recorded]})
+        result = run(BASELINE, "--labelleak", "--labelleak-confidence=0.9")
+        return next(line.split()[0] for line in result.outlines if line.endswith("test_mean.py::test_mean"))
+
+    # Recorded beyond the threshold: that leak is accepted, only its figure may not grow.
+    assert outcome(5, 10, recorded=0.5) == "held"
+    assert outcome(5, 10, recorded=0.4) == "leaked"
+    # Recorded within the threshold: nothing was accepted, and the bound must be within it too.
+    assert outcome(0, 100, recorded=0.0) == "held"
+    assert outcome(0, 10, recorded=0.0) == "inconclusive"
+    assert outcome(1, 100, recorded=0.0) == "held"
+    assert outcome(6, 100, recorded=0.01) == "leaked"
+
+
 def test_missing_entry_means_the_threshold(project, run, base):
     project.makepyfile(test_a=LEAKS)
     base({"test_b.py::test_other": [1.0]})

@@ -8,7 +8,7 @@ from .conftest import HOLDS
 
 
 def test_marker_is_registered(run):
-    run("--markers").stdout.fnmatch_lines(["@pytest.mark.labelleak(*threshold, attacks, defence, seed): *"])
+    run("--markers").stdout.fnmatch_lines(["@pytest.mark.labelleak(*threshold, confidence, attacks, defence, seed): *"])
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ def test_marker_is_registered(run):
         ("threshold=2", "pytest.mark.labelleak: threshold=2 is out of range. Expected a number in [0, 1]"),
         ("threshold=float('nan')", "pytest.mark.labelleak: threshold=nan is out of range."),
         ("threshold='0.5'", "pytest.mark.labelleak: threshold='0.5' is a str."),
+        ("confidence=95", "pytest.mark.labelleak: confidence=95 is out of range. Expected a number between 0 and 1"),
         ("attacks=[]", "pytest.mark.labelleak: attacks is empty"),
         ("attacks=[3]", "pytest.mark.labelleak: attacks holds a int."),
         ("defence=3", "pytest.mark.labelleak: defence is a int."),

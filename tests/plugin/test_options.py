@@ -12,6 +12,7 @@ import pytest
 def test_show(labelleak):
     settings = labelleak.settings
     print(f"<{settings.threshold} {','.join(settings.attacks)} {settings.seed}>")
+    print(f"confidence {settings.confidence}.")
 """
 
 
@@ -43,6 +44,12 @@ def test_bad_threshold(project, run, how, value):
     [
         ("--labelleak-seed=-1", "ERROR: --labelleak-seed: seed=-1. Expected a non-negative integer."),
         ("--labelleak-seed=1.5", "ERROR: --labelleak-seed: seed='1.5'. Expected a non-negative integer."),
+        (
+            "--labelleak-confidence=1",
+            "ERROR: --labelleak-confidence: confidence=1.0 is out of range. Expected a",
+        ),
+        ("--labelleak-confidence=nan", "ERROR: --labelleak-confidence: confidence=nan is out of range."),
+        ("--labelleak-confidence=high", "ERROR: --labelleak-confidence: confidence='high' is a str."),
         ("--labelleak-attack=,", "ERROR: --labelleak-attack: attacks is empty"),
     ],
 )
@@ -111,6 +118,38 @@ class TestMarked:
     assert shown("--labelleak-threshold=0", "--labelleak-seed=0")[0] == "0.0 rlg,yin,llg 0"
 
 
+def test_confidence_has_every_route(project, run):
+    project.makepyfile(
+        test_show=SHOW
+        + """
+    assert_inconclusive(labelleak, settings.confidence)
+
+def assert_inconclusive(labelleak, expected, **arguments):
+    result = labelleak.audit(*__import__("scene").make(), attacks="yin", threshold=1.0, **arguments)
+    assert result.confidence == expected
+
+@pytest.mark.labelleak(confidence=0.8)
+def test_marked(labelleak):
+    test_show(labelleak)
+    assert_inconclusive(labelleak, 0.7, confidence=0.7)
+"""
+    )
+
+    def shown(*arguments):
+        result = run("-s", "--labelleak", *arguments)
+        assert result.ret == 0
+        header = next(line for line in result.outlines if line.startswith("labelleak: "))
+        values = [line.partition("confidence ")[2].rstrip(".") for line in result.outlines if line[-1:] == "."]
+        return header, [value for value in values if value]
+
+    assert shown() == ("labelleak: threshold 0.1, attacks auto", ["None", "0.8"])
+    project.makeini("[pytest]\nlabelleak_confidence = 0.9\n")
+    assert shown() == ("labelleak: threshold 0.1, confidence 0.9, attacks auto", ["0.9", "0.8"])
+    assert shown("--labelleak-confidence=0.95")[1] == ["0.95", "0.8"]
+    project.makeini("[pytest]\nlabelleak_confidence = 1.5\n")
+    assert usage_error(run()).startswith("ERROR: ini option labelleak_confidence: confidence=1.5 is out of range.")
+
+
 def test_call_beats_marker(project, run):
     project.makepyfile(
         """
@@ -158,7 +197,7 @@ def test_paths_in_the_ini_file_are_relative_to_it(project, run, monkeypatch):
 
 def test_help_lists_every_option_and_twin(run):
     text = run("--help").stdout.str()
-    for name in ("threshold", "attack", "report", "baseline", "update-baseline", "seed", "show-labels"):
+    for name in ("threshold", "confidence", "attack", "report", "baseline", "update-baseline", "seed", "show-labels"):
         assert f"--labelleak-{name}" in text
-    for name in ("threshold", "attacks", "reports", "baseline", "update_baseline", "seed", "show_labels"):
+    for name in ("threshold", "confidence", "attacks", "reports", "baseline", "update_baseline", "seed", "show_labels"):
         assert f"labelleak_{name} (" in text

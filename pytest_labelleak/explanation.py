@@ -1,0 +1,74 @@
+"""What a failed assertion says: the verdict first, then every attack's figures."""
+
+from __future__ import annotations
+
+from .outcome import LEAKED, Audit
+from .recovery import RECOVERED
+from .report import positions_line
+from .verdict import NOT_RUN, Verdict
+
+__all__ = ["explain"]
+
+
+def explain(result: Audit, *, show_labels: bool) -> str:
+    """Explain the outcome of an audit to the author of the test.
+
+    Parameters
+    ----------
+    result : Audit
+        The audit.
+    show_labels : bool
+        Quote what was recovered.
+
+    Returns
+    -------
+    str
+        One line, or several: the outcome, the problem, one line per attack, what to do.
+    """
+    lines = [result.message]
+    if result.strongest is None and len({verdict.message for verdict in result.verdicts}) <= 1:
+        return lines[0]  # one reason for all: a table would only repeat it
+    where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
+    lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
+    titles = {"advantage": 9, "counts": 6, "bound": 5, "precision": 9, "recall": 7, "exact": 6}
+    if not result.counts:
+        del titles["counts"]
+    if result.confidence is None:
+        del titles["bound"]
+    lines.append(f"  {'attack':<15} " + " ".join(f"{title:>{width}}" for title, width in titles.items()))
+    for verdict in result.verdicts:
+        if verdict.status == NOT_RUN:
+            continue
+        lines.append(f"  {verdict.attack:<15} {_figures(verdict, titles)}")
+        if show_labels and verdict.recovered:
+            lines.append(f"  {'':<15} recovered: {[list(labels) for labels in verdict.recovered]}")
+        if show_labels and verdict.positions_exact is not None:
+            lines.append(f"  {'':<15} label positions: {list(verdict.positions)}")
+    left_out = [verdict for verdict in result.verdicts if verdict.status == NOT_RUN]
+    if left_out:
+        lines.append(f"  {', '.join(verdict.attack for verdict in left_out)}: {left_out[0].message}")
+    if result.positions_exact:
+        lines.append(f"  {positions_line(result.positions_exact, result.batches)}")
+    if result.outcome == LEAKED:
+        lines.append(
+            "  Whoever receives this update can name these labels. Share a protected update (defence=...) and assert "
+            "on that, aggregate more samples before sharing, or record what is accepted with --labelleak-baseline."
+        )
+    return "\n".join(lines)
+
+
+def _figures(verdict: Verdict, titles: dict[str, int]) -> str:
+    if verdict.status != RECOVERED:
+        return verdict.message
+    figures = {
+        "advantage": verdict.advantage,
+        "counts": verdict.counts_advantage,
+        "bound": verdict.upper_bound,
+        "precision": verdict.precision,
+        "recall": verdict.recall,
+        "exact": verdict.exact_match,
+    }
+    return " ".join(
+        f"{'-':>{width}}" if figures[title] is None else f"{figures[title]:>{width}.2f}"
+        for title, width in titles.items()
+    )
