@@ -50,12 +50,12 @@ from ._basis import SLACK, Basis, close, close_sparsely, examine, replace_repeat
 from ._extreme import Extreme, extreme_columns
 from ._nnls import Projection, project
 
-__all__ = ["DEVIATIONS", "Combination", "Separation", "separate"]
+__all__ = ["DEVIATIONS", "SEPARATED", "Combination", "Separation", "separate"]
 
 #: Standard deviations of noise that a column may be off by.
 DEVIATIONS = 10.0
-# Nearer to the cone of the others than this many times the usual tilt, a class is not called present.
-_CHEAP = 10.0
+#: Nearer to the cone of the others than this many times the usual tilt, a class is not called present.
+SEPARATED = 10.0
 # The two answers are orders of magnitude apart; within one of the border, neither is certain.
 _DOUBTFUL = 10.0
 # Below this many columns a program that finds candidates saves nothing.
@@ -154,25 +154,27 @@ class Separation:
             paid=float(self._tilt[columns] @ coefficients),
         )
 
-    def wrong_side(self) -> dict[int, float]:
+    def verified(self) -> dict[int, float]:
         """Check every direction again, against all columns at once.
 
         Returns
         -------
         dict of int to float
-            For each present column: how far the worst other column is on the wrong side of its direction, in
-            units of that column's tilt. No more than about one if the direction separates.
+            For each present column: how far it is on its own side of its direction, in units of the usual tilt,
+            over how far the worst other column is on that side too, in units of that column's tilt and at least
+            one. It takes others with coefficients of that size to represent the column; negative if it is on
+            the wrong side itself.
         """
         columns = list(self.directions)
+        price = float(np.median(self._tilt))
         found: dict[int, float] = {}
         for start in range(0, len(columns), _CHECKED_AT_ONCE):
             some = columns[start : start + _CHECKED_AT_ONCE]
-            values = np.stack([self.directions[column] for column in some]) @ self._points
-            values /= -self._tilt
+            values = -(np.stack([self.directions[column] for column in some]) @ self._points)
             for row, column in zip(values, some, strict=True):
-                own = row[column]
+                own = float(row[column])
                 row[column] = -np.inf
-                found[column] = float(row.max()) if own > 0 else np.inf
+                found[column] = own / price / max(float((row / self._tilt).max()), 1.0)
         return found
 
 
@@ -215,7 +217,7 @@ class _Test:
         length = float(np.linalg.norm(separating))
         self.distance[column] = answer.distance
         self.margin[column] = length / max(paid, self.price) if answer.optimal else 0.0
-        if self.margin[column] > 1.0 and answer.distance > _CHEAP * self.price:
+        if self.margin[column] > 1.0 and answer.distance > SEPARATED * self.price:
             # The residual points from the cone to the class; descent is the other way.
             self._record(column, -separating / length, self.margin[column])
         else:
@@ -255,7 +257,7 @@ class _Test:
                 tolerance=self.tolerance,
                 working=extra,
                 excluded=column,
-                enough=_CHEAP * self.price,
+                enough=SEPARATED * self.price,
             )
             paid = abs(float(answer.residual[-1]))
             length = float(np.linalg.norm(answer.residual[:-1]))
@@ -307,7 +309,7 @@ def _propose(points: np.ndarray, leading: int, balance: np.ndarray, test: _Test)
     for others in (balance, np.ones(count)):
         basis = close(basis, test.tilted, others)
     # Noise that adds up over all columns spoils those two; a closing of few columns takes a projection.
-    if np.count_nonzero(basis.bound > max(test.border, _CHEAP * test.price)) > basis.columns.size + _FEW:
+    if np.count_nonzero(basis.bound > max(test.border, SEPARATED * test.price)) > basis.columns.size + _FEW:
         basis = close_sparsely(basis, test.tilted, basis.columns)
     return [basis]
 
@@ -349,7 +351,7 @@ def separate(
         for basis in bases:
             bound, working = basis.bound, basis.columns
     while True:
-        waiting = np.flatnonzero(np.isnan(test.distance) & (bound > max(test.border, _CHEAP * test.price)))
+        waiting = np.flatnonzero(np.isnan(test.distance) & (bound > max(test.border, SEPARATED * test.price)))
         if waiting.size == 0:
             break
         # First those without any bound, the bases: what they turn out to be sets the border for the rest.
@@ -365,7 +367,7 @@ def separate(
         directions=test.directions,
         doubtful=np.flatnonzero(close),
         tested=test.projected,
-        weakest=min((test.distance[column] for column in test.directions), default=_DOUBTFUL * _CHEAP * test.price),
+        weakest=min((test.distance[column] for column in test.directions), default=_DOUBTFUL * SEPARATED * test.price),
         _points=points,
         _tilt=test.tilt,
         _projections=test.projections,

@@ -10,15 +10,11 @@ import numpy as np
 from ..recovery import RECOVERED, Certificate, Recovery
 from ..update import Update
 from ._absences import Absences
-from ._cone import separate
+from ._cone import SEPARATED, separate
 from ._linear import coarseness
 from ._subspace import find_subspace
 
 __all__ = ["RLG"]
-
-# A direction may leave other columns on the wrong side by their own noise (1), and by what the projection that
-# found it tolerates (0.1).
-_WRONG_SIDE = 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +68,29 @@ class RLG:
         )
         # Directions come from projections and programs with tolerances of their own: each is checked against all
         # columns, and a class whose direction does not separate is not named.
-        wrong = separation.wrong_side()
+        verified = separation.verified()
         certificates = [
             Certificate(
                 label=int(subspace.columns[column]),
                 present=True,
-                margin=float(separation.margin[column]),
+                margin=min(float(separation.margin[column]), verified[column]),
                 direction=subspace.directions @ direction,
             )
-            for column, direction in sorted(separation.directions.items())
-            if wrong[column] <= _WRONG_SIDE
+            for column, direction in separation.directions.items()
+            if verified[column] > SEPARATED
         ]
+        # Every label takes a direction of its own. Where rounding has erased some rows, columns at the rim of
+        # the cone stand out too; more classes than directions cannot be labels, and the clearest are taken.
+        certificates = sorted(certificates, key=lambda certificate: -certificate.margin)[: subspace.rank]
+        certificates.sort(key=lambda certificate: certificate.label)
+        if not certificates and not subspace.exact:
+            return Recovery.not_applicable(
+                self.name,
+                f"no class stands out in the {subspace.positions} leading direction(s), and what is left beyond them "
+                "is no rounding: the update is noisy, or the batch has as many label positions as there are features "
+                "that fire",
+                **details,
+            )
         unproven = len(separation.directions) - len(certificates)
         doubtful = int(separation.doubtful.size) + unproven
         return Recovery(

@@ -260,6 +260,43 @@ def test_a_batch_too_large_for_the_head_is_not_answered(positions: int, features
         assert re.search(why, recovery.message)
 
 
+def test_as_many_positions_as_features_that_fire_is_no_empty_answer() -> None:
+    """An attack that names nothing counts as one that applied; this one has nothing to go by."""
+    case = make_update(positions=2, features=3, classes=18, seed=722705385, confidence=0.9, bias=False, dtype="float64")
+    assert np.count_nonzero(case.features.any(axis=0)) == 2
+    recovery = rlg(case.update)
+    assert recovery.status == "not applicable"
+    assert "features that fire" in recovery.message
+
+
+def test_more_classes_than_directions_are_never_named() -> None:
+    """Where probabilities round to one, rows are erased, and many absent classes are at the rim of the cone."""
+    case = make_update(positions=50, features=512, classes=1000, seed=3002, confidence=0.999995)
+    p = case.probabilities[np.arange(50), case.labels]
+    assert np.count_nonzero(p == 1.0) > 0
+    recovery = rlg(case.update)
+    left = set(case.labels[p < 1.0].tolist())
+    assert len(recovery.labels) <= 50
+    assert left <= set(recovery.labels)
+    assert recovery.details["doubtful"] > 0
+
+
+@pytest.mark.parametrize("doubt", [1e-8, 1e-9])
+def test_rows_far_below_double_precision_of_others_name_no_absent_class(doubt: float) -> None:
+    rng = np.random.default_rng(0)
+    positions, classes = 30, 400
+    labels = rng.choice(classes, positions, replace=False)
+    error = rng.dirichlet(np.full(classes, 0.3), size=positions)
+    error[np.arange(positions), labels] = 0.0
+    error /= error.sum(axis=1, keepdims=True)
+    error *= np.geomspace(0.5, doubt, positions)[:, None]
+    error[np.arange(positions), labels] = -error.sum(axis=1)
+    gradient = np.abs(rng.normal(size=(positions, 200))).T @ error
+    recovery = rlg(Update.from_arrays(gradient, compute_dtype="float64"))
+    assert set(recovery.labels) <= set(labels.tolist())
+    assert len(recovery.labels) >= positions - 3
+
+
 def test_the_sign_of_a_gradient_has_no_rank() -> None:
     case = make_update(positions=10, features=128, classes=200, seed=4, signed=True)
     recovery = rlg(Sign()(case.update, rng=np.random.default_rng(0)))
