@@ -6,6 +6,10 @@ that class against 1000 others, which filters; for every class that is left a li
 199 others (images) or 5000 (words). It is told the number of label positions; ours is not. With many
 classes its per-class cost is measured on 200 classes, all labels among them, and extrapolated.
 
+How the filter stops and what it lets pass is not published in full. Here a perceptron stops when it no longer
+improves, and a class passes if the perceptron has it on its own side, which nearly every class achieves: the linear
+programs decide. The last column is a lower bound for any filter: as if it had passed the labels and nothing else.
+
 Needs scikit-learn (dependency group bench).
 """
 
@@ -15,6 +19,7 @@ import argparse
 import sys
 import time
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +31,11 @@ from pytest_labelleak.testing import LabelledUpdate, make_update
 
 PERCEPTRON_OTHERS = 1000
 MEASURED_CLASSES = 200
+#: Beyond this many label positions the published procedure takes an hour and more.
+LARGEST_COMPARED = 100
 
 
-def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) -> tuple[float, set[int]]:
+def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) -> tuple[float, float, set[int]]:
     """Run the published procedure; return its seconds (extrapolated to all classes) and what it names.
 
     Parameters
@@ -44,6 +51,8 @@ def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) 
     -------
     seconds : float
         Of the whole procedure.
+    least : float
+        The same if only labels had needed a linear program.
     named : set of int
         Classes named among those that were measured.
     """
@@ -70,8 +79,10 @@ def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) 
         chosen = others[:PERCEPTRON_OTHERS]
         points = np.vstack([rows[:, [label]].T, rows[:, chosen].T])
         sides = np.r_[-1, np.ones(chosen.size)]
-        separator = Perceptron(max_iter=100, tol=None, fit_intercept=False).fit(points, sides)
-        passes = separator.predict(points[:1])[0] < 0  # generous: separated from most is enough to be looked at
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a perceptron that has not converged is one that rejects
+            separator = Perceptron(max_iter=100, fit_intercept=False).fit(points, sides)
+        passes = separator.predict(points[:1])[0] < 0
         filtering += time.perf_counter() - start
         if not passes:
             continue
@@ -93,7 +104,8 @@ def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) 
         measured.size - len(truth), 1
     )
     per_program = programs / max(candidates, 1)
-    return decomposition + filtering * scale + per_program * expected_candidates, named
+    least = decomposition + filtering * scale + per_program * len(truth)
+    return decomposition + filtering * scale + per_program * expected_candidates, least, named
 
 
 def measure(sizes: list[tuple[int, int, tuple[int, ...]]], confidence: float | None, repeat: int) -> list[str]:
@@ -138,10 +150,16 @@ def measure(sizes: list[tuple[int, int, tuple[int, ...]]], confidence: float | N
             attack("rlg", fresh)
             peak = tracemalloc.get_traced_memory()[1] / case.update.kernel_gradient.nbytes
             tracemalloc.stop()
-            seconds, named = published(case, 199 if classes <= 1000 else 5000, np.random.default_rng(0))
+            if positions > LARGEST_COMPARED:
+                cells = "not run | - | - | -"
+            else:
+                seconds, least, named = published(case, 199 if classes <= 1000 else 5000, np.random.default_rng(0))
+                cells = (
+                    f"{len(named & truth)} of {len(truth)} | {seconds:.1f} | {seconds / best:.0f} | {least / best:.0f}"
+                )
             rows.append(
                 f"| {classes} x {features} | {positions} | {'yes' if exact else 'NO'} | {best:.3f} | {peak:.2f} "
-                f"| {len(named & truth)} of {len(truth)} | {seconds:.1f} | {seconds / best:.0f} |"
+                f"| {cells} |"
             )
             print(rows[-1], flush=True)
     return rows
@@ -157,10 +175,11 @@ def main() -> int:
     arguments = parser.parse_args()
     sizes = [(1000, 2048, (10, 50, 100))]
     if arguments.words:
-        sizes.append((16328, 3072, (10, 40, 100)))
+        sizes.append((16328, 3072, (10, 40, 100, 400)))
     header = [
-        "| C x d | S | exact, blind | seconds | peak memory / gradient | published finds (S given) | seconds | ratio |",
-        "|---|---|---|---|---|---|---|---|",
+        "| C x d | S | exact, blind | seconds | peak memory / gradient | published finds (S given) | seconds | ratio "
+        "| ratio, perfect filter |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(header), flush=True)
     rows = measure(sizes, arguments.confidence, arguments.repeat)
