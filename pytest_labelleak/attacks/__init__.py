@@ -17,6 +17,7 @@ from .embedding_rows import EmbeddingRows
 from .idlg import IDLG
 from .ilrg import ILRG
 from .llg import LLG
+from .llg_star import LLGStar
 from .rlg import RLG
 from .rlg_robust import RobustRLG
 from .yin import Yin
@@ -31,6 +32,7 @@ __all__ = [
     "BiasCounts",
     "BiasSign",
     "EmbeddingRows",
+    "LLGStar",
     "RobustRLG",
     "Yin",
     "attack",
@@ -80,7 +82,7 @@ class Attack(Protocol):
 def builtin_attacks() -> dict[str, Attack]:
     """Return the built-in attacks by name."""
     members: tuple[Attack, ...] = (
-        *(BiasSign(), EmbeddingRows(), IDLG(), Yin(), BiasCounts(), LLG(), ILRG(), RLG(), RobustRLG()),
+        *(BiasSign(), EmbeddingRows(), IDLG(), Yin(), BiasCounts(), LLG(), LLGStar(), ILRG(), RLG(), RobustRLG()),
     )
     return {member.name: member for member in members}
 

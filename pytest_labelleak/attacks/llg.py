@@ -9,8 +9,8 @@ import numpy as np
 
 from ..recovery import RECOVERED, Recovery
 from ..update import Update
+from ._counts import exact_positions
 from ._linear import column_sums
-from ._subspace import find_subspace
 
 __all__ = ["LLG"]
 
@@ -44,10 +44,9 @@ class LLG:
                 f"{negative.size} of {update.classes} column sums are negative: the features are not mostly positive, "
                 "or most classes are present",
             )
-        subspace = find_subspace(update)
-        if isinstance(subspace, str) or not subspace.exact or subspace.positions < negative.size or negative.size == 0:
+        positions, _ = exact_positions(update)
+        if positions is None or positions < negative.size or negative.size == 0:
             return Recovery(attack=self.name, status=RECOVERED, labels=tuple(negative.tolist()))
-        positions = subspace.positions
         impact = float(sums[negative].sum()) * (1.0 + 1.0 / update.classes) / positions
         counts = dict.fromkeys(negative.tolist(), 1)
         sums[negative] -= impact

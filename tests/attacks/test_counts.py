@@ -306,3 +306,26 @@ def test_whole_positions_is_not_fooled_by_random_shares() -> None:
         for _ in range(4):
             shares = rng.dirichlet(np.ones(classes))
             assert whole_positions(lambda n, shares=shares: shares) is None
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_llg_star_counts_with_column_sums(steps: int, smoothing: float) -> None:
+    update, counts = head_update(20, 256, 60, seed=3, steps=steps, smoothing=smoothing)
+    recovery = attack("llg_star", update)
+    assert recovery.status == "recovered", recovery.message
+    right = sum(min(counts.get(label, 0), count) for label, count in recovery.counts.items())
+    assert recovery.samples == 20 * steps
+    assert right >= 0.8 * recovery.samples
+
+
+def test_llg_star_needs_weights_and_one_sided_features() -> None:
+    update, _ = head_update(20, 256, 60, seed=3, weights=False)
+    assert "weights are not known" in attack("llg_star", update).message
+    update, _ = head_update(20, 256, 60, seed=3, signed=True)
+    assert "both signs" in attack("llg_star", update).message
+
+
+def test_llg_does_not_take_the_largest_possible_rank_for_a_count() -> None:
+    update, _ = head_update(80, 128, 40, seed=3)
+    assert attack("llg", update).samples is None

@@ -260,6 +260,39 @@ def test_a_batch_too_large_for_the_head_is_not_answered(positions: int, features
         assert re.search(why, recovery.message)
 
 
+def test_weights_of_zero_and_several_steps_count_as_they_should() -> None:
+    """A sample of weight zero is in no sum; two local steps add their label positions up."""
+    cases = [make_update(positions=8, features=128, classes=200, seed=seed, signed=True) for seed in (11, 12)]
+    gradient = np.zeros((128, 200))
+    labels: set[int] = set()
+    for case in cases:
+        error = case.probabilities.astype(np.float64)
+        error[np.arange(8), case.labels] -= 1.0
+        weights = np.array([0.0, 0.0, 1.0, 1.0, 3.0, 0.5, 1.0, 1e-3])
+        gradient += case.features.T @ (weights[:, None] * error)
+        labels |= set(case.labels[2:].tolist())
+    update = Update.from_arrays(gradient.astype(np.float32))
+    for steps in (1, 2):
+        recovery = rlg(dataclasses.replace(update, steps=steps))
+        assert recovery.samples == 12
+        assert set(recovery.labels) == labels
+
+
+def test_a_position_that_few_features_see_is_not_overlooked() -> None:
+    """Most of the features are left out at first; here three of them alone fire for one of the samples."""
+    case = make_update(positions=6, features=1600, classes=300, seed=4, signed=True, bias=False)
+    features = case.features.copy()
+    few = np.random.default_rng(1).permutation(1600)[-3:]
+    alone = np.zeros(1600)
+    alone[few] = features[0, few]
+    features[0] = alone
+    error = case.probabilities.astype(np.float64)
+    error[np.arange(6), case.labels] -= 1.0
+    recovery = rlg(Update.from_arrays((features.T @ error).astype(np.float32)))
+    assert recovery.samples == 6
+    assert set(recovery.labels) == set(case.labels.tolist())
+
+
 def test_as_many_positions_as_features_that_fire_is_no_empty_answer() -> None:
     """An attack that names nothing counts as one that applied; this one has nothing to go by."""
     case = make_update(positions=2, features=3, classes=18, seed=722705385, confidence=0.9, bias=False, dtype="float64")
