@@ -46,6 +46,9 @@ class Attack(Protocol):
     An attack sees what a receiver of the update sees: the gradients, the architecture, possibly the
     weights. It never sees labels, batch size or rank. It makes its random choices with `rng` alone,
     leaves the update unchanged, and commits to an answer by itself.
+
+    An attack that can read a head which is tied to the input embedding says so with an attribute
+    ``reads_tied = True``; others are not asked about such updates.
     """
 
     @property
@@ -159,6 +162,12 @@ def run(member: Attack, update: Update, *, seed: int, batch: int = 0) -> Recover
     defect = update.defect()
     if defect is not None:
         return Recovery.inconclusive(member.name, defect)
+    if update.head.tied and not getattr(member, "reads_tied", False):
+        return Recovery.not_applicable(
+            member.name,
+            "the head is tied to the input embedding: its gradient is the sum of both uses, and this attack reads the "
+            "head's alone",
+        )
     # Derived from the name and not the position, so that adding an attack changes no other's answer.
     stream = np.random.default_rng([seed, batch, *member.name.encode()])
     recovery = member(update, rng=stream)

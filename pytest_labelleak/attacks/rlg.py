@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from ..update import Update
 from ._cone import separate
 from ._linear import coarseness
 from ._subspace import find_subspace
+from ._tied import split
 
 __all__ = ["RLG"]
 
@@ -28,6 +30,9 @@ class RLG:
     Assumes fewer label positions than features and than classes less one, and rows that are negative
     at the label alone (softmax cross-entropy with one label per position).
 
+    If the head is tied to the input embedding, the tokens that were looked up are named first, from the
+    columns they own, and the rest of the gradient is read as usual (`_tied`).
+
     References
     ----------
     .. [1] T. Dang, O. Thakkar, S. Ramaswamy, R. Mathews, P. Chin, F. Beaufays, "Revealing and
@@ -37,9 +42,32 @@ class RLG:
 
     name: ClassVar[str] = "rlg"
     reference: ClassVar[str] = "Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
+    reads_tied: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""
+        if not update.head.tied:
+            return self._read(update)
+        coarse = coarseness(update)
+        if coarse is not None:
+            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
+        parts = split(update)
+        if isinstance(parts, str):
+            return Recovery.not_applicable(self.name, parts)
+        rest = self._read(parts.rest)
+        named = [
+            dataclasses.replace(proof, label=int(parts.classes[proof.label]))
+            for proof in rest.certificates
+            if parts.classes[proof.label] >= 0
+        ]
+        return dataclasses.replace(
+            rest,
+            labels=tuple(sorted({*parts.tokens.tolist(), *(proof.label for proof in named)})),
+            certificates=tuple(named),
+            details=dict(rest.details) | {"looked_up": int(parts.tokens.size)},
+        )
+
+    def _read(self, update: Update) -> Recovery:
         coarse = coarseness(update)
         if coarse is not None:
             return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")

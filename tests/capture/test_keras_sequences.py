@@ -40,6 +40,10 @@ def lstm(x):
     return layers.LSTM(WIDTH, return_sequences=True, name="lstm")(x)
 
 
+def gru(x):
+    return layers.Bidirectional(layers.GRU(WIDTH // 2, return_sequences=True))(x)
+
+
 def decoder(body=lstm, *, head=None, mask_zero=False, loss=None, embedding=None):
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     embedding = embedding or layers.Embedding(TOKENS, WIDTH, mask_zero=mask_zero, name="embedding")
@@ -66,7 +70,7 @@ def softmax(logits):
     return exp / exp.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("body", [lstm, transformer, lambda x: layers.Bidirectional(layers.GRU(WIDTH // 2, return_sequences=True))(x)])
+@pytest.mark.parametrize("body", [lstm, transformer, gru])
 def test_the_gradient_is_the_sum_over_positions(body, host):
     model, (inputs, targets) = decoder(body), texts(pad=False)
     update = KerasAdapter().capture(model, (inputs, targets), training=False)
@@ -156,3 +160,132 @@ def test_a_sequence_model_is_left_as_it_was(host):
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(host(variable.value), value)
     np.testing.assert_array_equal(KerasAdapter().capture(model, batch).kernel_gradient, first.kernel_gradient)
+
+
+class Tied(keras.Model):
+    """A decoder whose projection is the transposed embedding, written the way `product` says."""
+
+    def __init__(self, product, *, bias=False, **options):
+        super().__init__(name="tied")
+        self.embedding = layers.Embedding(TOKENS, options.get("width", WIDTH), name="table")
+        self.body = layers.LSTM(options.get("width", WIDTH), return_sequences=True)
+        self.product = product
+        self.bias = self.add_weight(shape=(TOKENS,), initializer="normal", name="bias") if bias else None
+
+    def call(self, tokens):
+        logits = self.product(self.body(self.embedding(tokens)), self.embedding.embeddings)
+        return logits if self.bias is None else logits + self.bias
+
+
+class Projection(layers.Layer):
+    """Projects with somebody else's table."""
+
+    def __init__(self, embedding):
+        super().__init__(name="projection")
+        self.embedding = embedding
+
+    def call(self, inputs):
+        return ops.matmul(inputs, ops.transpose(self.embedding.embeddings))
+
+
+PRODUCTS = {
+    "matmul": lambda x, table: ops.matmul(x, ops.transpose(table)),
+    "dot": lambda x, table: ops.dot(x, ops.transpose(table)),
+    "einsum": lambda x, table: ops.einsum("btd,cd->btc", x, table),
+    "einsum transposed": lambda x, table: ops.einsum("btd,dc->btc", x, ops.transpose(table)),
+    "scaled": lambda x, table: ops.matmul(x, ops.transpose(table)) * 0.5,
+    "divided": lambda x, table: ops.matmul(x, ops.transpose(table)) / ops.sqrt(4.0),
+}
+
+
+def tied_model(name, **options):
+    if name in PRODUCTS:
+        model = Tied(PRODUCTS[name], **options)
+        model.compile(keras.optimizers.SGD(0.5), loss=logits_loss())
+        return model
+    if name == "reversible":
+        embedding = layers.ReversibleEmbedding(TOKENS, WIDTH, name="table")
+        return decoder(head=lambda x: embedding(x, reverse=True), embedding=embedding)
+    embedding = layers.Embedding(TOKENS, WIDTH, name="table")
+    return decoder(head=Projection(embedding), embedding=embedding)
+
+
+@pytest.mark.parametrize("name", [*PRODUCTS, "reversible", "own layer"])
+def test_a_projection_tied_to_the_embedding(name, host, fitted_step):
+    model, (inputs, targets) = tied_model(name), texts(pad=False)
+    update = KerasAdapter().capture(model, (inputs, targets))
+    table = next(v for v in model.trainable_variables if "table" in v.path)
+    assert (update.head.layer, update.head.tied, update.head.bias) == ("table", True, None)
+    assert update.kernel_gradient.shape == (WIDTH, TOKENS)
+    np.testing.assert_array_equal(update.head.kernel_value, host(table.value).T)
+    # What is shared is the sum of both uses: what fit applies to the one variable.
+    (applied,) = [
+        step
+        for variable, step in zip(model.trainable_variables, fitted_step(model, inputs, targets), strict=True)
+        if variable is table
+    ]
+    np.testing.assert_allclose(update.kernel_gradient, applied.T, atol=1e-6)
+    np.testing.assert_array_equal(labels(model, inputs, targets), targets.reshape(-1))
+
+
+def test_a_square_table_is_not_turned_by_mistake(host):
+    model, (inputs, targets) = tied_model("matmul", width=TOKENS), texts(pad=False)
+    update = KerasAdapter().capture(model, (inputs, targets))
+    table = next(v for v in model.trainable_variables if "table" in v.path)
+    np.testing.assert_array_equal(update.head.kernel_value, host(table.value).T)
+
+
+def test_a_bias_on_a_tied_projection(host):
+    model, (inputs, targets) = tied_model("matmul", bias=True), texts(pad=False)
+    update = KerasAdapter().capture(model, (inputs, targets))
+    errors = softmax(host(model(inputs)).astype(np.float64)) - np.eye(TOKENS)[targets]
+    np.testing.assert_allclose(update.bias_gradient, errors.sum((0, 1)) / targets.size, atol=1e-6)
+
+
+def test_a_reversible_embedding_that_is_not_tied(host):
+    embedding = layers.ReversibleEmbedding(TOKENS, WIDTH, tie_weights=False, name="table")
+    model, batch = decoder(head=lambda x: embedding(x, reverse=True), embedding=embedding), texts(pad=False)
+    update = KerasAdapter().capture(model, batch)
+    assert not update.head.tied
+    np.testing.assert_array_equal(update.head.kernel_value, host(embedding.reverse_embeddings.value))
+    assert set(attack("rlg", update).labels) == set(batch[1].reshape(-1).tolist())
+
+
+def test_a_layer_with_a_kernel_of_its_own():
+    class Own(layers.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], TOKENS), name="kernel")
+            self.offset = self.add_weight(shape=(TOKENS,), name="offset")
+
+        def call(self, inputs):
+            return ops.matmul(inputs, self.kernel) + self.offset
+
+    model, batch = decoder(head=Own(name="own")), texts(pad=False)
+    update = KerasAdapter().capture(model, batch)
+    assert (update.head.layer, update.head.tied, update.head.bias is None) == ("own", False, False)
+    np.testing.assert_allclose(update.kernel_gradient.sum(axis=1), 0.0, atol=1e-6)
+    recovery = attack("rlg", update)
+    assert (set(recovery.labels), recovery.samples) == (set(batch[1].reshape(-1).tolist()), batch[1].size)
+
+
+def test_a_tied_projection_without_a_softmax_is_refused():
+    capped = layers.ReversibleEmbedding(TOKENS, WIDTH, logit_soft_cap=5.0, name="table")
+    model, batch = decoder(head=lambda x: capped(x, reverse=True), embedding=capped), texts(pad=False)
+    with pytest.raises(UnsupportedModelError, match=r"'table'.*tied.*soft cap"):
+        KerasAdapter().capture(model, batch)
+
+
+def test_two_tables_with_the_same_values_are_not_told_apart():
+    class Twins(Tied):
+        def __init__(self):
+            super().__init__(PRODUCTS["matmul"])
+            self.embedding = layers.Embedding(TOKENS, WIDTH, embeddings_initializer="zeros", name="table")
+            self.other = layers.Embedding(TOKENS, WIDTH, embeddings_initializer="zeros", name="other")
+
+        def call(self, tokens):
+            return self.product(self.body(self.embedding(tokens) + self.other(tokens)), self.embedding.embeddings)
+
+    model = Twins()
+    model.compile("sgd", loss=logits_loss())
+    with pytest.raises(UnsupportedModelError, match=r"Update\.from_arrays"):
+        KerasAdapter().capture(model, texts(pad=False))
