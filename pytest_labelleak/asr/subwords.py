@@ -80,13 +80,15 @@ class SentencePieces:
     @property
     def special(self) -> frozenset[int]:
         """Control, unknown and unused pieces."""
+        return frozenset(filter(self._is_special, range(self.size)))
+
+    def _is_special(self, token: int) -> bool:
         kinds = (self.processor.is_control, self.processor.is_unknown, self.processor.is_unused)
-        return frozenset(token for token in range(self.size) if any(kind(token) for kind in kinds))
+        return any(kind(int(token)) for kind in kinds)
 
     def text(self, token: int) -> str:
         """Return the text of one piece."""
-        kinds = (self.processor.is_control, self.processor.is_unknown, self.processor.is_unused)
-        if any(kind(token) for kind in kinds):
+        if self._is_special(token):
             return ""
         piece = str(self.processor.id_to_piece(token))
         if self.processor.is_byte(token):  # "<0x41>"
@@ -100,7 +102,9 @@ class SentencePieces:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Join pieces as the model does."""
-        return " ".join(str(self.processor.decode([int(token) for token in tokens])).split())
+        return " ".join(
+            str(self.processor.decode([int(token) for token in tokens if not self._is_special(token)])).split()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
