@@ -5,10 +5,11 @@ PYTEST = -m pytest -q
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-backends lint types doctest coverage mutants bench clean
+.PHONY: help demo demo-whisper test test-backends lint types doctest coverage mutants bench clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
+	@echo "make demo-whisper    set up, then attack a trained speech recogniser on a real sentence"
 	@echo "make test            set up, then run the tests (TensorFlow)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
@@ -27,6 +28,9 @@ help:
 
 demo: .venv/ready
 	cd examples/image_classifier && ../../.venv/bin/python -m pytest --labelleak
+
+demo-whisper: .venv/ready
+	cd examples/whisper && ../../.venv/bin/python -m pytest --labelleak
 
 test: .venv/ready
 	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
@@ -56,6 +60,7 @@ bench: .venv/ready
 	.venv/bin/python benchmarks/bench_real_network.py
 	.venv/bin/python benchmarks/bench_architectures.py
 	.venv/bin/python benchmarks/bench_accuracy.py
+	.venv/bin/python benchmarks/bench_whisper.py
 	.venv/bin/python benchmarks/bench_startup.py
 	.venv/bin/python -m pip install --quiet --group bench
 	.venv/bin/python benchmarks/bench_speed.py --words
