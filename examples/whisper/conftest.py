@@ -35,6 +35,13 @@ def batch():
 
 
 @pytest.fixture(scope="session")
+def update(model, batch):
+    from pytest_labelleak import capture_update
+
+    return capture_update(model, batch)
+
+
+@pytest.fixture(scope="session")
 def vocabulary():
     from whisper_keras.assets import fetch_model
 

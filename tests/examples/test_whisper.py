@@ -50,7 +50,7 @@ def test_the_port_hears_what_was_said(whisper, sentences):
     some = [sentences[index] for index in (1, 4)]
     heard = [speech.normalise(text) for text in speech.transcribe(whisper, some)]
     rates = [jiwer.wer(clip.transcript, text) for clip, text in zip(some, heard, strict=True)]
-    assert rates == [0.25, 0.0]  # "an ill disposed" is heard as "an old-sposed", by the original as well
+    assert rates == [0.25, 0.0]  # one slip, which CTranslate2 makes on the same file as well
 
 
 def test_tied_and_untied_say_the_same(whisper, sentences):
@@ -100,7 +100,7 @@ def test_the_whole_suite_passes_and_prints_no_word(sentences):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 passed" in done.stdout
-    assert "6 audits: 1 held, 5 leaked, 0 inconclusive" in done.stdout
+    assert "5 audits: 1 held, 4 leaked, 0 inconclusive" in done.stdout
     for word in ("disposed", "young"):
         assert word in sentences[1].transcript
         assert word not in done.stdout

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_labelleak import (
-    GaussianNoise,
-    LabelLeak,
-    Sign,
-    assert_labels_not_recoverable,
-    attack,
-    audit,
-    capture_update,
-)
+from pytest_labelleak import GaussianNoise, LabelLeak, Sign, assert_labels_not_recoverable, attack, audit
 from pytest_labelleak.asr import exposed_terms, formable
 
 
@@ -39,23 +31,23 @@ def test_a_tied_projection_leaks_as_well(tied_model, batch):
 
 
 # The embedding itself needs no attack: its gradient is zero but for the rows of the tokens that were fed.
-def test_the_input_embedding_names_the_words(model, batch):
-    (verdict,) = audit(model, batch, attacks="embedding_rows").verdicts
+def test_the_input_embedding_names_the_words(update, words, vocabulary):
+    fed = attack("embedding_rows", update).labels
 
-    assert verdict.recall == pytest.approx(8 / 9)  # the end is never fed
-    assert verdict.claimed == 10  # and the prompt is
+    found = [formable(word, fed, vocabulary) for word in words]
+    assert (sum(found), len(found)) == (8, 8)
 
 
-def test_the_words_follow_from_the_tokens(model, batch, words, vocabulary):
-    tokens = attack("rlg", capture_update(model, batch)).labels
+def test_the_words_follow_from_the_tokens(update, words, vocabulary):
+    tokens = attack("rlg", update).labels
 
     found = [formable(word, tokens, vocabulary) for word in words]
     assert (sum(found), len(found)) == (8, 8)
 
 
 # A list of terms that must never be told. Only their numbers appear in any output.
-def test_sensitive_terms(model, batch, words, vocabulary):
-    tokens = attack("rlg", capture_update(model, batch)).labels
+def test_sensitive_terms(update, words, vocabulary):
+    tokens = attack("rlg", update).labels
 
     assert exposed_terms(tokens, vocabulary, ["pneumonia", words[-1], "Dashwood"]) == (1,)
 
@@ -66,7 +58,7 @@ def test_signs_alone_leak(model, batch):
         assert_labels_not_recoverable(model, batch, defence=Sign(), attacks="embedding_rows")
 
 
-# Noise ten times the gradient's own size does hold, against every attack. (Signed features make this head harder to
-# read under noise than one behind a ReLU.)
-def test_noise_holds(model, batch):
-    assert_labels_not_recoverable(model, batch, defence=GaussianNoise(relative=10.0))
+# What holds is noise a thousand times the gradient's own size. At ten times, a token is still named now and then:
+# the columns of the tokens that were said are far larger than the average of 51864.
+def test_overwhelming_noise_holds(model, batch):
+    assert_labels_not_recoverable(model, batch, defence=GaussianNoise(relative=1000.0))
