@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import UnknownNameError, UnsupportedModelError
 from ._keras_graph import Output, dense_like
 from ._keras_loss import LossFacts, loss_facts, loss_of
+from ._keras_product import is_table
 from ._keras_walk import Walk, walk_back
 
 __all__ = ["KerasHead", "find_head"]
@@ -105,7 +106,7 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
         kernel, order, bias = walk.product.kernel, walk.product.order, walk.bias
     else:
         order, kernel, bias = _variables(layer)
-    tied = _is_table(layer, kernel)
+    tied = is_table(layer, kernel)
     classes = int(kernel.shape[order[-1]])
     output, loss = outputs[index], losses[index]
     _refuse(model, layer, kernel, classes, output, walk if known else None)
@@ -153,13 +154,6 @@ def _only_output(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], l
 
 def _candidates(model: Any) -> list[Any]:
     return [layer for layer in model._flatten_layers(include_self=False) if dense_like(layer) and layer.built]
-
-
-def _is_table(layer: Any, kernel: Any) -> bool:
-    """Tell whether `kernel` is what an embedding looks tokens up in."""
-    import keras
-
-    return isinstance(layer, keras.layers.Embedding) and getattr(layer, "_embeddings", None) is kernel
 
 
 def _units(layer: Any) -> int:
@@ -292,7 +286,7 @@ def _refuse(model: Any, layer: Any, kernel: Any, classes: int, output: Output, w
             "head='name', or set trainable=True and compile again."
         )
     owners = [other.name for other in model._flatten_layers() if any(v is kernel for v in other._trainable_variables)]
-    if not _is_table(layer, kernel) and (len(owners) > 1 or (walk is not None and walk.uses > 1)):
+    if not is_table(layer, kernel) and (len(owners) > 1 or (walk is not None and walk.uses > 1)):
         uses = f"shared by the layers {owners}" if len(owners) > 1 else "called several times"
         raise UnsupportedModelError(
             f"{where} is {uses}: its gradient is a sum over all of its uses, of which the labels explain one. "

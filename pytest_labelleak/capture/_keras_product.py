@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Product", "addend_of", "is_scalar", "product_of", "reversed_embedding"]
+__all__ = ["Product", "addend_of", "is_scalar", "is_table", "product_of", "reversed_embedding"]
 
 _PRODUCTS = ("matmul", "dot", "einsum")
 
@@ -152,6 +152,25 @@ def is_scalar(node: Any) -> bool:
 
     others = [value for value in node.arguments.args if not isinstance(value, keras.KerasTensor)]
     return all(isinstance(value, (int, float)) or np.ndim(value) == 0 for value in others)
+
+
+def is_table(layer: Any, kernel: Any) -> bool:
+    """Tell whether a variable is what an embedding looks tokens up in.
+
+    Parameters
+    ----------
+    layer : object
+        A layer or a model.
+    kernel : keras.Variable
+        The variable.
+
+    Returns
+    -------
+    bool
+    """
+    import keras
+
+    return isinstance(layer, keras.layers.Embedding) and getattr(layer, "_embeddings", None) is kernel
 
 
 def _is_array(value: Any) -> bool:
