@@ -9,10 +9,11 @@ TABLES = build/bench
 # "make bench RESUME=--resume" keeps the rows that a stopped run left.
 RESUME ?=
 
-.PHONY: help demo test test-backends lint types doctest coverage mutants bench bench-quick clean
+.PHONY: help demo demo-whisper test test-backends lint types doctest coverage mutants bench bench-quick clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
+	@echo "make demo-whisper    set up, then attack a trained speech recogniser on a real sentence"
 	@echo "make test            set up, then run the tests (TensorFlow)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
@@ -37,6 +38,9 @@ help:
 
 demo: .venv/ready
 	cd examples/image_classifier && ../../.venv/bin/python -m pytest --labelleak
+
+demo-whisper: .venv/ready
+	cd examples/whisper && ../../.venv/bin/python -m pytest --labelleak
 
 test: .venv/ready
 	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
@@ -69,6 +73,7 @@ bench: .venv/bench
 	$(BENCH)/bench_accuracy.py $(RESUME) --output $(TABLES)/accuracy.md
 	$(BENCH)/bench_defended.py $(RESUME) --output $(TABLES)/defended.md
 	$(BENCH)/bench_rivals.py $(RESUME) --output $(TABLES)/rivals.md
+	$(BENCH)/bench_whisper.py --output $(TABLES)/whisper.md
 	$(BENCH)/bench_startup.py --output $(TABLES)/startup.md
 	$(BENCH)/bench_growth.py $(RESUME) --output $(TABLES)/growth.md --plot $(TABLES)/growth.svg
 	$(BENCH)/bench_speed.py --words --output $(TABLES)/speed.md

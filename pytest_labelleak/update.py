@@ -90,6 +90,9 @@ class Head:
         not on the batch, so an attacker who has the model subtracts it.
     label_smoothing : float
         Smoothing of the targets in the loss, part of the public training configuration.
+    tied : bool
+        Whether the kernel is, transposed, also the model's input embedding. Its gradient is then the sum of both
+        uses: of ``H^T D``, and of one column for every token that was looked up.
     """
 
     layer: str = "head"
@@ -100,6 +103,7 @@ class Head:
     kernel_penalty: np.ndarray | None = field(default=None, repr=False)
     bias_penalty: np.ndarray | None = field(default=None, repr=False)
     label_smoothing: float = 0.0
+    tied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -213,6 +213,41 @@ MUTANTS = (
         "            if False:",
         "tests/plugin/test_gate.py",
     ),
+    (
+        "the sum of the columns that a tied head hides",
+        "attacks/_tied.py",
+        "[columns, -columns.sum(axis=-1, keepdims=True)]",
+        "[columns, columns.sum(axis=-1, keepdims=True)]",
+        "tests/attacks/test_tied.py",
+    ),
+    (
+        "which columns of a tied head stand alone",
+        "attacks/_tied.py",
+        "(energy < _NOISE_ENERGY * explained)",
+        "(energy < np.inf)",
+        "tests/attacks/test_tied.py",
+    ),
+    (
+        "positions that the loss ignores",
+        "capture/_keras_truth.py",
+        "labels[known & keep.reshape(-1)]",
+        "labels[keep.reshape(-1)]",
+        "tests/capture/test_keras_sequences.py",
+    ),
+    (
+        "the orientation of a tied kernel",
+        "capture/_keras_product.py",
+        "axis = 1 - last if turned else last",
+        "axis = last",
+        "tests/capture/test_keras_sequences.py",
+    ),
+    (
+        "failed attacks in the report over utterances",
+        "asr/report.py",
+        "right / len(claimed) if claimed else 0.0",
+        "right / len(claimed) if claimed else 1.0",
+        "tests/asr/test_report.py",
+    ),
 )
 
 

@@ -75,7 +75,7 @@ def test_steps_must_be_a_positive_integer(steps: object) -> None:
 
 def test_save_and_load_round_trip(tmp_path: Path) -> None:
     head = dataclasses.replace(
-        GOOD.head, kernel_value=np.ones((6, 9)), kernel_penalty=np.full((6, 9), 0.5), label_smoothing=0.1
+        GOOD.head, kernel_value=np.ones((6, 9)), kernel_penalty=np.full((6, 9), 0.5), label_smoothing=0.1, tied=True
     )
     update = dataclasses.replace(
         GOOD, head=head, compute_dtype="bfloat16", device="gpu", reduction="mean", steps=2, learning_rate=0.1
@@ -89,7 +89,7 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
     assert all(np.array_equal(back.gradients[k], v) for k, v in update.gradients.items())
     assert np.array_equal(back.head.kernel_value, head.kernel_value)
     assert np.array_equal(back.head.kernel_penalty, head.kernel_penalty)
-    assert back.head.label_smoothing == 0.1
+    assert (back.head.label_smoothing, back.head.tied) == (0.1, True)
     assert [p.name for p in tmp_path.iterdir()] == ["u.npz"]
 
 

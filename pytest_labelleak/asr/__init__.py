@@ -1,1 +1,28 @@
-"""Speech recognition: vocabularies, words and transcripts. Empty in this release."""
+"""Speech recognition: from recovered tokens to words, and the report over utterances.
+
+`vocabulary` and `subwords` say what a token stands for, `words` which words can be formed from a set of tokens, and
+`report` how much of each utterance an attack found.
+"""
+
+from __future__ import annotations
+
+from .report import BagReport, Utterance, bag_report, word_error_rate
+from .subwords import SentencePieces, TokenizerFile
+from .vocabulary import Graphemes, Vocabulary, WordPieces
+from .words import exposed_terms, formable, pieces, whole_words
+
+__all__ = [
+    "BagReport",
+    "Graphemes",
+    "SentencePieces",
+    "TokenizerFile",
+    "Utterance",
+    "Vocabulary",
+    "WordPieces",
+    "bag_report",
+    "exposed_terms",
+    "formable",
+    "pieces",
+    "whole_words",
+    "word_error_rate",
+]

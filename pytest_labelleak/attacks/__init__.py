@@ -56,6 +56,8 @@ class Attack(Protocol):
 
     An attribute ``cost``, one of `COSTS`, tells ``attacks="auto"`` when to run it; an attack without one
     runs last.
+    An attack that can read a head which is tied to the input embedding says so with an attribute
+    ``reads_tied = True``; others are not asked about such updates.
     """
 
     @property
@@ -172,6 +174,12 @@ def run(member: Attack, update: Update, *, seed: int, batch: int = 0) -> Recover
     defect = update.defect()
     if defect is not None:
         return Recovery.inconclusive(member.name, defect)
+    if update.head.tied and not getattr(member, "reads_tied", False):
+        return Recovery.not_applicable(
+            member.name,
+            "the head is tied to the input embedding: its gradient is the sum of both uses, and this attack reads the "
+            "head's alone",
+        )
     # Derived from the name and not the position, so that adding an attack changes no other's answer.
     stream = np.random.default_rng([seed, batch, *member.name.encode()])
     recovery = member(update, rng=stream)

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..recovery import RECOVERED, Recovery
 from ..update import Update, unit_roundoff
-from ._linear import bias_gradient, column_sums
+from ._linear import bias_gradient, coarseness, column_sums
+from ._tied import split
 
 __all__ = ["EmbeddingRows"]
 
@@ -32,6 +33,8 @@ class EmbeddingRows:
     on their own, while a dense kernel's rank is at most the number of samples; and the head's gradient
     raises most of the classes they name.
 
+    Where the table is also the head's kernel, every row has a gradient; those that were looked up stand alone.
+
     References
     ----------
     .. [1] L. Melis, C. Song, E. De Cristofaro, V. Shmatikov, "Exploiting Unintended Feature Leakage in
@@ -41,9 +44,12 @@ class EmbeddingRows:
     name: ClassVar[str] = "embedding_rows"
     reference: ClassVar[str] = "Melis et al. 2019, doi:10.1109/SP.2019.00029"
     cost: ClassVar[str] = "pass"
+    reads_tied: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the tokens that were looked up."""
+        if update.head.tied:
+            return self._read_tied(update)
         tables = {
             key: array
             for key, array in update.gradients.items()
@@ -75,6 +81,18 @@ class EmbeddingRows:
             message=f"the gradient of {best!r} is zero in every row but those of the tokens in the batch",
             labels=tuple(found[best].tolist()),
             details={"variable": best, "rows": int(found[best].size)},
+        )
+
+    def _read_tied(self, update: Update) -> Recovery:
+        parts = coarseness(update) or split(update)
+        if isinstance(parts, str):
+            return Recovery.not_applicable(self.name, f"the head is tied to the embedding, and {parts}")
+        return Recovery(
+            attack=self.name,
+            status=RECOVERED,
+            message=f"columns of the gradient of {update.head.kernel!r} stand alone: those of the tokens in the batch",
+            labels=tuple(parts.tokens.tolist()),
+            details={"variable": update.head.kernel, "rows": int(parts.tokens.size)},
         )
 
 

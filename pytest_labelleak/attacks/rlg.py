@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from ._absences import Absences
 from ._cone import SEPARATED, separate
 from ._linear import coarseness
 from ._subspace import find_subspace
+from ._tied import split
 
 __all__ = ["RLG"]
 
@@ -29,6 +31,9 @@ class RLG:
     Assumes fewer label positions than features and than classes less one, and rows that are negative
     at the label alone (softmax cross-entropy with one label per position).
 
+    If the head is tied to the input embedding, the tokens that were looked up are named first, from the
+    columns they own, and the rest of the gradient is read as usual (`_tied`).
+
     References
     ----------
     .. [1] T. Dang, O. Thakkar, S. Ramaswamy, R. Mathews, P. Chin, F. Beaufays, "Revealing and
@@ -39,9 +44,33 @@ class RLG:
     name: ClassVar[str] = "rlg"
     reference: ClassVar[str] = "Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
     cost: ClassVar[str] = "subspace"
+    reads_tied: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""
+        if not update.head.tied:
+            return self._read(update)
+        coarse = coarseness(update)
+        if coarse is not None:
+            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
+        parts = split(update)
+        if isinstance(parts, str):
+            return Recovery.not_applicable(self.name, parts)
+        rest = self._read(parts.rest)
+        named = [
+            dataclasses.replace(proof, label=int(parts.classes[proof.label]))
+            for proof in rest.certificates
+            if parts.classes[proof.label] >= 0
+        ]
+        return dataclasses.replace(
+            rest,
+            labels=tuple(sorted({*parts.tokens.tolist(), *(proof.label for proof in named)})),
+            certificates=tuple(named),
+            absences=(),  # those of the rest speak of merged columns
+            details=dict(rest.details) | {"looked_up": int(parts.tokens.size)},
+        )
+
+    def _read(self, update: Update) -> Recovery:
         coarse = coarseness(update)
         if coarse is not None:
             return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")

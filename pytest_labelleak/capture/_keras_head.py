@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import UnknownNameError, UnsupportedModelError
 from ._keras_graph import Output, dense_like
 from ._keras_loss import LossFacts, loss_facts, loss_of
+from ._keras_product import is_table
 from ._keras_walk import Walk, walk_back
 
 __all__ = ["KerasHead", "find_head"]
@@ -38,6 +39,8 @@ class KerasHead:
         Number of classes C.
     softmax : bool
         Whether the graph and the loss show that the logits go through a softmax.
+    tied : bool
+        Whether the kernel is, transposed, also the table of an embedding.
     """
 
     layer: Any
@@ -48,6 +51,7 @@ class KerasHead:
     order: tuple[int, ...] = field(repr=False)
     classes: int
     softmax: bool
+    tied: bool = False
 
     def matrix(self, array: np.ndarray) -> np.ndarray:
         """Bring an array of the kernel's shape to (d, C).
@@ -98,7 +102,11 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
         index, layer = _named(model, outputs, walks, head)
         walk = walks[index]
     known = walk.layer is layer
-    order, kernel, bias = _variables(layer)
+    if known and walk.product is not None:
+        kernel, order, bias = walk.product.kernel, walk.product.order, walk.bias
+    else:
+        order, kernel, bias = _variables(layer)
+    tied = is_table(layer, kernel)
     classes = int(kernel.shape[order[-1]])
     output, loss = outputs[index], losses[index]
     _refuse(model, layer, kernel, classes, output, walk if known else None)
@@ -107,8 +115,22 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
     )
     inner = [name for name in activations if name not in ("linear", "softmax", "log_softmax")]
     softmax = not inner and (any("softmax" in name for name in activations) or (known and loss.softmax))
+    if tied and not softmax:
+        raise UnsupportedModelError(
+            f"the head {layer.name!r} of model {model.name!r} is tied to the embedding, and nothing shows that its "
+            f"logits go through a softmax: {', '.join(inner) or 'no softmax'} lies between them and the loss "
+            f"{loss.name!r}. End in a softmax, compile a crossentropy with from_logits=True, or {_BY_HAND}."
+        )
     return KerasHead(
-        layer=layer, output=output, loss=loss, kernel=kernel, bias=bias, order=order, classes=classes, softmax=softmax
+        layer=layer,
+        output=output,
+        loss=loss,
+        kernel=kernel,
+        bias=bias,
+        order=order,
+        classes=classes,
+        softmax=softmax,
+        tied=tied,
     )
 
 
@@ -195,7 +217,7 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
     layer = found[0]
     if type(layer).__name__ == "TimeDistributed":
         layer = layer.layer
-    if not dense_like(layer):
+    if not dense_like(layer) and not any(walk.layer is layer for walk in walks):
         raise UnsupportedModelError(
             f"head={head!r} is a {type(layer).__name__} layer. Expected a Dense, EinsumDense or convolution layer, "
             f"whose kernel makes the logits; otherwise {_BY_HAND}."
@@ -264,7 +286,7 @@ def _refuse(model: Any, layer: Any, kernel: Any, classes: int, output: Output, w
             "head='name', or set trainable=True and compile again."
         )
     owners = [other.name for other in model._flatten_layers() if any(v is kernel for v in other._trainable_variables)]
-    if len(owners) > 1 or (walk is not None and walk.uses > 1):
+    if not is_table(layer, kernel) and (len(owners) > 1 or (walk is not None and walk.uses > 1)):
         uses = f"shared by the layers {owners}" if len(owners) > 1 else "called several times"
         raise UnsupportedModelError(
             f"{where} is {uses}: its gradient is a sum over all of its uses, of which the labels explain one. "

@@ -31,6 +31,8 @@ class LossFacts:
         Over samples.
     label_smoothing : float
         0 where there is none.
+    ignored : int or None
+        The class index that marks a position without a label, where the loss ignores one.
     """
 
     name: str
@@ -38,6 +40,7 @@ class LossFacts:
     softmax: bool
     reduction: str
     label_smoothing: float
+    ignored: int | None = None
 
 
 def overrides_compute_loss(model: Any) -> bool:
@@ -115,6 +118,7 @@ def loss_facts(loss: Any) -> LossFacts:
         softmax=targets != "unknown" and bool(options.get("from_logits", False)),
         reduction=reduction,
         label_smoothing=float(options.get("label_smoothing", getattr(known, "label_smoothing", 0.0)) or 0.0),
+        ignored=None if options.get("ignore_class") is None else int(options["ignore_class"]),
     )
 
 

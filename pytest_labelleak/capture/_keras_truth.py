@@ -141,7 +141,8 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
     Returns
     -------
     Truth
-        One entry per label position whose weight is not zero; several for a row that mixes classes.
+        One entry per label position whose weight is not zero, whose mask is set and which the loss does not ignore;
+        several for a row that mixes classes.
 
     Raises
     ------
@@ -174,8 +175,9 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
         return Truth(labels=_from_rows(flat), classes=head.classes)
     flat = y.reshape(-1)
     labels = _from_indices(flat)
-    Truth(labels=labels, classes=head.classes)  # a class out of range is an error even where its weight is zero
-    return Truth(labels=labels[keep.reshape(-1)], classes=head.classes)
+    known = np.ones(labels.shape, bool) if head.loss.ignored is None else labels != head.loss.ignored
+    Truth(labels=labels[known], classes=head.classes)  # out of range is an error even where the weight is zero
+    return Truth(labels=labels[known & keep.reshape(-1)], classes=head.classes)
 
 
 def _check_form(y: np.ndarray, head: KerasHead, rows: bool, rank: int) -> None:
@@ -205,7 +207,7 @@ def _from_indices(labels: np.ndarray) -> np.ndarray:
                 f"y has {broken} of {labels.size} entries that are not whole numbers. Expected class indices."
             )
         # Far out of range would overflow the integer type; the range check is the Truth's.
-        labels = np.clip(labels, -1, 2.0**53)
+        labels = np.clip(labels, -(2.0**53), 2.0**53)
     return labels.astype(np.int64)
 
 

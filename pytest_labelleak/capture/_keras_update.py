@@ -72,6 +72,7 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
             kernel_penalty=kernel_penalty,
             bias_penalty=penalties[1],
             label_smoothing=head.loss.label_smoothing,
+            tied=head.tied,
         ),
         compute_dtype=compute_dtype,
         device=step.device,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._keras_graph import Output, dense_like, graph_of, trace
+from ._keras_product import Product, addend_of, is_scalar, product_of, reversed_embedding
 
 __all__ = ["Walk", "walk_back"]
 
@@ -22,6 +23,8 @@ _DOUBTFUL = {
     *("dropout", "spatialdropout1d", "spatialdropout2d", "spatialdropout3d", "rescaling"),
     *("truedivide", "divide", "multiply", "negative", "getitem", "clip"),
 }
+#: Of these, by one number for all classes: what comes out goes through the same softmax.
+_SCALING = {"truedivide", "divide", "multiply"}
 _MOST_STEPS = 200
 
 
@@ -41,6 +44,10 @@ class Walk:
         What the walk ended at otherwise, for a message.
     uses : int
         How often the head is called in the model.
+    product : Product or None
+        The kernel, where the logits are a product with a variable and not the output of a layer.
+    bias : keras.Variable or None
+        What is added to that product.
     """
 
     layer: Any = None
@@ -48,6 +55,8 @@ class Walk:
     activations: list[str] = field(default_factory=list)
     blocked: str = ""
     uses: int = 1
+    product: Product | None = None
+    bias: Any = None
 
 
 def walk_back(output: Output, model: Any, siblings: list[Any]) -> Walk:
@@ -92,6 +101,12 @@ def walk_back(output: Output, model: Any, siblings: list[Any]) -> Walk:
             walk.activations.append(_name(getattr(layer, "activation", None)))
             walk.uses = max(walk.uses, _calls(operation, containers[-1]))
             return walk
+        walk.product = reversed_embedding(operation, node) or product_of(operation, node, model.trainable_variables)
+        if walk.product is not None:
+            walk.layer = walk.owner = _holder(model, walk.product.kernel)
+            if getattr(operation, "logit_soft_cap", None) is not None:
+                walk.activations.append("soft cap")
+            return walk
         nested = graph_of(operation)
         if nested is not None:
             walk.uses = max(walk.uses, _calls(operation, containers[-1]))
@@ -107,8 +122,13 @@ def walk_back(output: Output, model: Any, siblings: list[Any]) -> Walk:
             tensor = node.input_tensors[0]
             continue
         if kind.lower() in _DOUBTFUL and len(node.input_tensors) == 1:
-            walk.activations.append(kind.lower())
+            if kind.lower() not in _SCALING or not is_scalar(node):
+                walk.activations.append(kind.lower())
             tensor = node.input_tensors[0]
+            continue
+        addend = addend_of(node, model.trainable_variables) if kind == "Add" and walk.bias is None else None
+        if addend is not None:
+            tensor, walk.bias = addend
             continue
         inner = _expand(operation, node) if _is_code(operation) else None
         if inner is not None:
@@ -136,6 +156,14 @@ def _calls(operation: Any, outputs: list[Any]) -> int:
             nodes[id(node)] = node
             waiting += node.input_tensors
     return sum(1 for node in nodes.values() if node.operation is operation)
+
+
+def _holder(model: Any, variable: Any) -> Any:
+    """Return the layer that holds a variable, or the model itself."""
+    for layer in model._flatten_layers():
+        if any(own is variable for own in layer._trainable_variables):
+            return layer
+    return model
 
 
 def _is_code(operation: Any) -> bool:

@@ -89,7 +89,7 @@ class KerasAdapter:
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return the labels of `batch`, positions of weight zero left out.
+        """Return the labels of `batch`; positions of weight zero, masked and ignored ones are left out.
 
         Parameters
         ----------
@@ -124,13 +124,10 @@ class KerasAdapter:
 
 
 def _mask(model: Any, data: Batch, head: KerasHead) -> np.ndarray | None:
-    """Return Keras' mask on the head's output, running the model only if some layer makes masks."""
+    """Return Keras' mask on the head's output, or None; only positions of a sequence can have one."""
     import keras
 
-    def makes_masks(layer: Any) -> bool:
-        return isinstance(layer, keras.layers.Masking) or bool(getattr(layer, "mask_zero", False))
-
-    if not any(makes_masks(layer) for layer in model._flatten_layers()):
+    if len(head.output.tensor.shape) < 3:
         return None
 
     def run() -> Any:

@@ -1,0 +1,194 @@
+"""Heads that are no layer: a product with a kernel that some layer or model holds, such as a transposed embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Product", "addend_of", "is_scalar", "is_table", "product_of", "reversed_embedding"]
+
+_PRODUCTS = ("matmul", "dot", "einsum")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Product:
+    """Logits as a product of features and a kernel.
+
+    Attributes
+    ----------
+    kernel : keras.Variable
+        The kernel.
+    order : tuple of int
+        Permutation of its axes that puts the class axis last.
+    features : keras.KerasTensor
+        What it is multiplied with.
+    """
+
+    kernel: Any = field(repr=False)
+    order: tuple[int, ...]
+    features: Any = field(repr=False)
+
+
+def reversed_embedding(operation: Any, node: Any) -> Product | None:
+    """Read a call of an embedding in reverse, from features to the tokens' logits.
+
+    Parameters
+    ----------
+    operation, node : keras.Operation, Node
+        A call in a graph.
+
+    Returns
+    -------
+    Product or None
+        None for anything else, an embedding's look-up among it.
+    """
+    import keras
+
+    if not isinstance(operation, keras.layers.Embedding) or not _in_reverse(node):
+        return None
+    own = getattr(operation, "reverse_embeddings", None)
+    if own is not None:  # not tied: a kernel of its own, (d, C)
+        return Product(kernel=own, order=(0, 1), features=node.input_tensors[0])
+    return Product(kernel=operation._embeddings, order=(1, 0), features=node.input_tensors[0])
+
+
+def _in_reverse(node: Any) -> bool:
+    args, options = node.arguments.args, node.arguments.kwargs
+    return bool(options.get("reverse", args[1] if len(args) > 1 and isinstance(args[1], bool) else False))
+
+
+def product_of(operation: Any, node: Any, variables: Sequence[Any]) -> Product | None:
+    """Read a product of symbolic features with a trainable variable, or with its transpose.
+
+    In a recorded graph a variable is a constant: it is told by its value, which is why two variables of the same
+    shape and values cannot be told apart.
+
+    Parameters
+    ----------
+    operation, node : keras.Operation, Node
+        A call in a graph.
+    variables : sequence of keras.Variable
+        The model's trainable variables.
+
+    Returns
+    -------
+    Product or None
+        None for anything else, and where two variables fit.
+    """
+    import keras
+
+    kind = type(operation).__name__.lower()
+    operands = [value for value in (*node.arguments.args, *node.arguments.kwargs.values()) if _is_array(value)]
+    if kind not in _PRODUCTS or len(operands) != 2 or isinstance(operands[1], keras.KerasTensor):
+        return None
+    features, operand = operands
+    if not isinstance(features, keras.KerasTensor) or len(operand.shape) != 2:
+        return None
+    last = 1
+    if kind == "einsum":
+        inputs, _, result = str(operation.subscripts).replace(" ", "").partition("->")
+        letters = inputs.rpartition(",")[2]
+        if not result or len(letters) != 2 or letters.count(result[-1]) != 1 or letters.strip(result[-1]) in result:
+            return None
+        last = letters.index(result[-1])
+    found = [
+        (variable, turned)
+        for variable in variables
+        if len(variable.shape) == 2
+        for turned in (False, True)
+        if _equal(variable, operand, turned)
+    ]
+    if len(found) != 1:
+        return None
+    variable, turned = found[0]
+    axis = 1 - last if turned else last
+    return Product(kernel=variable, order=(1 - axis, axis), features=features)
+
+
+def addend_of(node: Any, variables: Sequence[Any]) -> tuple[Any, Any] | None:
+    """Read the sum of a symbolic tensor and a trainable vector.
+
+    Parameters
+    ----------
+    node : Node
+        A call of an addition.
+    variables : sequence of keras.Variable
+        The model's trainable variables.
+
+    Returns
+    -------
+    tensor, variable : tuple or None
+        None where the other operand is not exactly one of them.
+    """
+    import keras
+
+    operands = [value for value in node.arguments.args if _is_array(value)]
+    if len(operands) != 2:
+        return None
+    tensors = [value for value in operands if isinstance(value, keras.KerasTensor)]
+    vectors = [value for value in operands if not isinstance(value, keras.KerasTensor)]
+    if len(tensors) != 1 or len(vectors[0].shape) != 1:
+        return None
+    found = [variable for variable in variables if _equal(variable, vectors[0], False)]
+    return (tensors[0], found[0]) if len(found) == 1 else None
+
+
+def is_scalar(node: Any) -> bool:
+    """Tell whether a call's operands are one tensor and numbers that scale all of it alike.
+
+    Parameters
+    ----------
+    node : Node
+        A call of a multiplication or division.
+
+    Returns
+    -------
+    bool
+    """
+    import keras
+
+    others = [value for value in node.arguments.args if not isinstance(value, keras.KerasTensor)]
+    return all(isinstance(value, (int, float)) or np.ndim(value) == 0 for value in others)
+
+
+def is_table(layer: Any, kernel: Any) -> bool:
+    """Tell whether a variable is what an embedding looks tokens up in.
+
+    Parameters
+    ----------
+    layer : object
+        A layer or a model.
+    kernel : keras.Variable
+        The variable.
+
+    Returns
+    -------
+    bool
+    """
+    import keras
+
+    return isinstance(layer, keras.layers.Embedding) and getattr(layer, "_embeddings", None) is kernel
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _equal(variable: Any, operand: Any, turned: bool) -> bool:
+    """Compare a variable, or its transpose, with an operand; the same variable is the same without a look."""
+    import keras
+
+    if operand is variable:
+        return not turned
+    shape = tuple(variable.shape)
+    if (shape[::-1] if turned else shape) != tuple(operand.shape):
+        return False
+    if turned and shape == (1, 1):
+        return False
+    other = np.asarray(keras.ops.convert_to_numpy(operand))
+    # A cast, as under mixed precision, rounds the operand: round the variable as well.
+    value = np.asarray(keras.ops.convert_to_numpy(variable.value)).astype(other.dtype)
+    return bool(np.array_equal(value.T if turned else value, other))
