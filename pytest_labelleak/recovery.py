@@ -60,6 +60,17 @@ class Recovery:
         Evidence for single classes, where the attack has any.
     details : mapping of str to float, int or str
         Figures worth reporting (rank, noise floor). Hold no label.
+    isolated : int or None
+        Number n of single samples that were separated from the batch.
+    explained : float or None
+        Share of the head's gradient that these samples reproduce: one less the relative Frobenius norm of what
+        they leave over.
+    sample_labels : tuple of int
+        Label of each isolated sample; labels repeat. Private.
+    softmax : ndarray of shape (n, C) or None
+        The head's output for each, in the same order. Private.
+    features : ndarray of shape (n, d) or None
+        The head's input for each, in the same order. Private.
     """
 
     attack: str
@@ -70,6 +81,11 @@ class Recovery:
     samples: int | None = None
     certificates: tuple[Certificate, ...] = field(default=(), repr=False)
     details: Mapping[str, Any] = field(default_factory=dict)
+    isolated: int | None = None
+    explained: float | None = None
+    sample_labels: tuple[int, ...] = field(default=(), repr=False)
+    softmax: np.ndarray | None = field(default=None, repr=False)
+    features: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
     def not_applicable(cls, attack: str, because: str, **details: Any) -> Recovery:

@@ -13,6 +13,7 @@ from ..settings import active_scope
 from ..update import Update
 from .bias_counts import BiasCounts
 from .bias_sign import BiasSign
+from .disaggregate import Disaggregate
 from .embedding_rows import EmbeddingRows
 from .idlg import IDLG
 from .ilrg import ILRG
@@ -29,6 +30,7 @@ __all__ = [
     "Attack",
     "BiasCounts",
     "BiasSign",
+    "Disaggregate",
     "EmbeddingRows",
     "RobustRLG",
     "Yin",
@@ -75,6 +77,7 @@ def builtin_attacks() -> dict[str, Attack]:
         *(BiasSign(), EmbeddingRows(), IDLG(), Yin()),  # one pass over the gradient
         *(BiasCounts(), LLG(), ILRG(), RLG()),  # from its subspace
         RobustRLG(),  # from many
+        Disaggregate(),  # one equation per sample
     )
     return {member.name: member for member in members}
 

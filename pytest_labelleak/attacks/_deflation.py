@@ -1,0 +1,251 @@
+"""Sample after sample: what is found is taken out, and the rest is a smaller problem of the same kind.
+
+Features and error rows of different samples are dual (see _rowspace): ``m_s . a_t = 0``. So once sample t is known,
+every other sample's row has coordinates orthogonal to ``a_t`` and its features have coordinates orthogonal to
+``m_t``: both spaces lose a dimension, and the row space fits the rest more tightly. That is what isolates
+
+* samples that share a label, whose rows no direction separates from each other: with all other classes taken
+  out, two of them leave a plane;
+* the most confident samples, whose rows hold a few entries above the noise, too few to determine all
+  features: with the others taken out they need not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from ._cone import separate
+from ._rowspace import RowSpace
+from ._sample import Sample, SampleProblem
+
+__all__ = ["Deflation", "Effort"]
+
+# Columns that have lost all but this many deviations of noise say nothing about who is left.
+_VISIBLE = 30.0
+# What is taken out is known to about its residual; this many times that is left in the rest.
+_LEFT_BEHIND = 3.0
+# A residual may be this many times what noise in the row space explains, but never larger than this.
+_EXPLAINED_BY_NOISE = 30.0
+_LARGEST_RESIDUAL = 0.03
+# With a bias every sample's last input is one; a solution that misses it by more is none.
+_OFF_ONE = 0.1
+# Two rows whose features are this close to dual are two samples.
+_DUAL = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How hard to try.
+
+    Attributes
+    ----------
+    starts : int
+        Starts per class once the separating directions alone lead nowhere.
+    stalls : int
+        Rounds without any sample before giving up.
+    iterations : int
+        Jacobians per start.
+    columns : int
+        Most columns used for solving; all of them judge the result.
+    """
+
+    starts: int = 6
+    stalls: int = 4
+    iterations: int = 40
+    columns: int = 4096
+
+
+class Deflation:
+    """The samples found so far, and the spaces that are left.
+
+    Parameters
+    ----------
+    whole : RowSpace
+        Of the whole batch.
+    constant : bool
+        Whether the loss smooths labels, so that a constant row belongs to the row space.
+    tolerance : float
+        Residual that the arithmetic of the forward pass explains.
+    effort : Effort
+        How hard to try.
+    """
+
+    def __init__(self, whole: RowSpace, *, constant: bool, tolerance: float, effort: Effort) -> None:
+        self._whole = whole
+        self._constant = constant
+        self._tolerance = tolerance
+        self._effort = effort
+        self.samples: list[Sample] = []
+        self.best_rejected = np.inf
+        self._remains = np.zeros(whole.columns.size)
+        self._seen: dict[int, None] = {}
+
+    @property
+    def left(self) -> int:
+        """Number of samples not found."""
+        return self._whole.samples - len(self.samples)
+
+    def run(self, rng: np.random.Generator) -> None:
+        """Find samples until none is left or nothing helps.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Draws further starts.
+        """
+        stalled = 0
+        # Where not one sample fits, the weights are not those of the gradient: more starts would not help.
+        while self.left and stalled < (self._effort.stalls if self.samples else 1):
+            found = self._round(rng, stalled)
+            stalled = 0 if found else stalled + 1
+
+    def visibility(self) -> float:
+        """Return how far the rest stands out of its noise: a norm ratio, one where it does not."""
+        of_rows, _ = self._bases()
+        left = float(np.linalg.norm(of_rows.T @ self._whole.rows, ord=2)) if self.left else 0.0
+        noise = np.sqrt(self._whole.noise**2 + self._remains)
+        return left / float(np.linalg.norm(noise))
+
+    def _bases(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return orthonormal bases (S, r) of the coordinates left for rows and for features."""
+        if not self.samples:
+            identity = np.eye(self._whole.samples)
+            return identity, identity
+        found = len(self.samples)
+        bases = []
+        for vectors in ([s.features for s in self.samples], [s.row for s in self.samples]):
+            block = np.stack([v / np.linalg.norm(v) for v in vectors], axis=1)
+            bases.append(scipy.linalg.qr(block, check_finite=False)[0][:, found:])
+        return bases[0], bases[1]
+
+    def _round(self, rng: np.random.Generator, stalled: int) -> int:
+        whole = self._whole
+        of_rows, of_features = self._bases()
+        rows, logits = of_rows.T @ whole.rows, whole.logits @ of_features
+        noise = np.sqrt(whole.noise**2 + self._remains)
+        directions = self._directions(rows, noise)
+        self._seen.update(dict.fromkeys(directions))
+        chosen = self._columns(rows, directions)
+        problem = SampleProblem(
+            rows[:, chosen],
+            noise[chosen],
+            logits[chosen],
+            whole.offset[chosen],
+            whole.scale[chosen],
+            constant=self._constant,
+        )
+        judge = problem
+        if chosen.size < rows.shape[1]:
+            judge = SampleProblem(rows, noise, logits, whole.offset, whole.scale, constant=self._constant)
+        place = {int(column): k for k, column in enumerate(chosen)}
+        if stalled and stalled % 2 == 0:
+            directions = dict.fromkeys(self._seen)
+        candidates: list[Sample] = []
+        for column, direction in directions.items():
+            for attempt in range(self._effort.starts if stalled else 1):
+                steep = -rows[:, column] / np.linalg.norm(rows[:, column])
+                functional = steep if direction is None else direction
+                if attempt:
+                    functional = self._wander(rows, noise, column, functional, rng)
+                solved = self._solve(problem, judge, place[column], column, functional)
+                if solved is None:
+                    continue
+                features = of_features @ solved.features
+                if self._accepts(solved) and self._fits_bias(features):
+                    candidates.append(
+                        dataclasses.replace(solved, column=column, features=features, row=of_rows @ solved.row)
+                    )
+                    break
+                self.best_rejected = min(self.best_rejected, solved.residual)
+        return self._take(candidates)
+
+    def _take(self, candidates: list[Sample]) -> int:
+        """Keep candidates, best first, that are no copies or mixtures of better ones."""
+        taken: list[Sample] = []
+        for one in sorted(candidates, key=lambda sample: sample.residual):
+            length = np.linalg.norm(one.row), np.linalg.norm(one.features)
+            for other in taken:
+                lengths = np.linalg.norm(other.row), np.linalg.norm(other.features)
+                # Cosines: how much of one sample's row the other's features see.
+                if (
+                    abs(one.row @ other.features) > _DUAL * length[0] * lengths[1]
+                    or abs(other.row @ one.features) > _DUAL * lengths[0] * length[1]
+                ):
+                    break
+            else:
+                taken.append(one)
+        self.samples += taken
+        for one in taken:
+            known = _LEFT_BEHIND * one.residual * float(np.linalg.norm(one.features))
+            self._remains += (known * (one.row @ self._whole.rows)) ** 2
+        return len(taken)
+
+    def _accepts(self, sample: Sample) -> bool:
+        explained = min(_EXPLAINED_BY_NOISE * sample.noise, _LARGEST_RESIDUAL)
+        return bool(sample.residual <= max(self._tolerance, explained))
+
+    def _fits_bias(self, features: np.ndarray) -> bool:
+        return not self._whole.biased or bool(abs(self._whole.inputs[-1] @ features - 1.0) < _OFF_ONE)
+
+    def _directions(self, rows: np.ndarray, noise: np.ndarray) -> dict[int, np.ndarray | None]:
+        """Return a separating direction for every class that has one in what is left."""
+        if self._constant:
+            # The constant row completes every error row to one that is negative at its label alone.
+            rows = np.vstack([rows, self._whole.scale / np.max(self._whole.scale)])
+        lengths = np.linalg.norm(rows, axis=0)
+        visible = np.flatnonzero(lengths > _VISIBLE * noise)
+        if visible.size < 2:
+            return {}
+        separation = separate(rows[:, visible] / lengths[visible], noise[visible] / lengths[visible])
+        rank = rows.shape[0] - self._constant
+        return {int(visible[column]): direction[:rank] for column, direction in separation.directions.items()}
+
+    def _columns(self, rows: np.ndarray, directions: dict[int, np.ndarray | None]) -> np.ndarray:
+        """Choose the columns to solve on: the labels, the largest of every separating row, and a fair sample."""
+        total, most = rows.shape[1], self._effort.columns
+        if total <= most:
+            return np.arange(total)
+        chosen = set(directions) | set(self._seen)
+        each = max(most // 2 // max(len(directions), 1), 16)
+        for direction in directions.values():
+            if direction is not None:
+                row = direction @ rows
+                chosen |= set(np.argpartition(row, -each)[-each:].tolist())
+        rest = np.setdiff1d(np.arange(total), np.fromiter(chosen, dtype=np.int64))
+        room = max(most - len(chosen), most // 4)
+        spread = rest[np.linspace(0, rest.size - 1, min(room, rest.size)).astype(np.int64)]
+        return np.union1d(np.fromiter(chosen, dtype=np.int64), spread)
+
+    def _solve(
+        self, problem: SampleProblem, judge: SampleProblem, place: int, column: int, functional: np.ndarray
+    ) -> Sample | None:
+        start = problem.start(place, functional)
+        if start is None:
+            return None
+        solved = problem.solve(place, start, iterations=self._effort.iterations)
+        if judge is problem or not self._accepts(solved):
+            return solved
+        return judge.solve(column, judge.unknowns(solved.features), iterations=1)
+
+    def _wander(
+        self, rows: np.ndarray, noise: np.ndarray, column: int, functional: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Move to another point of the cone of directions that separate a class: towards a facet, thrice.
+
+        The rows of samples that share a label are near its edges, their mixtures inside.
+        """
+        own = rows[:, column]
+        for _ in range(3):
+            step = rng.standard_normal(functional.size)
+            step -= own * (own @ step) / (own @ own)
+            row, change = functional @ rows, step @ rows
+            falling = (change < 0) & (row > _VISIBLE / 10.0 * noise * np.linalg.norm(functional))
+            falling[column] = False
+            if not np.any(falling):
+                break
+            functional = functional + 0.9 * float(np.min(row[falling] / -change[falling])) * step
+        return functional

@@ -1,0 +1,238 @@
+"""One sample out of the batch: features whose softmax, without the label's own entry, lies in the row space.
+
+A sample with label c has the error row ``w (p - onehot(c))``, ``p = softmax(K a)`` (see _rowspace for K and a). Solving
+for a so that ``p - onehot(c)`` lies in the row space has a trivial root: ``p = onehot(c)``, which a confident sample
+is a millionth away from. So the label's own entry is left out. All other entries of the row are
+
+    w p_j = exp(K_j a) * (a common factor),    j != c,
+
+which knows neither how confident the sample is nor its weight, and needs no sign, no p_c and none of its rounding
+(``p_c - 1`` is where single precision loses everything). Up to the factor, the residual
+
+    r(a) = (I - V^T V) f / |f|,    f_j = s_j exp(K_j a) for j != c,   f_c free,
+
+with V an orthonormal basis of the row space and s the scale of the columns, is zero for the sample alone.
+
+It has a good start: a direction that separates class c gives a row that is nearly the sample's, and its
+logarithm is *linear* in a.
+
+Label smoothing e adds a constant row: ``w (p - (1 - e) onehot(c) - e / C)``. It is known, so it joins V.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.linalg
+
+__all__ = ["Sample", "SampleProblem"]
+
+# A logarithm of a row is trusted where it stands this many deviations above its noise ...
+_ABOVE_NOISE = 3.0
+# ... and then to this relative error, for the row is one of a cone and not yet the sample's.
+_CONE_ERROR = 0.05
+# Logits that differ by more carry no weight: exp would only underflow.
+_SMALLEST_LOGIT = -700.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """One solution.
+
+    Attributes
+    ----------
+    column : int
+        Column of its label.
+    features : ndarray of shape (r,)
+        Coordinates a of its features.
+    row : ndarray of shape (r,)
+        Coordinates m of its error row, with ``m . a = 1``.
+    residual : float
+        Norm of the normalised residual.
+    noise : float
+        What rounding noise in the row space explains of it.
+    """
+
+    column: int
+    features: np.ndarray = field(repr=False)
+    row: np.ndarray = field(repr=False)
+    residual: float
+    noise: float
+
+
+class SampleProblem:
+    """Solve for one sample at a time, in a row space of r dimensions.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (r, n)
+        Basis of the error rows, equilibrated.
+    noise : ndarray of shape (n,)
+        Standard deviation of the noise in each of its columns.
+    logits : ndarray of shape (n, r)
+        Logits K of the basis of the features.
+    offset : ndarray of shape (n,)
+        Logits that do not depend on the features.
+    scale : ndarray of shape (n,)
+        What columns were multiplied by.
+    constant : bool, default False
+        Whether a constant row belongs to the row space (label smoothing).
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        noise: np.ndarray,
+        logits: np.ndarray,
+        offset: np.ndarray,
+        scale: np.ndarray,
+        *,
+        constant: bool = False,
+    ) -> None:
+        self.rows, self.noise, self.offset = rows, noise, offset
+        self._log_scale = np.log(scale)
+        self.rank = rows.shape[0]
+        space = np.vstack([rows, scale / np.linalg.norm(scale)]) if constant else rows
+        orthogonal, self._triangle = scipy.linalg.qr(space.T, mode="economic", check_finite=False)
+        self.space = np.ascontiguousarray(orthogonal.T)
+        # Unknowns in which the logits are orthonormal: steps then have a natural length.
+        basis, triangle = scipy.linalg.qr(logits, mode="economic", check_finite=False)
+        left, values, right = scipy.linalg.svd(triangle, check_finite=False)
+        kept = values > 1e-12 * values[0]
+        self.logits = basis @ left[:, kept]
+        self._back = right[kept].T / values[kept]
+        self._forth = right[kept] * values[kept, None]
+
+    def unknowns(self, features: np.ndarray) -> np.ndarray:
+        """Return the unknowns that stand for coordinates `features` (r,)."""
+        return np.asarray(self._forth @ features)
+
+    def start(self, column: int, functional: np.ndarray) -> np.ndarray | None:
+        """Fit logits to the logarithm of the row ``functional @ rows``.
+
+        Parameters
+        ----------
+        column : int
+            The label's.
+        functional : ndarray of shape (r,)
+            Negative on that column, not negative on the others, up to noise.
+
+        Returns
+        -------
+        ndarray or None
+            Unknowns to start from; None if too few entries stand out of the noise.
+        """
+        row = functional @ self.rows
+        deviation = float(np.linalg.norm(functional)) * self.noise
+        seen = row > _ABOVE_NOISE * deviation
+        seen[column] = False
+        if np.count_nonzero(seen) < 2:
+            return None
+        relative = deviation[seen] / row[seen]
+        weight = 1.0 / np.sqrt(_CONE_ERROR**2 + relative**2)
+        design = np.empty((weight.size, self.logits.shape[1] + 1))
+        design[:, :-1] = self.logits[seen]
+        design[:, -1] = 1.0  # the common factor
+        design *= weight[:, None]
+        wanted = weight * (np.log(row[seen]) - self._log_scale[seen] - self.offset[seen])
+        gram = design.T @ design
+        # Rows of few visible entries do not determine everything; what they leave open stays small.
+        gram[np.diag_indices_from(gram)] += 1e-10 * np.trace(gram) / gram.shape[0]
+        solved: np.ndarray = scipy.linalg.solve(gram, design.T @ wanted, assume_a="pos", check_finite=False)
+        return solved[:-1]
+
+    def _outside(self, block: np.ndarray, extra: np.ndarray) -> np.ndarray:
+        """Project columns of `block` (n, k) onto what neither the row space nor `extra` reaches."""
+        block = block - self.space.T @ (self.space @ block)
+        return np.asarray(block - np.multiply.outer(extra, extra @ block))
+
+    def shape_of(self, unknowns: np.ndarray, column: int) -> np.ndarray:
+        """Return the normalised row f (n,) without the label's entry."""
+        logits = self.logits @ unknowns + self.offset + self._log_scale
+        logits[column] = -np.inf
+        row: np.ndarray = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
+        row[column] = 0.0
+        return row / np.linalg.norm(row)
+
+    def solve(self, column: int, start: np.ndarray, *, iterations: int, enough: float = 0.0) -> Sample:
+        """Minimise the residual from `start` with Levenberg-Marquardt steps.
+
+        The Jacobian is only taken anew where the last one stopped helping: from a good start one is enough.
+
+        Parameters
+        ----------
+        column : int
+            The label's.
+        start : ndarray
+            Unknowns.
+        iterations : int
+            Most Jacobians taken.
+        enough : float, default 0.0
+            Residual at which to stop.
+
+        Returns
+        -------
+        Sample
+            Wherever it ended; the residual tells what it is worth.
+        """
+        label = -self.space.T @ self.space[:, column]
+        label[column] += 1.0
+        length = max(float(np.linalg.norm(label)), 1e-14)
+        extra = label / length
+        unknowns, damping = start, 1e-3
+        row = self.shape_of(unknowns, column)
+        missed = self._outside(row, extra)
+        cost = float(missed @ missed)
+        for _ in range(iterations):
+            # Columns that the softmax all but leaves out take no part.
+            active = np.flatnonzero(row > 1e-9)
+            jacobian = row[active, None] * self.logits[active]
+            jacobian -= np.outer(row[active], row[active] @ jacobian)
+            inside = np.vstack([self.space[:, active] @ jacobian, extra[active] @ jacobian])
+            hessian = jacobian.T @ jacobian - inside.T @ inside
+            diagonal = np.maximum(np.diag(hessian), 1e-13 * np.trace(hessian))
+            before = cost
+            fresh, factor = True, None
+            while True:
+                slope = self.logits.T @ (row * (missed - (row @ missed) * row))
+                if factor is None:
+                    try:
+                        factor = scipy.linalg.cho_factor(hessian + np.diag(damping * diagonal), check_finite=False)
+                    except np.linalg.LinAlgError:
+                        damping = max(10.0 * damping, 1e-12)
+                        if damping > 1e6:
+                            break
+                        continue
+                trial = unknowns - scipy.linalg.cho_solve(factor, slope, check_finite=False)
+                trial_row = self.shape_of(trial, column)
+                trial_missed = self._outside(trial_row, extra)
+                trial_cost = float(trial_missed @ trial_missed)
+                if trial_cost < cost:
+                    ratio = trial_cost / cost
+                    unknowns, row, missed, cost = trial, trial_row, trial_missed, trial_cost
+                    if fresh:
+                        damping = damping / 10.0 if damping > 1e-13 else 0.0
+                    fresh = False
+                    if ratio > 0.04:
+                        break
+                elif fresh and damping < 1e6:
+                    damping, factor = max(10.0 * damping, 1e-12), None
+                else:
+                    break
+            if cost > 0.999 * before or cost <= enough**2:
+                break
+        return self._sample(column, unknowns, row, float(np.sqrt(cost)), label / length**2)
+
+    def _sample(self, column: int, unknowns: np.ndarray, row: np.ndarray, residual: float, label: np.ndarray) -> Sample:
+        inside = self.space @ row - self.space[:, column] * float(label @ row)
+        functional = scipy.linalg.solve_triangular(self._triangle, inside, check_finite=False)[: self.rank]
+        features = self._back @ unknowns
+        noise = float(np.linalg.norm(functional) * np.linalg.norm(self.noise))
+        return Sample(
+            column=column,
+            features=features,
+            row=functional / float(functional @ features),
+            residual=residual,
+            noise=noise,
+        )
