@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ._cone import separate
+from ._cone import DEVIATIONS, separate
 from ._rowspace import RowSpace
 from ._sample import Sample, SampleProblem
 
@@ -33,6 +33,9 @@ _EXPLAINED_BY_NOISE = 30.0
 _LARGEST_RESIDUAL = 0.03
 # With a bias every sample's last input is one; a solution that misses it by more is none.
 _OFF_ONE = 0.1
+# Rows of smoothed targets are below zero by e / C of their label's entry; of less confident ones' by more.
+_SMOOTHED_ALLOWANCE = 3.0
+_FURTHEST = 2
 # Two rows whose features are this close to dual are two samples.
 _DUAL = 0.05
 
@@ -66,17 +69,17 @@ class Deflation:
     ----------
     whole : RowSpace
         Of the whole batch.
-    constant : bool
-        Whether the loss smooths labels, so that a constant row belongs to the row space.
+    smoothing : float
+        Label smoothing of the loss.
     tolerance : float
         Residual that the arithmetic of the forward pass explains.
     effort : Effort
         How hard to try.
     """
 
-    def __init__(self, whole: RowSpace, *, constant: bool, tolerance: float, effort: Effort) -> None:
+    def __init__(self, whole: RowSpace, *, smoothing: float, tolerance: float, effort: Effort) -> None:
         self._whole = whole
-        self._constant = constant
+        self._smoothing = smoothing
         self._tolerance = tolerance
         self._effort = effort
         self.samples: list[Sample] = []
@@ -136,11 +139,11 @@ class Deflation:
             logits[chosen],
             whole.offset[chosen],
             whole.scale[chosen],
-            constant=self._constant,
+            smoothing=self._smoothing,
         )
         judge = problem
         if chosen.size < rows.shape[1]:
-            judge = SampleProblem(rows, noise, logits, whole.offset, whole.scale, constant=self._constant)
+            judge = SampleProblem(rows, noise, logits, whole.offset, whole.scale, smoothing=self._smoothing)
         place = {int(column): k for k, column in enumerate(chosen)}
         if stalled and stalled % 2 == 0:
             directions = dict.fromkeys(self._seen)
@@ -193,21 +196,37 @@ class Deflation:
 
     def _directions(self, rows: np.ndarray, noise: np.ndarray) -> dict[int, np.ndarray | None]:
         """Return a separating direction for every class that has one in what is left."""
-        if self._constant:
-            # The constant row completes every error row to one that is negative at its label alone.
-            rows = np.vstack([rows, self._whole.scale / np.max(self._whole.scale)])
+        if self._smoothing:
+            return self._smoothed_directions(rows)
         lengths = np.linalg.norm(rows, axis=0)
         visible = np.flatnonzero(lengths > _VISIBLE * noise)
         if visible.size < 2:
             return {}
         separation = separate(rows[:, visible] / lengths[visible], noise[visible] / lengths[visible])
-        rank = rows.shape[0] - self._constant
-        return {int(visible[column]): direction[:rank] for column, direction in separation.directions.items()}
+        return {int(visible[column]): direction for column, direction in separation.directions.items()}
+
+    def _smoothed_directions(self, rows: np.ndarray) -> dict[int, np.ndarray | None]:
+        """Do the same where targets are smoothed, so that every entry of a row may be below zero by ``e / C``.
+
+        With rows of unit length and columns as they were shared, that is an allowance of the same size everywhere.
+        """
+        if rows.shape[1] < 2:
+            return {}
+        orthogonal, triangle = scipy.linalg.qr((rows / self._whole.scale).T, mode="economic", check_finite=False)
+        allowance = _SMOOTHED_ALLOWANCE * self._smoothing / self._whole.columns.size
+        separation = separate(orthogonal.T, np.full(rows.shape[1], allowance / DEVIATIONS))
+        # Confident samples descend by no more than the allowance: try the columns that reach furthest, too.
+        furthest = np.argsort(np.linalg.norm(orthogonal, axis=1))[::-1][: _FURTHEST * rows.shape[0]]
+        wanted = {int(column): -orthogonal[column] for column in furthest} | separation.directions
+        return {
+            int(column): scipy.linalg.solve_triangular(triangle, direction, check_finite=False)
+            for column, direction in wanted.items()
+        }
 
     def _columns(self, rows: np.ndarray, directions: dict[int, np.ndarray | None]) -> np.ndarray:
         """Choose the columns to solve on: the labels, the largest of every separating row, and a fair sample."""
         total, most = rows.shape[1], self._effort.columns
-        if total <= most:
+        if total <= most or self._smoothing:  # smoothed rows need the softmax over all classes
             return np.arange(total)
         chosen = set(directions) | set(self._seen)
         each = max(most // 2 // max(len(directions), 1), 16)

@@ -16,7 +16,8 @@ with V an orthonormal basis of the row space and s the scale of the columns, is 
 It has a good start: a direction that separates class c gives a row that is nearly the sample's, and its
 logarithm is *linear* in a.
 
-Label smoothing e adds a constant row: ``w (p - (1 - e) onehot(c) - e / C)``. It is known, so it joins V.
+With label smoothing e the row is ``w (p - (1 - e) onehot(c) - e / C)``, and ``f_j = s_j (p_j - e / C)`` with the
+softmax over all classes.
 """
 
 from __future__ import annotations
@@ -32,8 +33,17 @@ __all__ = ["Sample", "SampleProblem"]
 _ABOVE_NOISE = 3.0
 # ... and then to this relative error, for the row is one of a cone and not yet the sample's.
 _CONE_ERROR = 0.05
+# With smoothed targets, how much of the row belongs to the constant part is an estimate of this relative error.
+_SHARE_ERROR = 0.1
+# Outputs tried for the label, in units of its target.
+_OWN_OUTPUTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
 # Logits that differ by more carry no weight: exp would only underflow.
 _SMALLEST_LOGIT = -700.0
+# An old Jacobian is used again while a step with it takes this off the squared residual; ...
+_STILL_HELPS = 0.04
+# ... and with a new one this ends the iteration.
+_CONVERGED = 0.999
+_MOST_DAMPING = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,8 +86,8 @@ class SampleProblem:
         Logits that do not depend on the features.
     scale : ndarray of shape (n,)
         What columns were multiplied by.
-    constant : bool, default False
-        Whether a constant row belongs to the row space (label smoothing).
+    smoothing : float, default 0.0
+        Label smoothing of the loss. If not zero, `rows` has to hold every class.
     """
 
     def __init__(
@@ -88,13 +98,13 @@ class SampleProblem:
         offset: np.ndarray,
         scale: np.ndarray,
         *,
-        constant: bool = False,
+        smoothing: float = 0.0,
     ) -> None:
         self.rows, self.noise, self.offset = rows, noise, offset
-        self._log_scale = np.log(scale)
-        self.rank = rows.shape[0]
-        space = np.vstack([rows, scale / np.linalg.norm(scale)]) if constant else rows
-        orthogonal, self._triangle = scipy.linalg.qr(space.T, mode="economic", check_finite=False)
+        self._scale, self._log_scale = scale, np.log(scale)
+        self._floor = smoothing / scale.size
+        self._kept = 1.0 - smoothing
+        orthogonal, self._triangle = scipy.linalg.qr(rows.T, mode="economic", check_finite=False)
         self.space = np.ascontiguousarray(orthogonal.T)
         # Unknowns in which the logits are orthonormal: steps then have a natural length.
         basis, triangle = scipy.linalg.qr(logits, mode="economic", check_finite=False)
@@ -125,6 +135,26 @@ class SampleProblem:
         """
         row = functional @ self.rows
         deviation = float(np.linalg.norm(functional)) * self.noise
+        if not self._floor:
+            return self._fit(column, row, deviation)
+        # How much of a smoothed row is the constant part depends on the label's own output: try several.
+        row, deviation = row / self._scale, deviation / self._scale
+        if row[column] >= 0.0:
+            return None
+        best: tuple[float, np.ndarray] | None = None
+        for own in _OWN_OUTPUTS:
+            share = (1.0 - own) * self._kept / -row[column]
+            spread = np.hypot(share * deviation, _SHARE_ERROR * self._floor / _ABOVE_NOISE)
+            fitted = self._fit(column, (share * row + self._floor) * self._scale, spread * self._scale)
+            if fitted is not None:
+                shape = self._evaluate(fitted, column)[0]
+                missed = float(np.linalg.norm(self._outside(shape, self._label(column)[1])))
+                if best is None or missed < best[0]:
+                    best = missed, fitted
+        return None if best is None else best[1]
+
+    def _fit(self, column: int, row: np.ndarray, deviation: np.ndarray) -> np.ndarray | None:
+        """Fit logits to the logarithm of a row known to `deviation`."""
         seen = row > _ABOVE_NOISE * deviation
         seen[column] = False
         if np.count_nonzero(seen) < 2:
@@ -142,18 +172,38 @@ class SampleProblem:
         solved: np.ndarray = scipy.linalg.solve(gram, design.T @ wanted, assume_a="pos", check_finite=False)
         return solved[:-1]
 
+    def _label(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the row space lacks of the label's own entry: divided by its squared length, and normalised."""
+        label = -self.space.T @ self.space[:, column]
+        label[column] += 1.0
+        length = max(float(np.linalg.norm(label)), 1e-14)
+        return label / length**2, label / length
+
     def _outside(self, block: np.ndarray, extra: np.ndarray) -> np.ndarray:
         """Project columns of `block` (n, k) onto what neither the row space nor `extra` reaches."""
         block = block - self.space.T @ (self.space @ block)
         return np.asarray(block - np.multiply.outer(extra, extra @ block))
 
-    def shape_of(self, unknowns: np.ndarray, column: int) -> np.ndarray:
-        """Return the normalised row f (n,) without the label's entry."""
-        logits = self.logits @ unknowns + self.offset + self._log_scale
-        logits[column] = -np.inf
-        row: np.ndarray = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
-        row[column] = 0.0
-        return row / np.linalg.norm(row)
+    def _evaluate(self, unknowns: np.ndarray, column: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return the normalised row f (n,) without the label's entry, and its derivative.
+
+        The latter is ``diag(slope) (K - 1 middle^T)``, but for what the normalisation takes out.
+        """
+        logits = self.logits @ unknowns + self.offset
+        if not self._floor:
+            logits += self._log_scale
+            logits[column] = -np.inf
+            row = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
+            row[column] = 0.0
+            row /= np.linalg.norm(row)
+            return row, row, None
+        output = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
+        output /= output.sum()
+        middle = output @ self.logits
+        row, slope = self._scale * (output - self._floor), self._scale * output
+        row[column] = slope[column] = 0.0
+        length = np.linalg.norm(row)
+        return row / length, slope / length, middle
 
     def solve(self, column: int, start: np.ndarray, *, iterations: int, enough: float = 0.0) -> Sample:
         """Minimise the residual from `start` with Levenberg-Marquardt steps.
@@ -176,57 +226,59 @@ class SampleProblem:
         Sample
             Wherever it ended; the residual tells what it is worth.
         """
-        label = -self.space.T @ self.space[:, column]
-        label[column] += 1.0
-        length = max(float(np.linalg.norm(label)), 1e-14)
-        extra = label / length
+        label, extra = self._label(column)
         unknowns, damping = start, 1e-3
-        row = self.shape_of(unknowns, column)
+        row, slope, middle = self._evaluate(unknowns, column)
         missed = self._outside(row, extra)
         cost = float(missed @ missed)
         for _ in range(iterations):
             # Columns that the softmax all but leaves out take no part.
-            active = np.flatnonzero(row > 1e-9)
-            jacobian = row[active, None] * self.logits[active]
-            jacobian -= np.outer(row[active], row[active] @ jacobian)
+            active = np.flatnonzero(slope > 1e-9)
+            jacobian = self.logits[active] - (0.0 if middle is None else middle)
+            jacobian *= slope[active, None]
+            whole = row[active] @ jacobian
             inside = np.vstack([self.space[:, active] @ jacobian, extra[active] @ jacobian])
-            hessian = jacobian.T @ jacobian - inside.T @ inside
+            # The normalisation takes out the row itself, before the projection does the rest.
+            inside -= np.outer(np.append(self.space @ row, extra @ row), whole)
+            hessian = jacobian.T @ jacobian - np.outer(whole, whole) - inside.T @ inside
             diagonal = np.maximum(np.diag(hessian), 1e-13 * np.trace(hessian))
-            before = cost
-            fresh, factor = True, None
+            before, fresh, factor = cost, True, None
             while True:
-                slope = self.logits.T @ (row * (missed - (row @ missed) * row))
                 if factor is None:
                     try:
                         factor = scipy.linalg.cho_factor(hessian + np.diag(damping * diagonal), check_finite=False)
                     except np.linalg.LinAlgError:
                         damping = max(10.0 * damping, 1e-12)
-                        if damping > 1e6:
+                        if damping > _MOST_DAMPING:
                             break
                         continue
-                trial = unknowns - scipy.linalg.cho_solve(factor, slope, check_finite=False)
-                trial_row = self.shape_of(trial, column)
-                trial_missed = self._outside(trial_row, extra)
+                weighted = slope * (missed - (row @ missed) * row)
+                gradient = self.logits.T @ weighted
+                if middle is not None:
+                    gradient -= weighted.sum() * middle
+                trial = unknowns - scipy.linalg.cho_solve(factor, gradient, check_finite=False)
+                evaluated = self._evaluate(trial, column)
+                trial_missed = self._outside(evaluated[0], extra)
                 trial_cost = float(trial_missed @ trial_missed)
                 if trial_cost < cost:
-                    ratio = trial_cost / cost
-                    unknowns, row, missed, cost = trial, trial_row, trial_missed, trial_cost
+                    helped = trial_cost < _STILL_HELPS * cost
+                    unknowns, (row, slope, middle), missed, cost = trial, evaluated, trial_missed, trial_cost
                     if fresh:
                         damping = damping / 10.0 if damping > 1e-13 else 0.0
                     fresh = False
-                    if ratio > 0.04:
+                    if not helped:
                         break
-                elif fresh and damping < 1e6:
+                elif fresh and damping < _MOST_DAMPING:
                     damping, factor = max(10.0 * damping, 1e-12), None
                 else:
                     break
-            if cost > 0.999 * before or cost <= enough**2:
+            if cost > _CONVERGED * before or cost <= enough**2:
                 break
-        return self._sample(column, unknowns, row, float(np.sqrt(cost)), label / length**2)
+        return self._sample(column, unknowns, row, float(np.sqrt(cost)), label)
 
     def _sample(self, column: int, unknowns: np.ndarray, row: np.ndarray, residual: float, label: np.ndarray) -> Sample:
         inside = self.space @ row - self.space[:, column] * float(label @ row)
-        functional = scipy.linalg.solve_triangular(self._triangle, inside, check_finite=False)[: self.rank]
+        functional = scipy.linalg.solve_triangular(self._triangle, inside, check_finite=False)
         features = self._back @ unknowns
         noise = float(np.linalg.norm(functional) * np.linalg.norm(self.noise))
         return Sample(

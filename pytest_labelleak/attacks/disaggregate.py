@@ -103,7 +103,7 @@ class Disaggregate:
         if update.steps > 1:
             tolerance = max(tolerance, _SEVERAL_STEPS)
         whole = row_space(update, subspace, temperature=self.temperature)
-        search = Deflation(whole, constant=smoothing > 0.0, tolerance=tolerance, effort=Effort(starts=self.starts))
+        search = Deflation(whole, smoothing=smoothing, tolerance=tolerance, effort=Effort(starts=self.starts))
         search.run(rng)
         if not search.samples:
             return Recovery.not_applicable(
