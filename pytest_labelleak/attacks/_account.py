@@ -104,15 +104,14 @@ def _outputs(update: Update, whole: RowSpace, inputs: np.ndarray, temperature: f
     return logits
 
 
-def _blocks(update: Update, whole: RowSpace) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield the gradient of kernel and bias, scaled so that its squares are representable."""
-    largest = max(float(np.abs(block).max()) for _, block in kernel_blocks(update))
+def _blocks(update: Update, whole: RowSpace, unit: float) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the gradient of kernel and bias, divided by `unit`."""
     for rows, block in kernel_blocks(update):
-        block /= largest
+        block /= unit
         yield rows, block
     bias = bias_gradient(update)
     if whole.biased and bias is not None:
-        yield slice(update.features, update.features + 1), bias[None] / largest
+        yield slice(update.features, update.features + 1), bias[None] / unit
 
 
 def _weigh(
@@ -125,16 +124,18 @@ def _weigh(
     # Samples differ by orders of magnitude: with unit rows the small ones are solved for as well.
     sizes = np.linalg.norm(inputs, axis=1), np.linalg.norm(error, axis=1)
     inputs, error = inputs / sizes[0][:, None], error / sizes[1][:, None]
+    # Squares of float64 gradients of 1e-200 are not representable.
+    unit = max(float(np.abs(block).max()) for _, block in kernel_blocks(update))
     wanted = np.zeros(labels.size)
     total = 0.0
-    for rows, block in _blocks(update, whole):
+    for rows, block in _blocks(update, whole, unit):
         wanted += np.einsum("sd,sd->s", inputs[:, rows], error @ block.T)
         total += float(np.vdot(block, block))
     gram = (inputs @ inputs.T) * (error @ error.T)
     gram[np.diag_indices_from(gram)] *= 1.0 + 1e-14
     weights: np.ndarray = scipy.linalg.lstsq(gram, wanted, cond=1e-14, check_finite=False)[0]
     left = 0.0
-    for rows, block in _blocks(update, whole):
+    for rows, block in _blocks(update, whole, unit):
         block -= (inputs[:, rows] * weights[:, None]).T @ error
         left += float(np.vdot(block, block))
-    return weights / (sizes[0] * sizes[1]), 1.0 - float(np.sqrt(left / total))
+    return unit * weights / (sizes[0] * sizes[1]), 1.0 - float(np.sqrt(left / total))
