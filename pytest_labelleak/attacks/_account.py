@@ -29,7 +29,7 @@ class Account:
     softmax : ndarray of shape (n, C)
         What the head makes of them.
     weights : ndarray of shape (n,)
-        Loss weights that reproduce the gradient best.
+        Loss weights that reproduce the gradient best; those of very confident samples are not determined by it.
     explained : float
         ``1 - |G - sum w h (p - t)^T| / |G|`` over kernel and bias, t the (smoothed) target.
     """
@@ -60,18 +60,13 @@ def account_for(update: Update, whole: RowSpace, samples: Sequence[Sample], *, t
     Returns
     -------
     Account
-        Without samples whose weight would not be positive: such are none.
+        Of all of them, sorted by label.
     """
     ordered = sorted(samples, key=lambda sample: (int(whole.columns[sample.column]), sample.residual))
     labels = whole.columns[[sample.column for sample in ordered]]
     inputs = np.stack([sample.features for sample in ordered]) @ whole.inputs.T
     softmax = _outputs(update, whole, inputs, temperature)
-    while True:
-        weights, explained = _weigh(update, whole, inputs, softmax, labels)
-        keep = weights > 0.0
-        if np.all(keep) or not np.any(keep):
-            break
-        labels, inputs, softmax = labels[keep], inputs[keep], softmax[keep]
+    weights, explained = _weigh(update, whole, inputs, softmax, labels)
     return Account(
         labels=labels,
         features=inputs[:, : update.features],
@@ -134,6 +129,8 @@ def _weigh(
     gram = (inputs @ inputs.T) * (error @ error.T)
     gram[np.diag_indices_from(gram)] *= 1.0 + 1e-14
     weights: np.ndarray = scipy.linalg.lstsq(gram, wanted, cond=1e-14, check_finite=False)[0]
+    # What drowns in the rounding of the others can come out negative, and then contributes nothing.
+    weights = np.maximum(weights, 0.0)
     left = 0.0
     for rows, block in _blocks(update, whole, unit):
         block -= (inputs[:, rows] * weights[:, None]).T @ error

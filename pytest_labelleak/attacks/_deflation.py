@@ -13,6 +13,7 @@ every other sample's row has coordinates orthogonal to ``a_t`` and its features 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,14 +158,40 @@ class Deflation:
                 solved = self._solve(problem, judge, place[column], column, functional)
                 if solved is None:
                     continue
-                features = of_features @ solved.features
-                if self._accepts(solved) and self._fits_bias(features):
-                    candidates.append(
-                        dataclasses.replace(solved, column=column, features=features, row=of_rows @ solved.row)
-                    )
+                lifted = self._lift(solved, column, of_rows, of_features)
+                if lifted is not None:
+                    candidates.append(lifted)
                     break
                 self.best_rejected = min(self.best_rejected, solved.residual)
+        if stalled == 1 and not self._smoothing:
+            for solved in self._without_label(judge):
+                lifted = self._lift(solved, solved.column, of_rows, of_features)
+                candidates += [] if lifted is None else [lifted]
         return self._take(candidates)
+
+    def _lift(self, solved: Sample, column: int, of_rows: np.ndarray, of_features: np.ndarray) -> Sample | None:
+        """Return a solution in the coordinates of the whole batch, with ``m . a = 1``; None if it is no sample."""
+        explained = max(self._tolerance, min(_EXPLAINED_BY_NOISE * solved.noise, _LARGEST_RESIDUAL))
+        features, row = of_features @ solved.features, of_rows @ solved.row
+        product = float(row @ features)  # one over the loss weight, up to a positive factor
+        if solved.residual > explained or product <= 0.0:
+            return None
+        if self._whole.biased and abs(self._whole.inputs[-1] @ features - 1.0) > _OFF_ONE:
+            return None
+        return dataclasses.replace(solved, column=column, features=features, row=row / product)
+
+    def _without_label(self, judge: SampleProblem) -> Iterator[Sample]:
+        """Solve for samples so sure that ``p - 1`` was rounded to zero: no entry of their rows is below zero.
+
+        With all others taken out, their rows are not negative anywhere, so that columns that nearly one of them has
+        alone give functionals that nearly are their rows; their label is what they are sure of.
+        """
+        _, _, pivots = scipy.linalg.qr(judge.space, mode="economic", pivoting=True, check_finite=False)
+        anchors = np.linalg.pinv(judge.rows[:, pivots[: judge.rows.shape[0]]])
+        for functional in anchors:
+            start = judge.start(None, functional)
+            if start is not None:
+                yield judge.solve(judge.favourite(start), start, iterations=self._effort.iterations)
 
     def _take(self, candidates: list[Sample]) -> int:
         """Keep candidates, best first, that are no copies or mixtures of better ones."""
@@ -186,13 +213,6 @@ class Deflation:
             known = _LEFT_BEHIND * one.residual * float(np.linalg.norm(one.features))
             self._remains += (known * (one.row @ self._whole.rows)) ** 2
         return len(taken)
-
-    def _accepts(self, sample: Sample) -> bool:
-        explained = min(_EXPLAINED_BY_NOISE * sample.noise, _LARGEST_RESIDUAL)
-        return bool(sample.residual <= max(self._tolerance, explained))
-
-    def _fits_bias(self, features: np.ndarray) -> bool:
-        return not self._whole.biased or bool(abs(self._whole.inputs[-1] @ features - 1.0) < _OFF_ONE)
 
     def _directions(self, rows: np.ndarray, noise: np.ndarray) -> dict[int, np.ndarray | None]:
         """Return a separating direction for every class that has one in what is left."""
@@ -246,7 +266,7 @@ class Deflation:
         if start is None:
             return None
         solved = problem.solve(place, start, iterations=self._effort.iterations)
-        if judge is problem or not self._accepts(solved):
+        if judge is problem or solved.residual > _LARGEST_RESIDUAL:
             return solved
         return judge.solve(column, judge.unknowns(solved.features), iterations=1)
 

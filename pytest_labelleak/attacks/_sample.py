@@ -57,7 +57,7 @@ class Sample:
     features : ndarray of shape (r,)
         Coordinates a of its features.
     row : ndarray of shape (r,)
-        Coordinates m of its error row, with ``m . a = 1``.
+        Coordinates m of its error row, up to a positive factor.
     residual : float
         Norm of the normalised residual.
     noise : float
@@ -118,13 +118,13 @@ class SampleProblem:
         """Return the unknowns that stand for coordinates `features` (r,)."""
         return np.asarray(self._forth @ features)
 
-    def start(self, column: int, functional: np.ndarray) -> np.ndarray | None:
+    def start(self, column: int | None, functional: np.ndarray) -> np.ndarray | None:
         """Fit logits to the logarithm of the row ``functional @ rows``.
 
         Parameters
         ----------
-        column : int
-            The label's.
+        column : int or None
+            The label's, whose entry is left out. None if the sample is so sure that its label's entry was lost.
         functional : ndarray of shape (r,)
             Negative on that column, not negative on the others, up to noise.
 
@@ -139,7 +139,7 @@ class SampleProblem:
             return self._fit(column, row, deviation)
         # How much of a smoothed row is the constant part depends on the label's own output: try several.
         row, deviation = row / self._scale, deviation / self._scale
-        if row[column] >= 0.0:
+        if column is None or row[column] >= 0.0:
             return None
         best: tuple[float, np.ndarray] | None = None
         for own in _OWN_OUTPUTS:
@@ -153,10 +153,11 @@ class SampleProblem:
                     best = missed, fitted
         return None if best is None else best[1]
 
-    def _fit(self, column: int, row: np.ndarray, deviation: np.ndarray) -> np.ndarray | None:
+    def _fit(self, column: int | None, row: np.ndarray, deviation: np.ndarray) -> np.ndarray | None:
         """Fit logits to the logarithm of a row known to `deviation`."""
         seen = row > _ABOVE_NOISE * deviation
-        seen[column] = False
+        if column is not None:
+            seen[column] = False
         if np.count_nonzero(seen) < 2:
             return None
         relative = deviation[seen] / row[seen]
@@ -183,6 +184,10 @@ class SampleProblem:
         """Project columns of `block` (n, k) onto what neither the row space nor `extra` reaches."""
         block = block - self.space.T @ (self.space @ block)
         return np.asarray(block - np.multiply.outer(extra, extra @ block))
+
+    def favourite(self, unknowns: np.ndarray) -> int:
+        """Return the column of the largest output."""
+        return int(np.argmax(self.logits @ unknowns + self.offset))
 
     def _evaluate(self, unknowns: np.ndarray, column: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return the normalised row f (n,) without the label's entry, and its derivative.
@@ -281,10 +286,4 @@ class SampleProblem:
         functional = scipy.linalg.solve_triangular(self._triangle, inside, check_finite=False)
         features = self._back @ unknowns
         noise = float(np.linalg.norm(functional) * np.linalg.norm(self.noise))
-        return Sample(
-            column=column,
-            features=features,
-            row=functional / float(functional @ features),
-            residual=residual,
-            noise=noise,
-        )
+        return Sample(column=column, features=features, row=functional, residual=residual, noise=noise)

@@ -334,3 +334,14 @@ def test_hyper_parameters_are_checked(arguments: dict[str, Any], message: str) -
 
 def test_conforms() -> None:
     check_attack(Disaggregate(temperature=0.5))
+
+
+def test_samples_whose_label_entry_was_rounded_away_are_found() -> None:
+    """``p - 1`` is exactly zero in single precision: their rows are negative nowhere, so that RLG cannot see them."""
+    case = make_head_update(positions=20, features=256, classes=400, seed=1, confidence=0.999999)
+    lost = case.probabilities[np.arange(20), case.labels] == 1.0
+    assert np.count_nonzero(lost) > 10
+    assert len(attack("rlg", case.update).labels) < 12
+    recovery = attack("disaggregate", case.update)
+    assert recovery.isolated == 20
+    assert Counter(recovery.sample_labels) == Counter(case.labels.tolist())
