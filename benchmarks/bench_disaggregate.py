@@ -167,7 +167,7 @@ def limits() -> Iterator[str]:
     without = dataclasses.replace(plain.update, head=dataclasses.replace(plain.update.head, kernel_value=None))
     noisy = [
         (f"noise, {strength:g} of the gradient", plain, GaussianNoise(relative=strength)(plain.update, rng=_rng()))
-        for strength in (1e-6, 1e-4, 1e-2)
+        for strength in (1e-6, 1e-4, 1e-3, 1e-2)
     ]
     near = [
         (f"S = {n}, d = 64", make_head_update(**(base | {"positions": n, "features": 64}))) for n in (60, 63, 64, 65)

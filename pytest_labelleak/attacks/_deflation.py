@@ -150,7 +150,7 @@ class Deflation:
             directions = dict.fromkeys(self._seen)
         candidates: list[Sample] = []
         for column, direction in directions.items():
-            for attempt in range(self._effort.starts if stalled else 1):
+            for attempt in range((self._effort.starts if self.samples else 2) if stalled else 1):
                 steep = -rows[:, column] / np.linalg.norm(rows[:, column])
                 functional = steep if direction is None else direction
                 if attempt:

@@ -42,7 +42,8 @@ class Disaggregate:
 
     Unknown: batch size, loss weights (sample and class weights), labels. Known as to any receiver:
     weights, label smoothing, weight decay, temperature. Several local steps are solved at the weights in the
-    middle of them, which is an approximation and is said in the message.
+    middle of them, which is an approximation and is said in the message. Noise is no obstacle as long as the
+    number of label positions shows through it; features are then as noisy as the gradient.
 
     Two positions with the same features and label are one sample of twice the weight.
 
@@ -106,12 +107,20 @@ class Disaggregate:
         search = Deflation(whole, smoothing=smoothing, tolerance=tolerance, effort=Effort(starts=self.starts))
         search.run(rng)
         if not search.samples:
+            why = (
+                "Either the weights are not those the gradient was taken at, or the loss is no softmax cross-entropy "
+                "of this head's outputs (a temperature has to be passed)"
+            )
+            if not subspace.exact:
+                why = (
+                    f"The gradient holds noise {subspace.noise_ratio:.2g} times what rounding explains, and what "
+                    "stands out of it is not the samples' row space: it was protected, or it holds more label positions than "
+                    "the head has features"
+                )
             return Recovery.not_applicable(
                 self.name,
-                "no sample fits the head's weights: the best start leaves a residual of "
-                f"{search.best_rejected:.1g} where the arithmetic explains {tolerance:.1g}. Either the weights are not "
-                "those the gradient was taken at, or the loss is no softmax cross-entropy of this head's outputs "
-                "(a temperature has to be passed)",
+                f"no sample fits the head's weights: the best start leaves a residual of {search.best_rejected:.1g} "
+                f"where the arithmetic explains {tolerance:.1g}. {why}",
                 **details,
             )
         account = account_for(update, whole, search.samples, temperature=self.temperature)
@@ -133,7 +142,7 @@ class Disaggregate:
             message="; ".join(notes),
             labels=tuple(counts),
             counts=counts if complete else None,
-            samples=subspace.positions,
+            samples=subspace.positions if complete or subspace.exact else None,
             details=details
             | {
                 "residual_median": float(f"{np.median(residuals):.2g}"),
@@ -149,11 +158,6 @@ class Disaggregate:
 
     def _refuses(self, subspace: Subspace, *, smoothed: bool) -> str | None:
         positions, classes = subspace.positions, subspace.columns.size
-        if not subspace.exact:
-            return (
-                f"the gradient holds noise {subspace.noise_ratio:.2g} times what rounding explains: its row space is "
-                "not that of the samples"
-            )
         # S unknowns and a common factor; every class but the label is an equation, S of which the row space takes.
         if classes < 2 * positions + 2 + smoothed:
             return (
