@@ -37,6 +37,10 @@ _OFF_ONE = 0.1
 # Rows of smoothed targets are below zero by e / C of their label's entry; of less confident ones' by more.
 _SMOOTHED_ALLOWANCE = 3.0
 _FURTHEST = 2
+# Where nothing but noise is left to slide along, a corner is reached; logarithms want to stay off its facets.
+_NO_WAY_ON = 1e-6
+_SHORT_OF_THE_CORNER = 0.9
+_ABOVE_NOISE = 3.0
 # Two rows whose features are this close to dual are two samples.
 _DUAL = 0.05
 
@@ -273,18 +277,31 @@ class Deflation:
     def _wander(
         self, rows: np.ndarray, noise: np.ndarray, column: int, functional: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Move to another point of the cone of directions that separate a class: towards a facet, thrice.
+        """Slide towards a corner of the cone of directions that separate a class.
 
-        The rows of samples that share a label are near its edges, their mixtures inside.
+        The rows of samples that share a label are near corners, their mixtures inside. A random column is
+        made as large as it gets: from facet to facet, greedily, which a few hundred products do.
         """
         own = rows[:, column]
-        for _ in range(3):
-            step = rng.standard_normal(functional.size)
-            step -= own * (own @ step) / (own @ own)
+        functional = functional / -float(functional @ own)
+        begin = functional
+        blocked = np.empty((functional.size, 0))
+        normal = own
+        wish = rows[:, rng.integers(rows.shape[1])]
+        for _ in range(functional.size - 1):
+            normal = normal - blocked @ (blocked.T @ normal)
+            blocked = np.column_stack([blocked, normal / np.linalg.norm(normal)])
+            step = wish - blocked @ (blocked.T @ wish)
+            step -= blocked @ (blocked.T @ step)
+            if np.linalg.norm(step) < _NO_WAY_ON * np.linalg.norm(wish):
+                break
             row, change = functional @ rows, step @ rows
-            falling = (change < 0) & (row > _VISIBLE / 10.0 * noise * np.linalg.norm(functional))
+            falling = change < -1e-12 * np.abs(change).max()
+            falling &= row > _ABOVE_NOISE * noise * np.linalg.norm(functional)
             falling[column] = False
             if not np.any(falling):
                 break
-            functional = functional + 0.9 * float(np.min(row[falling] / -change[falling])) * step
-        return functional
+            far = row[falling] / -change[falling]
+            functional = functional + float(far.min()) * step
+            normal = rows[:, np.flatnonzero(falling)[int(np.argmin(far))]]
+        return _SHORT_OF_THE_CORNER * functional + (1.0 - _SHORT_OF_THE_CORNER) * begin

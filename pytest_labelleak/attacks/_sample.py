@@ -9,9 +9,11 @@ is a millionth away from. So the label's own entry is left out. All other entrie
 which knows neither how confident the sample is nor its weight, and needs no sign, no p_c and none of its rounding
 (``p_c - 1`` is where single precision loses everything). Up to the factor, the residual
 
-    r(a) = (I - V^T V) f / |f|,    f_j = s_j exp(K_j a) for j != c,   f_c free,
+    r(a) = (I - V^T V) f / |f - u|,    f_j = s_j exp(K_j a) for j != c,   f_c free,
 
-with V an orthonormal basis of the row space and s the scale of the columns, is zero for the sample alone.
+with V an orthonormal basis of the row space and s the scale of the columns, is zero for the sample alone. Dividing by
+the distance from the uniform output u matters in untrained networks: the sum of all rows is nearly uniform, so
+``a = 0`` nearly solves the equation, and would draw in every start between two samples that share a label.
 
 It has a good start: a direction that separates class c gives a row that is nearly the sample's, and its
 logarithm is *linear* in a.
@@ -44,6 +46,8 @@ _STILL_HELPS = 0.04
 # ... and with a new one this ends the iteration.
 _CONVERGED = 0.999
 _MOST_DAMPING = 1e6
+# No row is closer to uniform than this.
+_UNIFORM = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,6 +106,7 @@ class SampleProblem:
     ) -> None:
         self.rows, self.noise, self.offset = rows, noise, offset
         self._scale, self._log_scale = scale, np.log(scale)
+        self._uniform = scale / np.linalg.norm(scale)
         self._floor = smoothing / scale.size
         self._kept = 1.0 - smoothing
         orthogonal, self._triangle = scipy.linalg.qr(rows.T, mode="economic", check_finite=False)
@@ -200,17 +205,28 @@ class SampleProblem:
             logits[column] = -np.inf
             row = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
             row[column] = 0.0
-            row /= np.linalg.norm(row)
+            row /= self._size(row, column)
             return row, row, None
         output = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
         output /= output.sum()
         middle = output @ self.logits
         row, slope = self._scale * (output - self._floor), self._scale * output
         row[column] = slope[column] = 0.0
-        length = np.linalg.norm(row)
+        length = self._size(row, column)
         return row / length, slope / length, middle
 
-    def solve(self, column: int, start: np.ndarray, *, iterations: int, enough: float = 0.0) -> Sample:
+    def _aside(self, row: np.ndarray, column: int) -> np.ndarray:
+        """Return the part of a row that is not uniform."""
+        others = max(1.0 - float(self._uniform[column]) ** 2, 1e-12)
+        part: np.ndarray = row - float(self._uniform @ row) / others * self._uniform
+        part[column] = 0.0
+        return part
+
+    def _size(self, row: np.ndarray, column: int) -> float:
+        """Return the length of that part, or a little if the row has none."""
+        return max(float(np.linalg.norm(self._aside(row, column))), _UNIFORM * float(np.linalg.norm(row)))
+
+    def solve(self, column: int, start: np.ndarray, *, iterations: int) -> Sample:
         """Minimise the residual from `start` with Levenberg-Marquardt steps.
 
         The Jacobian is only taken anew where the last one stopped helping: from a good start one is enough.
@@ -223,8 +239,6 @@ class SampleProblem:
             Unknowns.
         iterations : int
             Most Jacobians taken.
-        enough : float, default 0.0
-            Residual at which to stop.
 
         Returns
         -------
@@ -234,6 +248,7 @@ class SampleProblem:
         label, extra = self._label(column)
         unknowns, damping = start, 1e-3
         row, slope, middle = self._evaluate(unknowns, column)
+        aside = self._aside(row, column)
         missed = self._outside(row, extra)
         cost = float(missed @ missed)
         for _ in range(iterations):
@@ -241,11 +256,13 @@ class SampleProblem:
             active = np.flatnonzero(slope > 1e-9)
             jacobian = self.logits[active] - (0.0 if middle is None else middle)
             jacobian *= slope[active, None]
-            whole = row[active] @ jacobian
+            whole = aside[active] @ jacobian
             inside = np.vstack([self.space[:, active] @ jacobian, extra[active] @ jacobian])
             # The normalisation takes out the row itself, before the projection does the rest.
             inside -= np.outer(np.append(self.space @ row, extra @ row), whole)
-            hessian = jacobian.T @ jacobian - np.outer(whole, whole) - inside.T @ inside
+            across = np.outer(row[active] @ jacobian, whole)
+            hessian = jacobian.T @ jacobian - across - across.T + float(row @ row) * np.outer(whole, whole)
+            hessian -= inside.T @ inside
             diagonal = np.maximum(np.diag(hessian), 1e-13 * np.trace(hessian))
             before, fresh, factor = cost, True, None
             while True:
@@ -257,7 +274,7 @@ class SampleProblem:
                         if damping > _MOST_DAMPING:
                             break
                         continue
-                weighted = slope * (missed - (row @ missed) * row)
+                weighted = slope * (missed - (row @ missed) * aside)
                 gradient = self.logits.T @ weighted
                 if middle is not None:
                     gradient -= weighted.sum() * middle
@@ -268,6 +285,7 @@ class SampleProblem:
                 if trial_cost < cost:
                     helped = trial_cost < _STILL_HELPS * cost
                     unknowns, (row, slope, middle), missed, cost = trial, evaluated, trial_missed, trial_cost
+                    aside = self._aside(row, column)
                     if fresh:
                         damping = damping / 10.0 if damping > 1e-13 else 0.0
                     fresh = False
@@ -277,9 +295,10 @@ class SampleProblem:
                     damping, factor = max(10.0 * damping, 1e-12), None
                 else:
                     break
-            if cost > _CONVERGED * before or cost <= enough**2:
+            if cost > _CONVERGED * before or cost == 0.0:
                 break
-        return self._sample(column, unknowns, row, float(np.sqrt(cost)), label)
+        size = float(np.linalg.norm(row))
+        return self._sample(column, unknowns, row / size, float(np.sqrt(cost)) / size, label)
 
     def _sample(self, column: int, unknowns: np.ndarray, row: np.ndarray, residual: float, label: np.ndarray) -> Sample:
         inside = self.space @ row - self.space[:, column] * float(label @ row)

@@ -114,8 +114,8 @@ class Disaggregate:
             if not subspace.exact:
                 why = (
                     f"The gradient holds noise {subspace.noise_ratio:.2g} times what rounding explains, and what "
-                    "stands out of it is not the samples' row space: it was protected, or it holds more label positions than "
-                    "the head has features"
+                    "stands out of it is not the samples' row space: it was protected, or it holds more label "
+                    "positions than the head has features"
                 )
             return Recovery.not_applicable(
                 self.name,
