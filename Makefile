@@ -56,6 +56,7 @@ bench: .venv/ready
 	.venv/bin/python benchmarks/bench_real_network.py
 	.venv/bin/python benchmarks/bench_architectures.py
 	.venv/bin/python benchmarks/bench_accuracy.py
+	.venv/bin/python benchmarks/bench_disaggregate.py
 	.venv/bin/python benchmarks/bench_startup.py
 	.venv/bin/python -m pip install --quiet --group bench
 	.venv/bin/python benchmarks/bench_speed.py --words

@@ -131,6 +131,11 @@ class Disaggregate:
         notes = []
         if not complete:
             notes.append(f"{isolated} of {subspace.positions} label positions isolated, {_reason(search)}")
+        if not subspace.exact:
+            notes.append(
+                f"the gradient holds noise {subspace.noise_ratio:.2g} times what rounding explains, so features and "
+                "outputs are approximate"
+            )
         if update.steps > 1:
             notes.append(
                 f"the gradient sums {update.steps} steps, so features and outputs are approximate"

@@ -319,6 +319,7 @@ def test_noise_passes_through_to_the_features() -> None:
     for strength in (1e-6, 1e-4):
         recovery = attack("disaggregate", GaussianNoise(relative=strength)(case.update, rng=np.random.default_rng(0)))
         assert recovery.isolated == recovery.samples == 20
+        assert "approximate" in recovery.message
         truth = case.features[matched(recovery, case)]
         off[strength] = np.median(np.linalg.norm(recovery.features - truth, axis=1) / np.linalg.norm(truth, axis=1))
     assert off[1e-6] < 1e-4 < off[1e-4] < 1e-2
