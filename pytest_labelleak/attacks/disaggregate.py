@@ -24,7 +24,7 @@ _ROUNDINGS = 1000.0
 # ... in double precision the fit's own convergence is the limit, in half precision what can be told from chance.
 _FINEST = 1e-9
 _COARSEST = 0.03
-# Softmax outputs of a step differ from those that the middle of all steps would give.
+# Softmax outputs of a step differ from those that one set of weights for all steps would give.
 _SEVERAL_STEPS = 0.03
 # Below this the rest is no more than its noise.
 _VISIBLE = 3.0
@@ -41,8 +41,8 @@ class Disaggregate:
     confident ones come apart too; `_account` rebuilds the gradient from the samples as proof.
 
     Unknown: batch size, loss weights (sample and class weights), labels. Known as to any receiver:
-    weights, label smoothing, weight decay, temperature. Several local steps are solved at the weights in the
-    middle of them, which is an approximation and is said in the message. Noise is no obstacle as long as the
+    weights, label smoothing, weight decay, temperature. Several local steps are solved at one set of weights on
+    their way, which is an approximation and is said in the message. Noise is no obstacle as long as the
     number of label positions shows through it; features are then as noisy as the gradient.
 
     Two positions with the same features and label are one sample of twice the weight.

@@ -156,13 +156,14 @@ def test_weight_decay_is_subtracted() -> None:
     assert_taken_apart(attack("disaggregate", update), case)
 
 
-def test_two_steps_come_apart_approximately_and_it_says_so() -> None:
+def test_several_steps_come_apart_approximately_and_it_says_so() -> None:
+    """Two batches of four, twice each, with plain gradient descent in between."""
     rng = np.random.default_rng(0)
-    features, classes, rate = 64, 150, 0.05
+    features, classes, rate = 128, 300, 0.05
     kernel = rng.normal(size=(features, classes)) * 0.1
-    inputs, labels = np.abs(rng.normal(size=(8, features))), rng.choice(classes, 8, replace=False)
+    inputs, labels = rng.normal(size=(8, features)), rng.choice(classes, 8, replace=False)
     total, weights = np.zeros_like(kernel), kernel.copy()
-    for part in (slice(0, 4), slice(4, 8)):
+    for part in 2 * (slice(0, 4), slice(4, 8)):
         logits = inputs[part] @ weights
         error = np.exp(logits - logits.max(axis=1, keepdims=True))
         error /= error.sum(axis=1, keepdims=True)
@@ -170,17 +171,24 @@ def test_two_steps_come_apart_approximately_and_it_says_so() -> None:
         step = inputs[part].T @ error / 4
         total += step
         weights -= rate * step
-    update = Update.from_arrays(total, kernel=kernel, compute_dtype="float64")
-    update = dataclasses.replace(update, steps=2, learning_rate=rate)
-    recovery = attack("disaggregate", update)
-    assert sorted(recovery.sample_labels) == sorted(labels.tolist())
-    assert "approximate" in recovery.message
-    assert recovery.features is not None
-    order = [int(np.flatnonzero(labels == label)[0]) for label in recovery.sample_labels]
-    off = np.linalg.norm(recovery.features - inputs[order], axis=1) / np.linalg.norm(inputs[order], axis=1)
-    assert np.median(off) < 0.1
-    assert recovery.explained is not None
-    assert 0.9 < recovery.explained < 1 - 1e-6
+    update = dataclasses.replace(
+        Update.from_arrays(total, kernel=kernel, compute_dtype="float64"), steps=4, learning_rate=rate
+    )
+
+    def error_of(recovery: Recovery) -> float:
+        assert sorted(recovery.sample_labels) == sorted(labels.tolist())
+        assert "sums 4 steps, so features and outputs are approximate" in recovery.message
+        assert recovery.features is not None
+        assert recovery.explained is not None
+        assert 0.9 < recovery.explained < 1 - 1e-6
+        truth = inputs[[int(np.flatnonzero(labels == label)[0]) for label in recovery.sample_labels]]
+        return float(np.median(np.linalg.norm(recovery.features - truth, axis=1) / np.linalg.norm(truth, axis=1)))
+
+    known = error_of(attack("disaggregate", update))
+    assert known < 1e-2
+    blind = attack("disaggregate", dataclasses.replace(update, learning_rate=None))
+    assert "learning rate is not known" in blind.message
+    assert error_of(blind) > 2 * known
 
 
 def test_the_same_answer_at_any_scale_and_class_order() -> None:
@@ -294,6 +302,33 @@ def test_what_is_missing_is_said(change: dict[str, Any], reason: str) -> None:
     recovery = attack("disaggregate", update)
     assert recovery.status == "not applicable"
     assert reason in recovery.message
+
+
+def test_solutions_that_do_not_fit_are_no_samples() -> None:
+    """Without a bias nothing but the residual tells: every start ends somewhere."""
+    case = make_head_update(positions=8, features=64, classes=100, seed=14, bias=False)
+    stranger = make_head_update(positions=8, features=64, classes=100, seed=15, bias=False).update.head
+    recovery = attack("disaggregate", dataclasses.replace(case.update, head=stranger))
+    assert recovery.status == "not applicable"
+    assert "no sample fits" in recovery.message
+
+
+def test_a_few_jacobians_are_enough_from_nearby() -> None:
+    """Only the exact derivative converges that fast: an end far from the start, at the limit of arithmetic."""
+    case = make_head_update(positions=12, features=64, classes=200, seed=17, confidence=0.5, dtype="float64")
+    subspace = find_subspace(case.update)
+    assert isinstance(subspace, Subspace)
+    whole = row_space(case.update, subspace)
+    problem = SampleProblem(whole.rows, whole.noise, whole.logits, whole.offset, whole.scale)
+    inputs = np.hstack([case.features, np.ones((12, 1))])
+    truth = np.linalg.lstsq(whole.inputs, inputs.T, rcond=None)[0].T
+    rng = np.random.default_rng(0)
+    for label, features in zip(case.labels, truth, strict=True):
+        column = int(np.flatnonzero(whole.columns == label)[0])
+        away = rng.normal(size=12)
+        start = features + 0.05 * np.linalg.norm(features) * away / np.linalg.norm(away)
+        solved = problem.solve(column, problem.unknowns(start), iterations=4)
+        assert np.linalg.norm(solved.features - features) < 1e-8 * np.linalg.norm(features)
 
 
 def test_defended_and_overfull_gradients_are_refused_with_a_reason() -> None:
