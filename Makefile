@@ -73,6 +73,7 @@ bench: .venv/bench
 	$(BENCH)/bench_accuracy.py $(RESUME) --output $(TABLES)/accuracy.md
 	$(BENCH)/bench_defended.py $(RESUME) --output $(TABLES)/defended.md
 	$(BENCH)/bench_rivals.py $(RESUME) --output $(TABLES)/rivals.md
+	$(BENCH)/bench_disaggregate.py --output $(TABLES)/disaggregate.md
 	$(BENCH)/bench_whisper.py --output $(TABLES)/whisper.md
 	$(BENCH)/bench_startup.py --output $(TABLES)/startup.md
 	$(BENCH)/bench_growth.py $(RESUME) --output $(TABLES)/growth.md --plot $(TABLES)/growth.svg

@@ -67,23 +67,23 @@ class Recovery:
         Claimed number of label positions per class. Private.
     samples : int or None
         Claimed number of label positions in the update.
-    isolated : int or None
-        Number of label positions that were taken out of the sum and solved for alone, for attacks that do so.
-    explained : float or None
-        Share of the gradient's squared norm that the isolated positions account for, in [0, 1].
-    sample_labels : tuple of int
-        Label of each isolated position, length ``isolated``. Private.
-    softmax : ndarray of shape (isolated, C) or None
-        Claimed softmax output at each isolated position, in the order of `sample_labels`. Private.
-    features : ndarray of shape (isolated, d) or None
-        Claimed input of the head at each isolated position, up to the position's loss weight where that cannot be
-        told from the gradient. Private.
     certificates : tuple of Certificate
         Evidence for the classes named, where the attack has any.
     absences : sequence of Certificate
         Evidence for the classes not named, where the attack has any; made when it is asked for.
     details : mapping of str to float, int or str
         Figures worth reporting (rank, noise floor). Hold no label.
+    isolated : int or None
+        Number n of single samples that were separated from the batch.
+    explained : float or None
+        Share of the head's gradient that these samples reproduce: one less the relative Frobenius norm of what
+        they leave over.
+    sample_labels : tuple of int
+        Label of each isolated sample; labels repeat. Private.
+    softmax : ndarray of shape (n, C) or None
+        The head's output for each, in the same order. Private.
+    features : ndarray of shape (n, d) or None
+        The head's input for each, in the same order. Private.
     """
 
     attack: str
@@ -92,14 +92,14 @@ class Recovery:
     labels: tuple[int, ...] = field(default=(), repr=False)
     counts: Mapping[int, int] | None = field(default=None, repr=False)
     samples: int | None = None
+    certificates: tuple[Certificate, ...] = field(default=(), repr=False)
+    absences: Sequence[Certificate] = field(default=(), repr=False)
+    details: Mapping[str, Any] = field(default_factory=dict)
     isolated: int | None = None
     explained: float | None = None
     sample_labels: tuple[int, ...] = field(default=(), repr=False)
     softmax: np.ndarray | None = field(default=None, repr=False)
     features: np.ndarray | None = field(default=None, repr=False)
-    certificates: tuple[Certificate, ...] = field(default=(), repr=False)
-    absences: Sequence[Certificate] = field(default=(), repr=False)
-    details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def not_applicable(cls, attack: str, because: str, **details: Any) -> Recovery:

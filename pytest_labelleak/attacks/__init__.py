@@ -13,6 +13,7 @@ from ..settings import active_scope
 from ..update import Update
 from .bias_counts import BiasCounts
 from .bias_sign import BiasSign
+from .disaggregate import Disaggregate
 from .embedding_rows import EmbeddingRows
 from .idlg import IDLG
 from .ilrg import ILRG
@@ -31,6 +32,7 @@ __all__ = [
     "Attack",
     "BiasCounts",
     "BiasSign",
+    "Disaggregate",
     "EmbeddingRows",
     "LLGStar",
     "RobustRLG",
@@ -85,6 +87,7 @@ def builtin_attacks() -> dict[str, Attack]:
     """Return the built-in attacks by name."""
     members: tuple[Attack, ...] = (
         *(BiasSign(), EmbeddingRows(), IDLG(), Yin(), BiasCounts(), LLG(), LLGStar(), ILRG(), RLG(), RobustRLG()),
+        Disaggregate(),
     )
     return {member.name: member for member in members}
 

@@ -1,0 +1,395 @@
+"""Batches taken apart: every sample against the truth, in every kind of head, and refusals with their reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_labelleak import GaussianNoise, InvalidArgumentError, Recovery, Sign, Update, attack
+from pytest_labelleak.attacks import Disaggregate
+from pytest_labelleak.attacks._account import account_for
+from pytest_labelleak.attacks._deflation import Deflation, Effort
+from pytest_labelleak.attacks._rowspace import row_space
+from pytest_labelleak.attacks._sample import SampleProblem
+from pytest_labelleak.attacks._subspace import Subspace, find_subspace
+from pytest_labelleak.testing import LabelledUpdate, check_attack, make_head_update
+
+
+def with_loss(
+    case: LabelledUpdate,
+    *,
+    weights: np.ndarray | None = None,
+    smoothing: float = 0.0,
+    temperature: float = 1.0,
+    labels: np.ndarray | None = None,
+) -> LabelledUpdate:
+    """Differentiate another loss at the inputs and weights of `case`."""
+    head = case.update.head
+    assert head.kernel_value is not None
+    dtype = head.kernel_value.dtype
+    inputs = case.features.astype(dtype)
+    labels = case.labels if labels is None else labels
+    logits = inputs @ head.kernel_value
+    if head.bias_value is not None:
+        logits = logits + head.bias_value
+    logits = logits / dtype.type(temperature)
+    output = np.exp(logits - logits.max(axis=1, keepdims=True))
+    output /= output.sum(axis=1, keepdims=True)
+    weights = case.weights if weights is None else weights
+    error = output - dtype.type(smoothing / output.shape[1])
+    error[np.arange(labels.size), labels] -= dtype.type(1 - smoothing)
+    error *= weights.astype(dtype)[:, None] / dtype.type(temperature)
+    gradients = {"kernel": inputs.T @ error} | ({"bias": error.sum(axis=0)} if head.bias else {})
+    update = dataclasses.replace(
+        case.update, gradients=gradients, head=dataclasses.replace(head, label_smoothing=smoothing)
+    )
+    return dataclasses.replace(case, update=update, labels=labels, probabilities=output, weights=weights)
+
+
+def matched(recovery: Recovery, case: LabelledUpdate) -> np.ndarray:
+    """Return, for every isolated sample, the true one of its label with the nearest features; no sample twice."""
+    assert recovery.features is not None
+    free = set(range(case.labels.size))
+    chosen = []
+    for label, features in zip(recovery.sample_labels, recovery.features, strict=True):
+        same = [s for s in free if case.labels[s] == label]
+        assert same, "a sample more than the batch has of that label"
+        best = min(same, key=lambda s: float(np.linalg.norm(case.features[s] - features)))
+        free.discard(best)
+        chosen.append(best)
+    return np.array(chosen)
+
+
+def assert_taken_apart(recovery: Recovery, case: LabelledUpdate, *, error: float = 1e-3) -> None:
+    assert recovery.status == "recovered", recovery.message
+    assert recovery.isolated == recovery.samples == case.labels.size, recovery.message
+    assert recovery.counts == dict(Counter(case.labels.tolist()))
+    assert recovery.labels == tuple(sorted(set(case.labels.tolist())))
+    order = matched(recovery, case)
+    truth = case.features[order]
+    assert recovery.features is not None
+    assert recovery.softmax is not None
+    off = np.linalg.norm(recovery.features - truth, axis=1) / np.linalg.norm(truth, axis=1)
+    assert off.max() < error
+    assert np.median(off) < 1e-5
+    assert np.abs(recovery.softmax - case.probabilities[order]).max() < 10 * error
+    assert recovery.explained is not None
+    assert recovery.explained > 1 - error
+    assert recovery.message == ""
+
+
+@pytest.mark.parametrize("confidence", [None, 0.5, 0.9])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_every_sample_is_isolated(confidence: float | None, signed: bool, bias: bool) -> None:
+    case = make_head_update(
+        positions=16, features=96, classes=200, seed=1, signed=signed, bias=bias, confidence=confidence
+    )
+    assert_taken_apart(attack("disaggregate", case.update), case)
+
+
+@pytest.mark.parametrize("confidence", [None, 0.5])
+def test_samples_that_share_a_label_are_told_apart(confidence: float | None) -> None:
+    case = make_head_update(positions=20, features=96, classes=200, seed=2, confidence=confidence, among=6)
+    assert max(Counter(case.labels.tolist()).values()) >= 4
+    assert_taken_apart(attack("disaggregate", case.update), case)
+
+
+def test_very_confident_samples_are_no_trivial_roots() -> None:
+    """Their output is the one-hot target up to a hundred-thousandth, and that must not do as a solution."""
+    case = make_head_update(positions=9, features=128, classes=2000, seed=3, signed=True, bias=False, confidence=0.999)
+    sure = case.probabilities[np.arange(9), case.labels]
+    assert sure.max() > 0.9999
+    assert_taken_apart(attack("disaggregate", case.update), case, error=1e-2)
+
+
+def test_sample_weights_need_not_be_known() -> None:
+    case = make_head_update(positions=12, features=64, classes=120, seed=4, confidence=0.3)
+    weighted = with_loss(case, weights=np.geomspace(1e-3, 2.0, 12))
+    assert_taken_apart(attack("disaggregate", weighted.update), weighted)
+    zero = with_loss(case, weights=np.array([0.0, *np.ones(11)]))
+    recovery = attack("disaggregate", zero.update)
+    assert recovery.isolated == recovery.samples == 11
+    assert Counter(recovery.sample_labels) == Counter(case.labels[1:].tolist())
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_label_smoothing_is_accounted_for(smoothing: float, bias: bool) -> None:
+    case = make_head_update(positions=10, features=64, classes=120, seed=5, bias=bias, among=8)
+    smoothed = with_loss(case, smoothing=smoothing)
+    assert_taken_apart(attack("disaggregate", smoothed.update), smoothed)
+
+
+def test_temperature_has_to_be_known() -> None:
+    case = with_loss(make_head_update(positions=8, features=64, classes=120, seed=6, confidence=0.5), temperature=2.0)
+    assert_taken_apart(attack(Disaggregate(temperature=2.0), case.update), case)
+    recovery = attack("disaggregate", case.update)
+    assert recovery.status == "not applicable"
+    assert "temperature" in recovery.message
+
+
+def test_a_bias_that_is_not_trained_only_shifts_the_logits() -> None:
+    case = make_head_update(positions=8, features=64, classes=120, seed=7, confidence=0.5)
+    update = dataclasses.replace(
+        case.update,
+        gradients={"kernel": case.update.kernel_gradient},
+        head=dataclasses.replace(case.update.head, bias=None),
+    )
+    assert_taken_apart(attack("disaggregate", update), dataclasses.replace(case, update=update))
+
+
+def test_weight_decay_is_subtracted() -> None:
+    case = make_head_update(positions=6, features=48, classes=80, seed=8)
+    kernel = case.update.head.kernel_value
+    assert kernel is not None
+    penalty = np.float32(1e-3) * kernel
+    update = dataclasses.replace(
+        case.update,
+        gradients=dict(case.update.gradients) | {"kernel": case.update.kernel_gradient + penalty},
+        head=dataclasses.replace(case.update.head, kernel_penalty=penalty),
+    )
+    assert_taken_apart(attack("disaggregate", update), case)
+
+
+def test_several_steps_come_apart_approximately_and_it_says_so() -> None:
+    """Two batches of four, twice each, with plain gradient descent in between."""
+    rng = np.random.default_rng(0)
+    features, classes, rate = 128, 300, 0.05
+    kernel = rng.normal(size=(features, classes)) * 0.1
+    inputs, labels = rng.normal(size=(8, features)), rng.choice(classes, 8, replace=False)
+    total, weights = np.zeros_like(kernel), kernel.copy()
+    for part in 2 * (slice(0, 4), slice(4, 8)):
+        logits = inputs[part] @ weights
+        error = np.exp(logits - logits.max(axis=1, keepdims=True))
+        error /= error.sum(axis=1, keepdims=True)
+        error[np.arange(4), labels[part]] -= 1
+        step = inputs[part].T @ error / 4
+        total += step
+        weights -= rate * step
+    update = dataclasses.replace(
+        Update.from_arrays(total, kernel=kernel, compute_dtype="float64"), steps=4, learning_rate=rate
+    )
+
+    def error_of(recovery: Recovery) -> float:
+        assert sorted(recovery.sample_labels) == sorted(labels.tolist())
+        assert "sums 4 steps, so features and outputs are approximate" in recovery.message
+        assert recovery.features is not None
+        assert recovery.explained is not None
+        assert 0.9 < recovery.explained < 1 - 1e-6
+        truth = inputs[[int(np.flatnonzero(labels == label)[0]) for label in recovery.sample_labels]]
+        return float(np.median(np.linalg.norm(recovery.features - truth, axis=1) / np.linalg.norm(truth, axis=1)))
+
+    known = error_of(attack("disaggregate", update))
+    assert known < 1e-2
+    blind = attack("disaggregate", dataclasses.replace(update, learning_rate=None))
+    assert "learning rate is not known" in blind.message
+    assert error_of(blind) > 2 * known
+
+
+def test_the_same_answer_at_any_scale_and_class_order() -> None:
+    case = make_head_update(positions=12, features=64, classes=100, seed=9, among=6, dtype="float64")
+    for scale in (1e-30, 1e30):
+        scaled = case.update.map(lambda array, scale=scale: array * scale, defence="scale")
+        assert_taken_apart(attack("disaggregate", scaled), case)
+    order = np.random.default_rng(0).permutation(100)
+    head = case.update.head
+    assert head.kernel_value is not None
+    assert head.bias_value is not None
+    moved = dataclasses.replace(
+        case.update,
+        gradients={name: array[..., order] for name, array in case.update.gradients.items()},
+        head=dataclasses.replace(head, kernel_value=head.kernel_value[:, order], bias_value=head.bias_value[order]),
+    )
+    place = np.argsort(order)
+    truth = dataclasses.replace(case, labels=place[case.labels], probabilities=case.probabilities[:, order])
+    assert_taken_apart(attack("disaggregate", moved), truth)
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    case = make_head_update(positions=14, features=64, classes=100, seed=10, among=4)
+    one, other = (attack("disaggregate", dataclasses.replace(case.update), seed=3) for _ in range(2))
+    assert one.sample_labels == other.sample_labels
+    assert np.array_equal(one.features, other.features)
+    assert one.details == other.details
+
+
+def test_solving_on_some_columns_is_checked_on_all() -> None:
+    case = make_head_update(positions=12, features=64, classes=3000, seed=11, confidence=0.7, among=8)
+    subspace = find_subspace(case.update)
+    assert isinstance(subspace, Subspace)
+    whole = row_space(case.update, subspace)
+    search = Deflation(whole, smoothing=0.0, tolerance=1e-4, effort=Effort(columns=300))
+    search.run(np.random.default_rng(0))
+    found = Counter(int(whole.columns[sample.column]) for sample in search.samples)
+    assert found == Counter(case.labels.tolist())
+    account = account_for(case.update, whole, search.samples, temperature=1.0)
+    assert account.explained > 1 - 1e-4
+    assert account.weights == pytest.approx(1 / 12, rel=1e-3)
+
+
+def test_features_and_rows_of_different_samples_are_dual() -> None:
+    """The identity that deflation rests on."""
+    case = make_head_update(positions=6, features=40, classes=80, seed=12, dtype="float64")
+    subspace = find_subspace(case.update)
+    assert isinstance(subspace, Subspace)
+    whole = row_space(case.update, subspace)
+    inputs = np.hstack([case.features, np.ones((6, 1))])
+    features = np.linalg.lstsq(whole.inputs, inputs.T, rcond=None)[0].T
+    error = case.probabilities - np.eye(80)[case.labels]
+    rows = np.linalg.lstsq(whole.rows.T, (error[:, whole.columns] * whole.scale).T, rcond=None)[0].T
+    products = rows @ features.T
+    assert np.abs(products - np.diag(np.diag(products))).max() < 1e-9 * np.abs(np.diag(products)).min()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_derivative_is_that_of_the_row(smoothing: float) -> None:
+    rng = np.random.default_rng(0)
+    problem = SampleProblem(
+        rng.normal(size=(4, 30)),
+        np.full(30, 1e-9),
+        rng.normal(size=(30, 4)),
+        rng.normal(size=30),
+        np.exp(rng.normal(size=30)),
+        smoothing=smoothing,
+    )
+    point, step = rng.normal(size=4), 1e-6 * rng.normal(size=4)
+    row, slope, middle = problem._evaluate(point, 3)
+    change = slope * ((problem.logits - (0.0 if middle is None else middle)) @ step)
+    change -= row * (problem._aside(row, 3) @ change)
+    forward, back = problem._evaluate(point + step, 3)[0], problem._evaluate(point - step, 3)[0]
+    assert (forward - back) / 2 == pytest.approx(change, rel=1e-5, abs=1e-14)
+
+
+def test_what_is_not_explained_is_not_claimed() -> None:
+    """One label position is no softmax error at all: the rest comes apart, and the share says what is missing."""
+    case = make_head_update(positions=8, features=64, classes=100, seed=13)
+    rng = np.random.default_rng(0)
+    odd = rng.normal(size=100)
+    odd -= odd.mean()
+    gradients = {
+        "kernel": case.update.kernel_gradient + np.outer(rng.normal(size=64), 0.05 * odd).astype(np.float32),
+        "bias": case.update.bias_gradient + (0.05 * odd).astype(np.float32),
+    }
+    recovery = attack("disaggregate", dataclasses.replace(case.update, gradients=gradients))
+    assert recovery.samples == 9
+    if recovery.status == "recovered":
+        assert recovery.isolated is not None
+        assert recovery.isolated <= 8
+        assert recovery.counts is None
+        assert recovery.explained is not None
+        assert recovery.explained < 0.999
+        assert "of 9 label positions isolated" in recovery.message
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"kernel_value": None}, "weights are not known; pass kernel="),
+        ({"bias_value": None}, "bias whose value is not known; pass bias="),
+        ({"kernel_value": np.full((64, 100), np.nan)}, "NaN or infinite"),
+        ({"kernel_value": np.random.default_rng(0).normal(size=(64, 100))}, "no sample fits the head's weights"),
+        ({"label_smoothing": 1.0}, "leaves nothing of the labels"),
+    ],
+)
+def test_what_is_missing_is_said(change: dict[str, Any], reason: str) -> None:
+    case = make_head_update(positions=8, features=64, classes=100, seed=14)
+    update = dataclasses.replace(case.update, head=dataclasses.replace(case.update.head, **change))
+    recovery = attack("disaggregate", update)
+    assert recovery.status == "not applicable"
+    assert reason in recovery.message
+
+
+def test_solutions_that_do_not_fit_are_no_samples() -> None:
+    """Without a bias nothing but the residual tells: every start ends somewhere."""
+    case = make_head_update(positions=8, features=64, classes=100, seed=14, bias=False)
+    stranger = make_head_update(positions=8, features=64, classes=100, seed=15, bias=False).update.head
+    recovery = attack("disaggregate", dataclasses.replace(case.update, head=stranger))
+    assert recovery.status == "not applicable"
+    assert "no sample fits" in recovery.message
+
+
+def test_a_few_jacobians_are_enough_from_nearby() -> None:
+    """Only the exact derivative converges that fast: an end far from the start, at the limit of arithmetic."""
+    case = make_head_update(positions=12, features=64, classes=200, seed=17, confidence=0.5, dtype="float64")
+    subspace = find_subspace(case.update)
+    assert isinstance(subspace, Subspace)
+    whole = row_space(case.update, subspace)
+    problem = SampleProblem(whole.rows, whole.noise, whole.logits, whole.offset, whole.scale)
+    inputs = np.hstack([case.features, np.ones((12, 1))])
+    truth = np.linalg.lstsq(whole.inputs, inputs.T, rcond=None)[0].T
+    rng = np.random.default_rng(0)
+    for label, features in zip(case.labels, truth, strict=True):
+        column = int(np.flatnonzero(whole.columns == label)[0])
+        away = rng.normal(size=12)
+        start = features + 0.05 * np.linalg.norm(features) * away / np.linalg.norm(away)
+        solved = problem.solve(column, problem.unknowns(start), iterations=4)
+        assert np.linalg.norm(solved.features - features) < 1e-8 * np.linalg.norm(features)
+
+
+def test_defended_and_overfull_gradients_are_refused_with_a_reason() -> None:
+    case = make_head_update(positions=8, features=64, classes=100, seed=15)
+    rng = np.random.default_rng(0)
+    wide = make_head_update(positions=40, features=64, classes=60, seed=15)
+    for update, reason in (
+        (Sign()(case.update, rng=rng), "reduced to its signs"),
+        (GaussianNoise(relative=0.1)(case.update, rng=rng), "noise|no gap"),
+        (wide.update, "more unknowns than equations; at least 82 classes"),
+    ):
+        recovery = attack("disaggregate", update)
+        assert recovery.status == "not applicable"
+        import re
+
+        assert re.search(reason, recovery.message), recovery.message
+    assert "raise most_positions=4" in attack(Disaggregate(most_positions=4), case.update).message
+
+
+def test_noise_passes_through_to_the_features() -> None:
+    case = make_head_update(positions=20, features=256, classes=400, seed=0, confidence=0.5)
+    off = {}
+    for strength in (1e-6, 1e-4):
+        recovery = attack("disaggregate", GaussianNoise(relative=strength)(case.update, rng=np.random.default_rng(0)))
+        assert recovery.isolated == recovery.samples == 20
+        assert "approximate" in recovery.message
+        truth = case.features[matched(recovery, case)]
+        off[strength] = np.median(np.linalg.norm(recovery.features - truth, axis=1) / np.linalg.norm(truth, axis=1))
+    assert off[1e-6] < 1e-4 < off[1e-4] < 1e-2
+
+
+def test_private_fields_stay_out_of_the_repr() -> None:
+    case = make_head_update(positions=8, features=64, classes=100, seed=16)
+    recovery = attack("disaggregate", case.update)
+    assert recovery.isolated == 8
+    text = repr(recovery) + recovery.message
+    for private in ("sample_labels", "softmax", "features", "counts"):
+        assert f"{private}=" not in text
+    assert not {str(label) for label in recovery.labels} & set(recovery.message.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"temperature": 0.0}, "temperature=0.0"), ({"starts": 0}, "starts=0"), ({"most_positions": True}, "most_pos")],
+)
+def test_hyper_parameters_are_checked(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        Disaggregate(**arguments)
+
+
+def test_conforms() -> None:
+    check_attack(Disaggregate(temperature=0.5))
+
+
+def test_samples_whose_label_entry_was_rounded_away_are_found() -> None:
+    """``p - 1`` is exactly zero in single precision: their rows are negative nowhere, so that RLG cannot see them."""
+    case = make_head_update(positions=20, features=256, classes=400, seed=1, confidence=0.999999)
+    lost = case.probabilities[np.arange(20), case.labels] == 1.0
+    assert np.count_nonzero(lost) > 10
+    named = set(attack("rlg", case.update).labels)
+    assert named != set(case.labels.tolist())
+    recovery = attack("disaggregate", case.update)
+    assert recovery.isolated == 20
+    assert Counter(recovery.sample_labels) == Counter(case.labels.tolist())
