@@ -131,13 +131,16 @@ def words(draws: int) -> Iterator[str]:
 
 
 def rivals(draws: int) -> Iterator[str]:
-    """Yield a table of who gets the counts of all classes right, up to and past S = d; C = 1000, d = 128."""
+    """Yield a table of who gets the counts of all classes right, up to and past S = d; C = 1000, d = 128.
+
+    In brackets the share of label positions that are counted under their class, refusals as none.
+    """
     names = ("disaggregate", "ilrg", "bias_counts", "llg")
     yield f"| head | S | d | {' | '.join(names)} |"
     yield "|" + "---|" * (len(names) + 3)
     for confidence in (None, 0.5, 0.9):
         for positions in (10, 40, 100, 120, 128, 160, 256):
-            exact, share = Counter[str](), Counter[str]()
+            exact, share, refused = Counter[str](), Counter[str](), Counter[str]()
             for seed in range(draws):
                 case = make_head_update(
                     positions=positions, features=128, classes=1000, seed=seed, confidence=confidence, among=positions
@@ -145,11 +148,18 @@ def rivals(draws: int) -> Iterator[str]:
                 truth = Counter(case.labels.tolist())
                 for name in names:
                     recovery = attack(name, case.update)
+                    refused[name] += recovery.status != "recovered"
                     counts = Counter(dict(recovery.counts or Counter(recovery.sample_labels)))
                     exact[name] += counts == truth
                     share[name] += (counts & truth).total() / max(counts.total(), positions)
             head = "untrained" if confidence is None else f"p = {confidence}"
-            cells = [f"{exact[name]} of {draws} ({share[name] / draws:.0%})" for name in names]
+            cells = [
+                "n/a"
+                if refused[name] == draws
+                else f"{exact[name]} of {draws} ({share[name] / draws:.0%})"
+                + (f", {refused[name]} n/a" if refused[name] else "")
+                for name in names
+            ]
             yield f"| {head} | {positions} | 128 | {' | '.join(cells)} |"
 
 
