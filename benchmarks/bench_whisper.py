@@ -12,6 +12,7 @@ import dataclasses
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -25,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "whisp
 
 _HEADER = (
     "| projection | clip | seconds of speech | target tokens | rank found | distinct tokens | RLG names | false "
-    "| words formed | embedding rows name | capture / forward pass | RLG / forward pass |"
+    "| words formed | embedding rows name | capture / forward pass | RLG / forward pass "
+    "| positions isolated | seconds to isolate |"
 )
 
 
@@ -59,7 +61,8 @@ def measure(count: int, kinds: list[str], save: Path | None) -> str:
         f"Whisper tiny.en, trained weights, {len(clips)} clips, Keras {keras.__version__} on "
         f"{keras.backend.backend()}; d = 384, C = 51864, no bias. False: tokens named that are no target; in brackets, "
         f"those of them that are the {len(PROMPT)} prompt tokens that every sequence begins with. Words formed: of the "
-        "words said, how many the named tokens suffice for. Times as ratios to one forward pass of the same batch.",
+        "words said, how many the named tokens suffice for. Isolated: positions taken out of the sum with the right token. "
+        "Times as ratios to one forward pass of the same batch.",
         "",
         _HEADER,
         "|" + "---|" * (_HEADER.count("|") - 1),
@@ -85,6 +88,9 @@ def measure(count: int, kinds: list[str], save: Path | None) -> str:
             # A copy, so that no intermediate result is shared between the two.
             rows: Recovery = attack("embedding_rows", dataclasses.replace(update))
             seconds, found = _seconds(lambda u=update: attack("rlg", u))
+            # Alone, without what RLG has found already: the seconds are those of the whole attack.
+            isolating, apart = _seconds(lambda u=update: attack("disaggregate", dataclasses.replace(u)))
+            right = sum((Counter(apart.sample_labels) & Counter(said)).values())
             tokens = set(said)
             false = set(found.labels) - tokens
             cells = [
@@ -94,6 +100,8 @@ def measure(count: int, kinds: list[str], save: Path | None) -> str:
                 f"{len(tokens & set(rows.labels))} of {len(tokens)}, {len(set(rows.labels) - tokens)} false",
                 f"{capture / forward:.1f}",
                 f"{seconds / forward:.2f}",
+                f"{right} of {len(said)}" if apart.status == "recovered" else "n/a",
+                f"{isolating:.1f}" if apart.status == "recovered" else "-",
             ]
             lines.append(
                 f"| {kind} | {name} | {sum(clip.seconds for clip in group):.1f} | {len(said)} | "
