@@ -61,7 +61,7 @@ def measure(count: int, kinds: list[str], save: Path | None) -> str:
         f"Whisper tiny.en, trained weights, {len(clips)} clips, Keras {keras.__version__} on "
         f"{keras.backend.backend()}; d = 384, C = 51864, no bias. False: tokens named that are no target; in brackets, "
         f"those of them that are the {len(PROMPT)} prompt tokens that every sequence begins with. Words formed: of the "
-        "words said, how many the named tokens suffice for. Isolated: positions taken out of the sum with the right token. "
+        "words said, how many the named tokens suffice for. Isolated: positions taken out with the right token. "
         "Times as ratios to one forward pass of the same batch.",
         "",
         _HEADER,
