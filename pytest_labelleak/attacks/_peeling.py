@@ -1,0 +1,264 @@
+"""Labels from a gradient of which every entry is known up to an interval: explain, and name what cannot be explained.
+
+A label column of class y is ``-m_y h_y`` plus little, where m_y is all the probability its samples give to other classes.
+A class without a label has the column ``sum over y of p_yj h_y``: a combination of *negated* label columns with
+coefficients ``p_yj / m_y``, at least zero and at most one. So the label columns are the fewest columns whose negatives
+explain all others. And since the coefficients are small, the column with the largest unexplained part is a label:
+an absent class takes less from each sample than this sample's label gives. That is the successive projection
+algorithm for separable non-negative factorisation [1]_, with the sign as a bonus.
+
+Explaining means staying inside the intervals (see `_bounds`), which is where dropping and rounding differ from noise: what
+was dropped costs nothing as long as it is explained by something small. What was wholly dropped is gone: columns
+without any entry left differ in nothing, so nobody can tell which of them had a label.
+
+Where a label comes several times, its negated column is only a mean of its samples, and other columns stick out to either side.
+They take part as directions of either sign, and are not named: `_cone` tells them from labels, because a class whose
+column lies in the cone of the others has no label.
+
+References
+----------
+.. [1] N. Gillis, S. A. Vavasis, "Fast and Robust Recursive Algorithms for Separable Nonnegative Matrix
+   Factorization", IEEE TPAMI 36 (2014) 698-714. https://doi.org/10.1109/TPAMI.2013.226
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..update import Update
+from ._bounds import Bounds
+
+__all__ = ["Peeled", "peel"]
+
+# An entry of a label that nothing explains sticks out by 1, the smallest that can be seen; chance explanations may
+# take some of it. What sticks out of a column that is explained is a matter of the fit's accuracy.
+_STICKS_OUT = 0.5
+_BATCH_COSINE = 0.5
+_COLUMNS_PER_BLOCK = 1024
+_ITERATIONS = 20
+_SWEEPS = 2
+_MOST = 256
+_SUSPECTS = 3
+_ALIKE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Peeled:
+    """Labels found by explaining the rest, each with a direction along which its column descends.
+
+    Attributes
+    ----------
+    labels : dict of int to float
+        Classes named, and their margin in the cone test.
+    directions : dict of int to ndarray of shape (d,) or (d + 1,)
+        Functional of the gradient's rows for each of them.
+    explained_by : int
+        Number of columns that explain all others.
+    """
+
+    labels: dict[int, float] = field(repr=False)
+    directions: dict[int, np.ndarray] = field(repr=False)
+    explained_by: int
+
+
+class _Explanation:
+    """Columns chosen so far, and the coefficients with which they explain the others."""
+
+    def __init__(self, update: Update, bounds: Bounds) -> None:
+        self._update, self._bounds = update, bounds
+        self.classes = bounds.columns
+        self.members: list[int] = []  # positions in `classes`
+        self.label = np.zeros(0, dtype=bool)  # which of them; the others have either sign
+        self.coefficients = np.zeros((0, self.classes.size))
+        self._against = np.zeros((0, 0))
+        self._loose = np.zeros((0, 0))
+        self.norm = np.zeros(self.classes.size)
+        self.peak = np.zeros(self.classes.size)
+        self.fit(np.arange(self.classes.size))
+        self.size = self.norm.copy()
+
+    def add(self, columns: list[int]) -> None:
+        """Take more columns for labels."""
+        centre, width = self._bounds.of(self._update, self.classes[columns])
+        self._against = np.hstack([self._against, -centre]) if self.members else -centre
+        self._loose = np.hstack([self._loose, width]) if self.members else width
+        self.members += columns
+        self.label = np.append(self.label, np.ones(len(columns), dtype=bool))
+        self.coefficients = np.vstack([self.coefficients, np.zeros((len(columns), self.classes.size))])
+
+    def fit(self, columns: np.ndarray) -> None:
+        """Improve the coefficients of some columns; sets what sticks out of their intervals, norm and largest entry."""
+        for start in range(0, columns.size, _COLUMNS_PER_BLOCK):
+            block = columns[start : start + _COLUMNS_PER_BLOCK]
+            outside = self.unexplained(block)
+            self.norm[block] = np.sqrt(np.einsum("ij,ij->j", outside, outside))
+            self.peak[block] = np.abs(outside).max(axis=0)
+
+    def unexplained(self, columns: np.ndarray) -> np.ndarray:
+        """Fit some columns and return how far each entry stays outside of its interval, signed."""
+        centre, width = self._bounds.of(self._update, self.classes[columns])
+        if not self.members:
+            return _outside(centre, width)
+        values, outside = _fit(
+            centre, width, self._against, self._loose, self.coefficients[:, columns], np.where(self.label, 0.0, -np.inf)
+        )
+        self.coefficients[:, columns] = values
+        return outside
+
+    def opposed(self, column: int, outside: np.ndarray) -> int | None:
+        """Return a member whose column, not negated, explains most of what sticks out of another; or None.
+
+        Parameters
+        ----------
+        column : int
+            The other.
+        outside : ndarray of shape (rows,)
+            What sticks out of it.
+        """
+        own = self.unexplained(np.array(self.members))
+        length = np.linalg.norm(own, axis=0) * np.linalg.norm(outside)
+        cosine = np.divide(outside @ own, length, out=np.zeros_like(length), where=length > 0)
+        centre, width = self._bounds.of(self._update, self.classes[[column]])
+        for k in np.argsort(-cosine)[:_SUSPECTS]:
+            if not self.label[k] or cosine[k] < _ALIKE:
+                break
+            lowest = np.where(self.label, 0.0, -np.inf)
+            lowest[k] = -np.inf
+            _, left = _fit(centre, width, self._against, self._loose, self.coefficients[:, [column]], lowest)
+            if np.linalg.norm(left) < 0.5 * np.linalg.norm(outside):
+                return int(k)
+        return None
+
+
+def peel(update: Update, bounds: Bounds) -> Peeled:
+    """Name the classes whose columns are needed to explain all others.
+
+    Parameters
+    ----------
+    update : Update
+        What was shared.
+    bounds : Bounds
+        What is known of every entry.
+
+    Returns
+    -------
+    Peeled
+        The answer.
+    """
+    state = _Explanation(update, bounds)
+    level = float(state.size.max(initial=0.0))
+    most = min(_MOST, state.classes.size)
+    while True:
+        floor = max(level / 2.0, _STICKS_OUT)
+        active = np.flatnonzero(state.size >= floor)
+        if state.members:
+            state.fit(active)
+        waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
+        waiting = waiting[~np.isin(waiting, state.members)]
+        if waiting.size and len(state.members) < most:
+            _take(state, waiting)
+        elif floor > _STICKS_OUT:
+            level = floor
+        else:
+            break
+    own = state.unexplained(np.array(state.members, dtype=np.intp))
+    labels, directions = {}, {}
+    for k in np.flatnonzero(state.label):
+        label = int(state.classes[state.members[k]])
+        margin = float(np.linalg.norm(own[:, k]))
+        if margin == 0:
+            continue
+        direction = np.zeros(update.features + (bounds.bias_unit is not None))
+        direction[bounds.rows] = -own[: bounds.rows.size, k] / margin / bounds.unit
+        if bounds.bias_unit is not None:
+            direction[-1] = -own[-1, k] / margin / bounds.bias_unit
+        labels[label], directions[label] = margin, direction
+    return Peeled(labels=labels, directions=directions, explained_by=len(state.members))
+
+
+def _take(state: _Explanation, waiting: np.ndarray) -> None:
+    """Add the columns that stick out most, or free the members that turn out not to be labels."""
+    chosen = _unlike(state, waiting)
+    if state.members:
+        outside = state.unexplained(np.array(chosen))
+        freed = {state.opposed(column, outside[:, k]) for k, column in enumerate(chosen)} - {None}
+        if freed:
+            state.label[[k for k in freed if k is not None]] = False
+            return
+    state.add(chosen)
+
+
+def _unlike(state: _Explanation, waiting: np.ndarray) -> list[int]:
+    """Return the column that sticks out most, and others that stick out about as much in directions of their own."""
+    order = waiting[np.argsort(-state.norm[waiting])][:32]
+    order = order[state.norm[order] >= 0.7 * state.norm[order[0]]]
+    outside = state.unexplained(order)
+    outside /= np.linalg.norm(outside, axis=0)
+    alike = np.abs(outside.T @ outside)
+    chosen: list[int] = []
+    for k in range(order.size):
+        if all(alike[k, other] < _BATCH_COSINE for other in chosen):
+            chosen.append(k)
+    return [int(order[k]) for k in chosen]
+
+
+def _outside(centre: np.ndarray, width: np.ndarray) -> np.ndarray:
+    beyond: np.ndarray = np.sign(centre) * np.maximum(np.abs(centre) - width, 0.0)
+    return beyond
+
+
+def _fit(
+    centre: np.ndarray,
+    width: np.ndarray,
+    against: np.ndarray,
+    loose: np.ndarray,
+    values: np.ndarray,
+    lowest: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring ``against @ values`` as near to the intervals as possible, by accelerated coordinate descent.
+
+    The squared distance from a box is convex and has the quadratic with the same Gram matrix as its majoriser, so
+    every step is a non-negative least-squares problem that all columns share.
+
+    Parameters
+    ----------
+    centre, width : ndarray of shape (rows, n)
+        The intervals.
+    against : ndarray of shape (rows, k)
+        What to combine.
+    loose : ndarray of shape (rows, k)
+        Half-width of its own intervals: what is combined is not known any better.
+    values : ndarray of shape (k, n)
+        Where to start.
+    lowest : ndarray of shape (k,)
+        Smallest value allowed for each coefficient.
+
+    Returns
+    -------
+    values : ndarray of shape (k, n)
+        The coefficients.
+    outside : ndarray of shape (rows, n)
+        How far each entry stays outside.
+    """
+    gram = against.T @ against
+    lead, momentum = values.copy(), 1.0
+    for iteration in range(_ITERATIONS + 1):
+        outside = _outside(centre - against @ lead, width + loose @ np.abs(lead))
+        if iteration == _ITERATIONS:
+            break
+        slope = against.T @ outside
+        change = np.zeros_like(lead)
+        for _ in range(_SWEEPS):
+            for k in range(lead.shape[0]):
+                step = (slope[k] - gram[k] @ change) / gram[k, k]
+                change[k] = np.maximum(lead[k] + change[k] + step, lowest[k]) - lead[k]
+        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
+        new = lead + change
+        if iteration < _ITERATIONS - 1:
+            lead = np.maximum(new + (momentum - 1.0) / following * (new - values), lowest[:, None])
+        else:
+            lead = new
+        values, momentum = new, following
+    return lead, outside
