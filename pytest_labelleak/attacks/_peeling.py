@@ -27,8 +27,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import scipy.linalg
+
 from ..update import Update
 from ._bounds import Bounds
+from ._nnls import project
 
 __all__ = ["Peeled", "peel"]
 
@@ -41,6 +44,10 @@ _ITERATIONS = 20
 _SWEEPS = 2
 _MOST = 256
 _SUSPECTS = 3
+_DEVIATIONS = 2.0
+_SMALLEST_TILT = 1e-6
+_HELD = 0.7
+_RECHECKS = 4
 _ALIKE = 0.5
 
 
@@ -71,6 +78,7 @@ class _Explanation:
         self.classes = bounds.columns
         self.members: list[int] = []  # positions in `classes`
         self.label = np.zeros(0, dtype=bool)  # which of them; the others have either sign
+        self._freed = np.zeros(0, dtype=bool)
         self.coefficients = np.zeros((0, self.classes.size))
         self._against = np.zeros((0, 0))
         self._loose = np.zeros((0, 0))
@@ -86,6 +94,7 @@ class _Explanation:
         self._loose = np.hstack([self._loose, width]) if self.members else width
         self.members += columns
         self.label = np.append(self.label, np.ones(len(columns), dtype=bool))
+        self._freed = np.append(self._freed, np.zeros(len(columns), dtype=bool))
         self.coefficients = np.vstack([self.coefficients, np.zeros((len(columns), self.classes.size))])
 
     def fit(self, columns: np.ndarray) -> None:
@@ -106,6 +115,43 @@ class _Explanation:
         )
         self.coefficients[:, columns] = values
         return outside
+
+    def inside_cone(self, columns: np.ndarray) -> np.ndarray:
+        """Return for every member whether the cone of all `columns` but itself holds it."""
+        basis, _ = scipy.linalg.qr(self._against, mode="economic", check_finite=False)
+        points = np.empty((basis.shape[1], columns.size))
+        noise = np.empty(columns.size)
+        for start in range(0, columns.size, _COLUMNS_PER_BLOCK):
+            here = slice(start, start + _COLUMNS_PER_BLOCK)
+            centre, width = self._bounds.of(self._update, self.classes[columns[here]])
+            explained = self._against @ self.coefficients[:, columns[here]]
+            points[:, here] = basis.T @ np.clip(explained, centre - width, centre + width)
+            noise[here] = np.sqrt(np.mean(width**2, axis=0) / 3.0)  # evenly spread over the interval
+        length = np.linalg.norm(points, axis=0)
+        length[length == 0] = 1.0
+        # Exact columns get a tilt of rounding size, so that they are not used with coefficients of any size either.
+        tilt = np.maximum(_DEVIATIONS * noise / length, _SMALLEST_TILT)
+        tilted = np.vstack([points / length, tilt])
+        place = {int(column): k for k, column in enumerate(columns)}
+        own = np.array([place[member] for member in self.members])
+        held = np.zeros(own.size, dtype=bool)
+        for member, k in enumerate(own):
+            target = np.append(tilted[:-1, k], 0.0)
+            answer = project(tilted, target, tolerance=0.1 * tilt, working=own, excluded=int(k))
+            held[member] = float(np.linalg.norm(answer.residual[:-1])) < _HELD * abs(float(answer.residual[-1]))
+        return held
+
+    def check(self, columns: np.ndarray) -> bool:
+        """Ask the cone which members are labels, and return whether that changes anything."""
+        label = ~self.inside_cone(np.union1d(columns, self.members)) & ~self._freed
+        changed = bool(np.any(label != self.label))
+        self.label = label
+        return changed
+
+    def free(self, members: list[int]) -> None:
+        """Take some members for no labels, for good."""
+        self._freed[members] = True
+        self.label[members] = False
 
     def opposed(self, column: int, outside: np.ndarray) -> int | None:
         """Return a member whose column, not negated, explains most of what sticks out of another; or None.
@@ -132,7 +178,7 @@ class _Explanation:
         return None
 
 
-def peel(update: Update, bounds: Bounds) -> Peeled:
+def peel(update: Update, bounds: Bounds) -> Peeled | None:
     """Name the classes whose columns are needed to explain all others.
 
     Parameters
@@ -144,12 +190,13 @@ def peel(update: Update, bounds: Bounds) -> Peeled:
 
     Returns
     -------
-    Peeled
-        The answer.
+    Peeled or None
+        None if too many columns stick out: then the intervals are not what they were taken for.
     """
     state = _Explanation(update, bounds)
     level = float(state.size.max(initial=0.0))
-    most = min(_MOST, state.classes.size)
+    most = min(_MOST, max(state.classes.size, bounds.rows.size // 2))
+    checked, rechecks = 0, 0
     while True:
         floor = max(level / 2.0, _STICKS_OUT)
         active = np.flatnonzero(state.size >= floor)
@@ -157,12 +204,19 @@ def peel(update: Update, bounds: Bounds) -> Peeled:
             state.fit(active)
         waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
         waiting = waiting[~np.isin(waiting, state.members)]
-        if waiting.size and len(state.members) < most:
+        if waiting.size:
+            if len(state.members) >= most:
+                return None
             _take(state, waiting)
         elif floor > _STICKS_OUT:
             level = floor
-        else:
+        elif rechecks == _RECHECKS or not state.members or not state.check(active):
             break
+        else:
+            rechecks += 1
+        if len(state.members) >= 1.5 * checked + 8:
+            checked = len(state.members)
+            state.check(active)
     own = state.unexplained(np.array(state.members, dtype=np.intp))
     labels, directions = {}, {}
     for k in np.flatnonzero(state.label):
@@ -185,7 +239,7 @@ def _take(state: _Explanation, waiting: np.ndarray) -> None:
         outside = state.unexplained(np.array(chosen))
         freed = {state.opposed(column, outside[:, k]) for k, column in enumerate(chosen)} - {None}
         if freed:
-            state.label[[k for k in freed if k is not None]] = False
+            state.free([k for k in freed if k is not None])
             return
     state.add(chosen)
 
