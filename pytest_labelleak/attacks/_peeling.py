@@ -39,11 +39,16 @@ __all__ = ["Peeled", "peel"]
 # take some of it. What sticks out of a column that is explained is a matter of the fit's accuracy.
 _STICKS_OUT = 0.5
 _BATCH_COSINE = 0.5
+_AS_LARGE = 0.7
 _COLUMNS_PER_BLOCK = 1024
-_ITERATIONS = 20
+_ITERATIONS, _THOROUGH = 8, 60
+_CANDIDATES = 32
 _SWEEPS = 2
-_MOST = 256
+_MOST, _FEWEST = 256, 8
 _SUSPECTS = 3
+_SAME_SIZE = 0.05
+_CROWD = 10
+_LARGEST_SLACK = 3.0
 _DEVIATIONS = 2.0
 _SMALLEST_TILT = 1e-6
 _HELD = 0.7
@@ -76,6 +81,7 @@ class _Explanation:
     def __init__(self, update: Update, bounds: Bounds) -> None:
         self._update, self._bounds = update, bounds
         self.classes = bounds.columns
+        self.slack = 0.0  # added to all half-widths
         self.members: list[int] = []  # positions in `classes`
         self.label = np.zeros(0, dtype=bool)  # which of them; the others have either sign
         self._freed = np.zeros(0, dtype=bool)
@@ -87,9 +93,14 @@ class _Explanation:
         self.fit(np.arange(self.classes.size))
         self.size = self.norm.copy()
 
+    def intervals(self, columns: np.ndarray | list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return centres and half-widths of some columns."""
+        centre, width = self._bounds.of(self._update, self.classes[columns])
+        return centre, width + self.slack
+
     def add(self, columns: list[int]) -> None:
         """Take more columns for labels."""
-        centre, width = self._bounds.of(self._update, self.classes[columns])
+        centre, width = self.intervals(columns)
         self._against = np.hstack([self._against, -centre]) if self.members else -centre
         self._loose = np.hstack([self._loose, width]) if self.members else width
         self.members += columns
@@ -101,19 +112,22 @@ class _Explanation:
         """Improve the coefficients of some columns; sets what sticks out of their intervals, norm and largest entry."""
         for start in range(0, columns.size, _COLUMNS_PER_BLOCK):
             block = columns[start : start + _COLUMNS_PER_BLOCK]
-            outside = self.unexplained(block)
-            self.norm[block] = np.sqrt(np.einsum("ij,ij->j", outside, outside))
-            self.peak[block] = np.abs(outside).max(axis=0)
+            self.unexplained(block, _ITERATIONS)
 
-    def unexplained(self, columns: np.ndarray) -> np.ndarray:
+    def unexplained(self, columns: np.ndarray, iterations: int = _THOROUGH) -> np.ndarray:
         """Fit some columns and return how far each entry stays outside of its interval, signed."""
-        centre, width = self._bounds.of(self._update, self.classes[columns])
+        centre, width = self.intervals(columns)
         if not self.members:
-            return _outside(centre, width)
-        values, outside = _fit(
-            centre, width, self._against, self._loose, self.coefficients[:, columns], np.where(self.label, 0.0, -np.inf)
-        )
+            outside = _outside(centre, width)
+            self.norm[columns] = np.sqrt(np.einsum("ij,ij->j", outside, outside))
+            self.peak[columns] = np.abs(outside).max(axis=0)
+            return outside
+        lowest = np.where(self.label, 0.0, -np.inf)
+        start = self.coefficients[:, columns]
+        values, outside = _fit(centre, width, self._against, self._loose, start, lowest, iterations)
         self.coefficients[:, columns] = values
+        self.norm[columns] = np.sqrt(np.einsum("ij,ij->j", outside, outside))
+        self.peak[columns] = np.abs(outside).max(axis=0)
         return outside
 
     def inside_cone(self, columns: np.ndarray) -> np.ndarray:
@@ -123,7 +137,7 @@ class _Explanation:
         noise = np.empty(columns.size)
         for start in range(0, columns.size, _COLUMNS_PER_BLOCK):
             here = slice(start, start + _COLUMNS_PER_BLOCK)
-            centre, width = self._bounds.of(self._update, self.classes[columns[here]])
+            centre, width = self.intervals(columns[here])
             explained = self._against @ self.coefficients[:, columns[here]]
             points[:, here] = basis.T @ np.clip(explained, centre - width, centre + width)
             noise[here] = np.sqrt(np.mean(width**2, axis=0) / 3.0)  # evenly spread over the interval
@@ -166,13 +180,15 @@ class _Explanation:
         own = self.unexplained(np.array(self.members))
         length = np.linalg.norm(own, axis=0) * np.linalg.norm(outside)
         cosine = np.divide(outside @ own, length, out=np.zeros_like(length), where=length > 0)
-        centre, width = self._bounds.of(self._update, self.classes[[column]])
+        centre, width = self.intervals([column])
         for k in np.argsort(-cosine)[:_SUSPECTS]:
-            if not self.label[k] or cosine[k] < _ALIKE:
+            if cosine[k] < _ALIKE:
                 break
+            if not self.label[k] or np.linalg.norm(outside) < _SAME_SIZE * np.linalg.norm(own[:, k]):
+                continue
             lowest = np.where(self.label, 0.0, -np.inf)
             lowest[k] = -np.inf
-            _, left = _fit(centre, width, self._against, self._loose, self.coefficients[:, [column]], lowest)
+            _, left = _fit(centre, width, self._against, self._loose, self.coefficients[:, [column]], lowest, _THOROUGH)
             if np.linalg.norm(left) < 0.5 * np.linalg.norm(outside):
                 return int(k)
         return None
@@ -195,28 +211,33 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
     """
     state = _Explanation(update, bounds)
     level = float(state.size.max(initial=0.0))
-    most = min(_MOST, max(state.classes.size, bounds.rows.size // 2))
-    checked, rechecks = 0, 0
+    most = max(_FEWEST, min(_MOST, bounds.rows.size // 3))
+    rechecks, stale = 0, False
     while True:
         floor = max(level / 2.0, _STICKS_OUT)
         active = np.flatnonzero(state.size >= floor)
-        if state.members:
+        if state.members and stale:
             state.fit(active)
+            stale = False
         waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
         waiting = waiting[~np.isin(waiting, state.members)]
-        if waiting.size:
+        if floor <= _STICKS_OUT and waiting.size > len(state.members) + _CROWD:
+            # More columns stick out a little than have stuck out far: the intervals are too narrow.
+            state.slack += 1.0
+            stale = True
+            if state.slack > _LARGEST_SLACK:
+                return None
+        elif waiting.size:
             if len(state.members) >= most:
                 return None
-            _take(state, waiting)
+            stale = _take(state, waiting, floor)
         elif floor > _STICKS_OUT:
-            level = floor
+            level, stale = floor, True
         elif rechecks == _RECHECKS or not state.members or not state.check(active):
             break
         else:
             rechecks += 1
-        if len(state.members) >= 1.5 * checked + 8:
-            checked = len(state.members)
-            state.check(active)
+            stale = True
     own = state.unexplained(np.array(state.members, dtype=np.intp))
     labels, directions = {}, {}
     for k in np.flatnonzero(state.label):
@@ -232,30 +253,34 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
     return Peeled(labels=labels, directions=directions, explained_by=len(state.members))
 
 
-def _take(state: _Explanation, waiting: np.ndarray) -> None:
-    """Add the columns that stick out most, or free the members that turn out not to be labels."""
-    chosen = _unlike(state, waiting)
-    if state.members:
-        outside = state.unexplained(np.array(chosen))
-        freed = {state.opposed(column, outside[:, k]) for k, column in enumerate(chosen)} - {None}
-        if freed:
-            state.free([k for k in freed if k is not None])
-            return
-    state.add(chosen)
+def _take(state: _Explanation, waiting: np.ndarray, floor: float) -> bool:
+    """Add the columns that stick out most, or free the members that turn out not to be labels.
 
-
-def _unlike(state: _Explanation, waiting: np.ndarray) -> list[int]:
-    """Return the column that sticks out most, and others that stick out about as much in directions of their own."""
-    order = waiting[np.argsort(-state.norm[waiting])][:32]
-    order = order[state.norm[order] >= 0.7 * state.norm[order[0]]]
+    Returns whether anything changed: a closer look at the candidates may explain all of them.
+    """
+    order = waiting[np.argsort(-state.norm[waiting])][:_CANDIDATES]
     outside = state.unexplained(order)
-    outside /= np.linalg.norm(outside, axis=0)
-    alike = np.abs(outside.T @ outside)
+    keep = np.flatnonzero((state.norm[order] >= floor) & (state.peak[order] > _STICKS_OUT))
+    if keep.size == 0:
+        return False
+    keep = keep[np.argsort(-state.norm[order[keep]])]
+    keep = keep[state.norm[order[keep]] >= _AS_LARGE * state.norm[order[keep[0]]]]
+    # Others that stick out about as much, in directions of their own, are taken along.
+    unit = outside[:, keep] / state.norm[order[keep]]
+    alike = np.abs(unit.T @ unit)
     chosen: list[int] = []
-    for k in range(order.size):
+    for k in range(keep.size):
         if all(alike[k, other] < _BATCH_COSINE for other in chosen):
             chosen.append(k)
-    return [int(order[k]) for k in chosen]
+    columns = [int(order[keep[k]]) for k in chosen]
+    if state.members:
+        freed = {state.opposed(column, outside[:, keep[k]]) for column, k in zip(columns, chosen, strict=True)}
+        found = [member for member in freed if member is not None]
+        if found:
+            state.free(found)
+            return True
+    state.add(columns)
+    return True
 
 
 def _outside(centre: np.ndarray, width: np.ndarray) -> np.ndarray:
@@ -270,6 +295,7 @@ def _fit(
     loose: np.ndarray,
     values: np.ndarray,
     lowest: np.ndarray,
+    iterations: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bring ``against @ values`` as near to the intervals as possible, by accelerated coordinate descent.
 
@@ -298,9 +324,9 @@ def _fit(
     """
     gram = against.T @ against
     lead, momentum = values.copy(), 1.0
-    for iteration in range(_ITERATIONS + 1):
+    for iteration in range(iterations + 1):
         outside = _outside(centre - against @ lead, width + loose @ np.abs(lead))
-        if iteration == _ITERATIONS:
+        if iteration == iterations:
             break
         slope = against.T @ outside
         change = np.zeros_like(lead)
@@ -310,7 +336,7 @@ def _fit(
                 change[k] = np.maximum(lead[k] + change[k] + step, lowest[k]) - lead[k]
         following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
         new = lead + change
-        if iteration < _ITERATIONS - 1:
+        if iteration < iterations - 1:
             lead = np.maximum(new + (momentum - 1.0) / following * (new - values), lowest[:, None])
         else:
             lead = new
