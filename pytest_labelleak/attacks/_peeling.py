@@ -48,6 +48,7 @@ _MOST, _FEWEST = 256, 8
 _SUSPECTS = 3
 _SAME_SIZE = 0.05
 _CROWD = 10
+_FAR = 4.0
 _LARGEST_SLACK = 3.0
 _DEVIATIONS = 2.0
 _SMALLEST_TILT = 1e-6
@@ -142,6 +143,9 @@ class _Explanation:
             points[:, here] = basis.T @ np.clip(explained, centre - width, centre + width)
             noise[here] = np.sqrt(np.mean(width**2, axis=0) / 3.0)  # evenly spread over the interval
         length = np.linalg.norm(points, axis=0)
+        # A column no larger than its own uncertainty has no direction that could be used against a label.
+        certain = (length > _DEVIATIONS * noise * np.sqrt(basis.shape[1])) | np.isin(columns, self.members)
+        columns, points, noise, length = columns[certain], points[:, certain], noise[certain], length[certain]
         length[length == 0] = 1.0
         # Exact columns get a tilt of rounding size, so that they are not used with coefficients of any size either.
         tilt = np.maximum(_DEVIATIONS * noise / length, _SMALLEST_TILT)
@@ -212,6 +216,7 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
     state = _Explanation(update, bounds)
     level = float(state.size.max(initial=0.0))
     most = max(_FEWEST, min(_MOST, bounds.rows.size // 3))
+    coarse = float(state.peak.max(initial=0.0)) > _FAR
     rechecks, stale = 0, False
     while True:
         floor = max(level / 2.0, _STICKS_OUT)
@@ -221,8 +226,10 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
             stale = False
         waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
         waiting = waiting[~np.isin(waiting, state.members)]
-        if floor <= _STICKS_OUT and waiting.size > len(state.members) + _CROWD:
-            # More columns stick out a little than have stuck out far: the intervals are too narrow.
+        slight = int(np.count_nonzero(state.peak[waiting] <= 1.0))
+        if coarse and state.members and slight > 2 * len(state.members) + _CROWD:
+            # Far more columns stick out a little than have stuck out far: the intervals are too narrow. Noise was
+            # added before entries were dropped, or they were rounded at random.
             state.slack += 1.0
             stale = True
             if state.slack > _LARGEST_SLACK:
