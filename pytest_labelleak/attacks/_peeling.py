@@ -330,9 +330,10 @@ def _fit(
         How far each entry stays outside.
     """
     gram = against.T @ against
+    loose_squares = loose**2
     lead, momentum = values.copy(), 1.0
     for iteration in range(iterations + 1):
-        outside = _outside(centre - against @ lead, width + loose @ np.abs(lead))
+        outside = _outside(centre - against @ lead, width + np.sqrt(loose_squares @ lead**2))
         if iteration == iterations:
             break
         slope = against.T @ outside
