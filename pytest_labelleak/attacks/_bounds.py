@@ -24,7 +24,7 @@ __all__ = ["Bounds", "find_bounds"]
 _LEVELS = 70_000
 _OFF_LATTICE = 1e-2
 # Where the smallest entries were dropped, many survive just above the edge; where entries were dropped at random, the
-# smallest survivor is smaller than nearly all others. At least this share must lie within a factor of two above the edge.
+# smallest survivor is smaller than nearly all others. At least this share must lie within a factor of two of the edge.
 _AT_THE_EDGE = 0.01
 
 

@@ -1,19 +1,20 @@
 """Labels from a gradient of which every entry is known up to an interval: explain, and name what cannot be explained.
 
-A label column of class y is ``-m_y h_y`` plus little, where m_y is all the probability its samples give to other classes.
-A class without a label has the column ``sum over y of p_yj h_y``: a combination of *negated* label columns with
-coefficients ``p_yj / m_y``, at least zero and at most one. So the label columns are the fewest columns whose negatives
-explain all others. And since the coefficients are small, the column with the largest unexplained part is a label:
-an absent class takes less from each sample than this sample's label gives. That is the successive projection
+A label column of class y is ``-m_y h_y`` plus little, where m_y is all the probability that its sample gives to other
+classes. A class without a label has the column ``sum over y of p_yj h_y``: a combination of *negated* label columns
+with coefficients ``p_yj / m_y``, at least zero and at most one. So the label columns are the fewest columns whose
+negatives explain all others. And since the coefficients are small, the column with the largest unexplained part is a
+label: an absent class takes less from each sample than this sample's label gives. That is the successive projection
 algorithm for separable non-negative factorisation [1]_, with the sign as a bonus.
 
-Explaining means staying inside the intervals (see `_bounds`), which is where dropping and rounding differ from noise: what
-was dropped costs nothing as long as it is explained by something small. What was wholly dropped is gone: columns
+Explaining means staying inside the intervals (see `_bounds`), which is where dropping and rounding differ from noise:
+what was dropped costs nothing as long as it is explained by something small. What was wholly dropped is gone: columns
 without any entry left differ in nothing, so nobody can tell which of them had a label.
 
-Where a label comes several times, its negated column is only a mean of its samples, and other columns stick out to either side.
-They take part as directions of either sign, and are not named: `_cone` tells them from labels, because a class whose
-column lies in the cone of the others has no label.
+Where a label comes several times, its negated column is only a mean of its samples, and other columns stick out to
+either side. They take part as directions of either sign, and are not named. Two things tell them from labels: a second
+column sticks out the same way, where a label has none but opposite ones; and they lie in the cone of the
+others (see `_cone`). Where too little is left for either, they are named wrongly.
 
 References
 ----------
@@ -26,7 +27,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-
 import scipy.linalg
 
 from ..update import Update
@@ -35,26 +35,32 @@ from ._nnls import project
 
 __all__ = ["Peeled", "peel"]
 
-# An entry of a label that nothing explains sticks out by 1, the smallest that can be seen; chance explanations may
-# take some of it. What sticks out of a column that is explained is a matter of the fit's accuracy.
+# An entry of a label that nothing explains sticks out by 1, the smallest that can be seen; chance may explain some
+# of it.
 _STICKS_OUT = 0.5
-_BATCH_COSINE = 0.5
+# Columns that stick out about as much are taken together, if they do so in directions of their own.
 _AS_LARGE = 0.7
-_COLUMNS_PER_BLOCK = 1024
-_ITERATIONS, _THOROUGH = 8, 60
+_BATCH_COSINE = 0.5
 _CANDIDATES = 32
+# Iterations of the fit: few where it goes on later, many where something is decided by it.
+_ITERATIONS, _THOROUGH = 8, 60
 _SWEEPS = 2
+_COLUMNS_PER_BLOCK = 1024
+# About as many columns as a third of the rows explain anything, also pure noise.
 _MOST, _FEWEST = 256, 8
+# A member is no label if another column sticks out the same way. (If that is far smaller, it is the fit's accuracy.)
 _SUSPECTS = 3
+_ALIKE = 0.5
 _SAME_SIZE = 0.05
+# Intervals are too narrow if far more columns stick out slightly than there are members, and entries are far larger.
 _CROWD = 10
 _FAR = 4.0
 _LARGEST_SLACK = 3.0
+# The cone test of the members (see _cone): tilt in standard deviations, its floor, and when a column counts as inside.
 _DEVIATIONS = 2.0
 _SMALLEST_TILT = 1e-6
 _HELD = 0.7
 _RECHECKS = 4
-_ALIKE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +70,7 @@ class Peeled:
     Attributes
     ----------
     labels : dict of int to float
-        Classes named, and their margin in the cone test.
+        Classes named, and how far their columns stick out, in units of the smallest entry that can be seen.
     directions : dict of int to ndarray of shape (d,) or (d + 1,)
         Functional of the gradient's rows for each of them.
     explained_by : int

@@ -106,7 +106,6 @@ class RobustRLG:
             details={"rank": rank, "deviations": deviations},
         )
 
-
     def _inside_bounds(self, update: Update, bounds: Bounds) -> Recovery | None:
         """Return the classes that explain the others, or None if too many columns stick out for that."""
         peeled = peel(update, bounds)
