@@ -115,11 +115,11 @@ class _Explanation:
         self._freed = np.append(self._freed, np.zeros(len(columns), dtype=bool))
         self.coefficients = np.vstack([self.coefficients, np.zeros((len(columns), self.classes.size))])
 
-    def fit(self, columns: np.ndarray) -> None:
+    def fit(self, columns: np.ndarray, iterations: int = _ITERATIONS) -> None:
         """Improve the coefficients of some columns; sets what sticks out of their intervals, norm and largest entry."""
         for start in range(0, columns.size, _COLUMNS_PER_BLOCK):
             block = columns[start : start + _COLUMNS_PER_BLOCK]
-            self.unexplained(block, _ITERATIONS)
+            self.unexplained(block, iterations)
 
     def unexplained(self, columns: np.ndarray, iterations: int = _THOROUGH) -> np.ndarray:
         """Fit some columns and return how far each entry stays outside of its interval, signed."""
@@ -230,10 +230,14 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
         if state.members and stale:
             state.fit(active)
             stale = False
-        waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
-        waiting = waiting[~np.isin(waiting, state.members)]
-        slight = int(np.count_nonzero(state.peak[waiting] <= 1.0))
-        if coarse and state.members and slight > 2 * len(state.members) + _CROWD:
+        waiting = _waiting(state, active, floor)
+        slight = waiting[state.peak[waiting] <= 1.0]
+        crowd = 2 * len(state.members) + _CROWD
+        suspicious = coarse and bool(state.members) and slight.size > crowd
+        if suspicious:  # or the fit has only not come far enough
+            state.fit(slight, _THOROUGH)
+            waiting = _waiting(state, active, floor)
+        if suspicious and np.count_nonzero(state.peak[waiting] <= 1.0) > crowd:
             # Far more columns stick out a little than have stuck out far: the intervals are too narrow. Noise was
             # added before entries were dropped, or they were rounded at random.
             state.slack += 1.0
@@ -264,6 +268,12 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
             direction[-1] = -own[-1, k] / margin / bounds.bias_unit
         labels[label], directions[label] = margin, direction
     return Peeled(labels=labels, directions=directions, explained_by=len(state.members))
+
+
+def _waiting(state: _Explanation, active: np.ndarray, floor: float) -> np.ndarray:
+    """Return the columns that stick out and are no members yet."""
+    waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
+    return waiting[~np.isin(waiting, state.members)]
 
 
 def _take(state: _Explanation, waiting: np.ndarray, floor: float) -> bool:
