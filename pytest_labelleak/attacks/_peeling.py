@@ -273,7 +273,8 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
 def _waiting(state: _Explanation, active: np.ndarray, floor: float) -> np.ndarray:
     """Return the columns that stick out and are no members yet."""
     waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
-    return waiting[~np.isin(waiting, state.members)]
+    others: np.ndarray = waiting[~np.isin(waiting, state.members)]
+    return others
 
 
 def _take(state: _Explanation, waiting: np.ndarray, floor: float) -> bool:
