@@ -10,8 +10,10 @@ import numpy as np
 
 from ..recovery import RECOVERED, Certificate, Recovery
 from ..update import Update
+from ._bounds import Bounds, find_bounds
 from ._cone import Separation, separate
 from ._linear import coarseness
+from ._peeling import peel
 from ._subspace import GrowingRange, ScaledGradient, find_subspace, visible_directions
 
 __all__ = ["RobustRLG"]
@@ -29,16 +31,19 @@ _DEVIATIONS = (4.0, 2.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobustRLG:
-    """Name every class that stands out of the cone of the others by more than the noise of the update.
+    """Name every class that the others cannot explain, within what the defence did to the update.
 
-    What a defence adds or takes away is treated as noise, measured outside a leading subspace, and the
-    cone is tilted by it (`_cone`). The true rank is drowned, so the test runs on a ladder of ranks, as far as
-    directions stand out of independent noise. Below the true rank each further direction adds classes;
-    above it the answer stays the same until the bulk makes everything separable. The answer taken is large
-    and confirmed by the next rung, and does not name many more classes than it has directions.
+    What is visible in the update decides how:
 
-    The scaling is the one that levels additive noise; rounding is strict RLG's business, and an update
-    that rounding explains is left to it.
+    * Zeros scattered over a lattice, or below a sharp edge: every entry is known up to an interval (`_bounds`), and
+      the labels are the columns that explain all others inside of theirs (`_peeling`).
+    * Anything else, such as signs or added noise, is treated as noise, measured outside a leading subspace, and the
+      cone is tilted by it (`_cone`). The true rank is drowned, so the test runs on a ladder of ranks, as far as
+      directions stand out of independent noise. Below the true rank each further direction adds classes; above it
+      the answer stays the same until the bulk makes everything separable. The answer taken is large and confirmed
+      by the next rung, and does not name many more classes than it has directions.
+
+    Rounding is strict RLG's business, and an update that rounding explains is left to it.
 
     References
     ----------
@@ -57,6 +62,11 @@ class RobustRLG:
             subspace = find_subspace(update)
             if not isinstance(subspace, str) and subspace.exact:
                 return Recovery.not_applicable(self.name, "rounding alone explains the noise: rlg reads this update")
+        bounds = find_bounds(update)
+        if bounds is not None:
+            recovery = self._inside_bounds(update, bounds)
+            if recovery is not None:
+                return recovery
         operator = ScaledGradient(update, equilibrate=False)
         full = min(operator.shape[0], operator.columns.size)
         most = min(full, update.classes - 2, _HIGHEST_RANK)
@@ -95,6 +105,22 @@ class RobustRLG:
             labels=tuple(sorted(int(c) for c in columns[separation.present])),
             certificates=certificates,
             details={"rank": rank, "deviations": deviations},
+        )
+
+    def _inside_bounds(self, update: Update, bounds: Bounds) -> Recovery | None:
+        """Return the classes that explain the others, or None if too many columns stick out for that."""
+        peeled = peel(update, bounds)
+        if peeled is None:
+            return None
+        return Recovery(
+            attack=self.name,
+            status=RECOVERED,
+            labels=tuple(sorted(peeled.labels)),
+            certificates=tuple(
+                Certificate(label=label, present=True, margin=margin, direction=peeled.directions[label])
+                for label, margin in sorted(peeled.labels.items())
+            ),
+            details={"bounds": bounds.kind, "visible_classes": bounds.columns.size, "rank": peeled.explained_by},
         )
 
 

@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pytest_labelleak import GaussianNoise, Recovery, Sign, Update
+from pytest_labelleak import GaussianNoise, Quantise, RandomDrop, Recovery, Sign, Update
+from pytest_labelleak.attacks._bounds import find_bounds
 from pytest_labelleak.attacks.rlg import RLG
 from pytest_labelleak.attacks.rlg_robust import RobustRLG
-from pytest_labelleak.testing import check_attack, make_update
+from pytest_labelleak.testing import LabelledUpdate, check_attack, make_update
 
 RNG = np.random.default_rng
 
@@ -57,6 +58,73 @@ def test_names_exactly_the_labels_behind_a_defended_gradient(name: str, signed: 
     assert robust.samples is None
     if name.startswith(("sign", "drop")):
         assert strict.status == "not applicable"
+
+
+COARSE = {name: DEFENDED[name] for name in ("drop 50 %", "drop 90 %", "drop 99 %", "8 bits", "4 bits")}
+
+
+def visible(case: LabelledUpdate, update: Update) -> set[int]:
+    """Return the labels of whose columns anything is left: of the others nobody can know."""
+    return {int(label) for label in case.labels if np.any(update.kernel_gradient[:, label])}
+
+
+@pytest.mark.parametrize("name", COARSE)
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("confidence", [0.5, 0.97])
+def test_names_what_is_left_of_a_trained_head(name: str, signed: bool, confidence: float) -> None:
+    case = make_update(
+        positions=12, features=192, classes=300, seed=2, signed=signed, bias=False, confidence=confidence
+    )
+    update = COARSE[name](case.update)
+    named = set(RobustRLG()(update, rng=RNG(0)).labels)
+    left = visible(case, update)
+    assert named <= left, "no class without a label is named"
+    # A label may hang by a few entries that chance explains.
+    assert len(named) >= len(left) - 1
+
+
+def test_stochastic_rounding_is_not_mistaken_for_labels() -> None:
+    case = make_update(positions=12, features=192, classes=300, seed=2, bias=False)
+    update = Quantise(bits=8, stochastic=True)(case.update, rng=RNG(0))
+    assert set(RobustRLG()(update, rng=RNG(0)).labels) == set(case.labels.tolist())
+
+
+def test_bounds_are_in_the_units_of_what_is_left() -> None:
+    case = make_update(positions=4, features=32, classes=50, seed=1, signed=True)
+    gradient = case.update.kernel_gradient
+    for name, edge in (("drop 90 %", None), ("8 bits", np.abs(gradient).max() / 254)):
+        update = DEFENDED[name](case.update)
+        bounds = find_bounds(update)
+        assert bounds is not None
+        left = np.abs(update.kernel_gradient)
+        assert bounds.unit == pytest.approx(left[left > 0].min() if edge is None else edge, rel=1e-3)
+        centre, width = bounds.of(update, bounds.columns)
+        truth = gradient[np.ix_(bounds.rows, bounds.columns)] / bounds.unit
+        inside = np.abs(truth - centre[: bounds.rows.size]) <= width[: bounds.rows.size] * 1.001 + 1e-3
+        assert inside.all()
+
+
+def test_entries_dropped_at_random_have_no_bounds() -> None:
+    case = make_update(positions=4, features=64, classes=100, seed=1, signed=True)
+    assert find_bounds(RandomDrop(fraction=0.5)(case.update, rng=RNG(0))) is None
+    assert find_bounds(case.update) is None
+
+
+@pytest.mark.parametrize("name", COARSE)
+def test_defended_noise_names_next_to_nothing(name: str) -> None:
+    noise = Update.from_arrays(RNG(5).normal(size=(96, 150)).astype(np.float32))
+    assert len(RobustRLG()(COARSE[name](noise), rng=RNG(0)).labels) <= 5
+
+
+@pytest.mark.parametrize("name", ["drop 90 %", "8 bits"])
+def test_certificates_descend_on_their_label(name: str) -> None:
+    case = make_update(positions=12, features=192, classes=300, seed=2, signed=True, bias=False)
+    update = DEFENDED[name](case.update)
+    certificates = RobustRLG()(update, rng=RNG(0)).certificates
+    assert certificates
+    for certificate in certificates:
+        values = certificate.direction @ update.kernel_gradient.astype(np.float64)
+        assert int(np.argmin(values)) == certificate.label
 
 
 def test_leaves_exact_gradients_to_strict_rlg() -> None:
