@@ -5,11 +5,14 @@ PYTEST = -m pytest -q
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-backends lint types doctest coverage mutants bench clean
+# lingvo has wheels for Linux on x86-64 only, and asks for 3.5 GB of packages of which its models import half.
+LINGVO = lingvo==0.14.2
+
+.PHONY: help demo test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants bench clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
-	@echo "make test            set up, then run the tests (TensorFlow)"
+	@echo "make test            set up, then run the tests (TensorFlow, and lingvo where it can be installed)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
@@ -25,11 +28,28 @@ help:
 	$(@D)/bin/python -m pip install --quiet $(PARTS)
 	@touch $@
 
+.venv-lingvo/ready: pyproject.toml Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --group test --group lingvo -e .[testing]
+	$(@D)/bin/python -m pip install --quiet --no-deps --only-binary :all: $(LINGVO)
+	@touch $@
+
 demo: .venv/ready
 	cd examples/image_classifier && ../../.venv/bin/python -m pytest --labelleak
 
-test: .venv/ready
+test: test-tensorflow test-lingvo
+
+test-tensorflow: .venv/ready
 	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
+
+ifeq ($(shell uname -sm),Linux x86_64)
+test-lingvo: .venv-lingvo/ready
+	.venv-lingvo/bin/python $(PYTEST) tests/lingvo
+else
+test-lingvo:
+	@echo "SKIPPED: the lingvo tests, because lingvo has no wheel for $(shell uname -sm)"
+endif
 
 test-backends: .venv-jax/ready .venv-torch/ready
 	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) tests/capture tests/examples tests/test_auditing.py
@@ -61,4 +81,4 @@ bench: .venv/ready
 	.venv/bin/python benchmarks/bench_speed.py --words
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-jax .venv-torch .venv-lingvo .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

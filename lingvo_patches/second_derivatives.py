@@ -70,22 +70,34 @@ def guard() -> None:
 
 
 def _final(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a backward function so that what it returns cannot be differentiated again."""
+    """Wrap a backward function so that what it returns cannot be differentiated again.
+
+    In eager mode a tape does not connect the loop's result with what went in, which is what makes the error silent. So
+    the barrier takes the inputs too, and returns the results alone.
+    """
     import tensorflow as tf
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def barrier(tensor: Any) -> Any:
-        def refuse(*upstream: Any) -> NoReturn:
-            raise SecondDerivativeError(_MESSAGE)
-
-        return tf.identity(tensor), refuse
-
-    def once(tensor: Any) -> Any:
-        return barrier(tensor) if isinstance(tensor, tf.Tensor) and tensor.dtype.is_floating else tensor
+    def is_real(tensor: Any) -> bool:
+        return isinstance(tensor, tf.Tensor) and bool(tensor.dtype.is_floating)
 
     def wrapped(*arguments: Any) -> Any:
         from lingvo.core import py_utils
 
-        return py_utils.Transform(once, backward(*arguments))
+        results = backward(*arguments)
+        flat = py_utils.Flatten(results)
+        places = [index for index, tensor in enumerate(flat) if is_real(tensor)]
+        inputs = [tensor for tensor in py_utils.Flatten(list(arguments)) if is_real(tensor)]
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def barrier(*tensors: Any) -> Any:
+            def refuse(*upstream: Any) -> NoReturn:
+                raise SecondDerivativeError(_MESSAGE)
+
+            return [tf.identity(tensor) for tensor in tensors[: len(places)]], refuse
+
+        passed = barrier(*(flat[index] for index in places), *inputs)
+        for index, tensor in zip(places, passed, strict=True):
+            flat[index] = tensor
+        return py_utils.Pack(results, flat)
 
     return wrapped

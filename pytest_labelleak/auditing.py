@@ -208,8 +208,11 @@ def _audit(model: Any, batch: Any, capture_options: Mapping[str, Any], *, assert
             **common,
         )
     if first is not None:
+        # What the training itself does to an update, such as clipping, acts before the defence.
+        applied = (*first.defences, *(() if defence is None else (defence.name,)))
         result = dataclasses.replace(
             result,
+            defence=" + ".join(applied) or None,
             classes=first.classes,
             origin=first.origin,
             device=first.device,

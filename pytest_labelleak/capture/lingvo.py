@@ -264,7 +264,8 @@ def _penalties(
     """Return the weight penalty's part in the shared gradients of the head's kernel and bias."""
     learner = learner_of(task).params
     l2, l1 = learner.l2_regularizer_weight or 0.0, learner.l1_regularizer_weight or 0.0
-    if not values.penalised or not (l2 or l1):
+    # Zero everywhere is a step that was skipped, for a norm above grad_norm_to_clip_to_zero or one that is not finite.
+    if not values.penalised or not (l2 or l1) or not np.any(kernel):
         return None, None
 
     def penalty(weights: np.ndarray) -> np.ndarray:
