@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import lingvo_patches  # noqa: E402
+import lingvo_patches
 
 lingvo_patches.install()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from pytest_labelleak.capture.lingvo import LingvoAdapter
 from pytest_labelleak.capture.local_steps import LocalSteps
 from pytest_labelleak.testing import check_adapter
 
+if importlib.util.find_spec("lingvo") is None:
+    pytest.skip("lingvo is not installed: run 'make test-lingvo'", allow_module_level=True)
+
 ADAPTER = LingvoAdapter()
 
 
@@ -26,7 +30,7 @@ def state(task):
     return {
         "weights": [variable.numpy().tobytes() for variable in task.vars.Flatten()],
         "step": int(task._global_step_var.numpy()),
-        "random": (random.getstate(), np.random.get_state()[1].tobytes()),
+        "random": (random.getstate(), np.random.get_state()[1].tobytes()),  # noqa: NPY002 - the state to keep
         "collections": {name: len(items) for name, items in collections.items()},
         "notes": (dict(task._eval_metrics), dict(task.learners[0]._eval_metrics)),
     }
@@ -249,7 +253,7 @@ def test_other_mistakes(task, make_batch):
     batch = make_batch()
     with pytest.raises(pl.InvalidArgumentError, match="batch is a ndarray"):
         ADAPTER.capture(task, np.zeros(3))
-    with pytest.raises(pl.UnknownNameError, match="Expected one of decoder.softmax"):
+    with pytest.raises(pl.UnknownNameError, match=r"Expected one of decoder\.softmax"):
         ADAPTER.capture(task, batch, head="softmax")
     with pytest.raises(pl.InvalidArgumentError, match="class_weight="):
         ADAPTER.capture(task, batch, class_weight={1: 2.0})
@@ -258,7 +262,7 @@ def test_other_mistakes(task, make_batch):
     with pytest.raises(pl.InvalidArgumentError, match="Expected a list"):
         LocalSteps(batches=[], learning_rate=1.0)
     batch.src.src_inputs = batch.src.src_inputs[..., 0]
-    with pytest.raises(pl.UnsupportedModelError, match="Given .*src.src_inputs") as caught:
+    with pytest.raises(pl.UnsupportedModelError, match=r"Given .*src\.src_inputs") as caught:
         ADAPTER.capture(task, batch)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import types
@@ -12,6 +13,9 @@ import pytest
 
 import lingvo_patches
 from lingvo_patches import SecondDerivativeError, command_line, models, native_ops, require_second_derivatives
+
+if importlib.util.find_spec("lingvo") is None:
+    pytest.skip("lingvo is not installed: run 'make test-lingvo'", allow_module_level=True)
 
 REPORT = lingvo_patches.install()
 
