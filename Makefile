@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # lingvo has wheels for Linux on x86-64 only, and asks for 3.5 GB of packages of which its models import half.
 LINGVO = lingvo==0.14.2
 
-.PHONY: help demo test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants bench clean
+.PHONY: help demo test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants bench bench-lingvo clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
+	@echo "make bench-lingvo    the speech tables: two hours, 6 GB, and it goes on where it was interrupted"
 	@echo "make bench           print the tables of docs/benchmarks.md (an hour or so)"
 
 # One environment per Keras backend, so that nobody needs two frameworks; rebuilt when pyproject.toml changes.
@@ -46,6 +47,7 @@ test-tensorflow: .venv/ready
 ifeq ($(shell uname -sm),Linux x86_64)
 test-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python $(PYTEST) tests/lingvo
+	cd examples/lingvo_asr && ../../.venv-lingvo/bin/python $(PYTEST)
 else
 test-lingvo:
 	@echo "SKIPPED: the lingvo tests, because lingvo has no wheel for $(shell uname -sm)"
@@ -79,6 +81,9 @@ bench: .venv/ready
 	.venv/bin/python benchmarks/bench_startup.py
 	.venv/bin/python -m pip install --quiet --group bench
 	.venv/bin/python benchmarks/bench_speed.py --words
+
+bench-lingvo: .venv-lingvo/ready
+	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
 
 clean:
 	rm -rf .venv .venv-jax .venv-torch .venv-lingvo .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
