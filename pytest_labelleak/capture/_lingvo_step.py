@@ -102,7 +102,7 @@ class EagerRunner:
         self.mode = "tf.function" if compiled else "eager"
         self._task = task
         self._compiled = compiled
-        self._functions: dict[bool, Any] = {}
+        self._functions: dict[Any, Any] = {}
         self._variables: list[Any] = []
 
     def gradients(self, batch: Any, *, training: bool) -> dict[str, np.ndarray]:
@@ -111,11 +111,13 @@ class EagerRunner:
 
         tensors = batch.Transform(tf.convert_to_tensor)
         if self._compiled:
-            if training not in self._functions:
-                self._functions[training] = tf.function(
+            # Lengths may vary within one function; lingvo's decoder needs the number of utterances at tracing.
+            key = (training, tuple(tensor.shape[0] if tensor.shape.rank else None for tensor in tensors.Flatten()))
+            if key not in self._functions:
+                self._functions[key] = tf.function(
                     lambda data: self._step(data, training=training), autograph=False, reduce_retracing=True
                 )
-            gradients = self._functions[training](tensors)
+            gradients = self._functions[key](tensors)
         else:
             gradients = self._step(tensors, training=training)
         return {

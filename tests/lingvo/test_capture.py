@@ -107,11 +107,11 @@ def test_the_gate_fails_on_a_task(task, captured):
         pl.assert_labels_not_recoverable(task, captured[0])
 
 
-def test_a_traced_step_gives_the_same(task, captured):
+def test_a_traced_step_gives_the_same(task, captured, make_batch):
     batch, update, _ = captured
     adapter = LingvoAdapter(compiled=True)
-    for _ in range(2):
-        traced = adapter.capture(task, batch)
+    for other in (make_batch(1, 3), make_batch(1, 4), batch):  # of other sizes and lengths
+        traced = adapter.capture(task, other)
     assert traced.origin == "lingvo/tf.function"
     for name, gradient in update.gradients.items():
         np.testing.assert_allclose(traced.gradients[name], gradient, rtol=1e-4, atol=1e-7)
