@@ -14,6 +14,10 @@ __all__ = ["learner_of", "names_of", "penalty_scale", "smoothing_of"]
 
 #: A norm this close to the limit, relatively, has been cut to it.
 _AT_LIMIT = 1e-3
+#: Directions of the head's gradient that may hold labels; more positions than that only make the scale less sharp.
+_DIRECTIONS = 256
+#: At most so many columns are looked at.
+_COLUMNS = 4096
 
 
 def learner_of(task: Any) -> Any:
@@ -116,8 +120,8 @@ def smoothing_of(task: Any, head: Any) -> float:
 def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.ndarray, penalty: np.ndarray) -> float:
     """Find by how much clipping has scaled the weight penalty in the head's gradient, from what is shared alone.
 
-    The rows of a softmax head's gradient sum to zero over the classes, those of the penalty do not. So what the
-    shared rows sum to is the scaled penalty's.
+    The loss's part of the gradient has few directions, one per label position. Outside of them only the penalty is
+    left, and its size there is compared with that of the weights, which any receiver knows.
 
     Parameters
     ----------
@@ -147,9 +151,27 @@ def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.nda
         return 1.0
     if norm < limit * (1.0 - _AT_LIMIT):
         return 1.0
+    return _scale_outside(kernel, penalty)
+
+
+def _scale_outside(kernel: np.ndarray, penalty: np.ndarray) -> float:
+    """Return the factor of `penalty` in `kernel`, outside of the leading directions of the rest of `kernel`."""
+    # To begin with: the rows of the rest sum to zero over the classes, those of the penalty do not.
     shared, own = kernel.sum(axis=1, dtype=np.float64), penalty.sum(axis=1, dtype=np.float64)
     size = float(own @ own)
-    return float(shared @ own) / size if size > 0.0 else 1.0
+    scale = float(shared @ own) / size if size > 0.0 else 1.0
+    width = min(_DIRECTIONS, kernel.shape[0] // 2)
+    if not width:
+        return scale
+    # Some of the columns are enough: there are far more than directions in the rest.
+    some = slice(None, None, math.ceil(kernel.shape[1] / _COLUMNS))
+    shared, own = kernel[:, some].astype(np.float64), penalty[:, some].astype(np.float64)
+    rest = shared - scale * own
+    rng = np.random.default_rng(0)  # any directions do; always the same ones
+    basis = np.linalg.qr(rest @ (rest.T @ rng.standard_normal((kernel.shape[0], width))))[0]
+    own -= basis @ (basis.T @ own)
+    size = float(np.vdot(own, own))
+    return float(np.vdot(shared, own)) / size if size > 0.0 else scale
 
 
 def _norm(arrays: list[np.ndarray]) -> float:

@@ -156,7 +156,7 @@ def test_settings_act_before_sharing_and_are_named(published, make_batch):
     norm = np.sqrt(sum(float(np.linalg.norm(g)) ** 2 for g in update.gradients.values()))
     assert norm <= 1.0 + 1e-5
     # The penalty's part follows from what is shared, also if clipping has scaled it.
-    np.testing.assert_allclose(head.kernel_penalty, scale * 1e-6 * weights, rtol=1e-2)
+    np.testing.assert_allclose(head.kernel_penalty, scale * 1e-6 * weights, rtol=1e-3)
     assert pl.attack("rlg", update).labels == tuple(np.unique(batch.tgt.labels[batch.tgt.weights > 0]))
     result = pl.audit(published, batch, attacks="rlg")
     assert result.defence == "l2(weight=1e-06) + clip_norm(norm=1) + zero_above(norm=100)"
@@ -175,6 +175,20 @@ def test_clipping_scales_everything(make_params, make_batch):
     clean = update.kernel_gradient - update.head.kernel_penalty
     assert np.abs(clean.sum(axis=1)).max() < 1e-4 * np.abs(update.kernel_gradient.sum(axis=1)).max()
     assert pl.attack("rlg", update).labels == tuple(np.unique(batch.tgt.labels[batch.tgt.weights > 0]))
+
+
+def test_the_scale_of_the_penalty_is_found_behind_a_large_gradient():
+    from pytest_labelleak.capture._lingvo_settings import _scale_outside
+
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(-0.1, 0.1, (96, 500)).astype(np.float32)
+    errors = rng.normal(size=(20, 500)) * np.logspace(0, -4, 20)[:, None]
+    gradient = (rng.normal(size=(96, 20)) @ (errors - errors.mean(axis=1, keepdims=True))).astype(np.float32)
+    penalty = (1e-6 * weights).astype(np.float32)
+    shared = np.float32(0.037) * (gradient + penalty)
+    assert np.linalg.norm(gradient) > 1e7 * np.linalg.norm(penalty)
+    assert _scale_outside(shared, penalty) == pytest.approx(0.037, rel=0.05)
+    assert _scale_outside(np.float32(0.037) * (1e-3 * gradient + penalty), penalty) == pytest.approx(0.037, rel=1e-4)
 
 
 def test_variational_noise_is_part_of_what_is_shared(make_params, make_batch):
