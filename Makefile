@@ -9,17 +9,22 @@ TABLES = build/bench
 # "make bench RESUME=--resume" keeps the rows that a stopped run left.
 RESUME ?=
 
-.PHONY: help demo demo-whisper test test-backends lint types doctest coverage mutants bench bench-quick clean
+# lingvo has wheels for Linux on x86-64 only, and asks for 3.5 GB of packages of which its models import half.
+LINGVO = lingvo==0.14.2
+
+.PHONY: help demo demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants
+.PHONY: bench bench-quick bench-lingvo clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
 	@echo "make demo-whisper    set up, then attack a trained speech recogniser on a real sentence"
-	@echo "make test            set up, then run the tests (TensorFlow)"
+	@echo "make test            set up, then run the tests (TensorFlow, and lingvo where it can be installed)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
 	@echo "make bench           print the tables of docs/benchmarks.md into build/bench (an hour or so)"
 	@echo "make bench-quick     the same scripts on little (minutes): do they still run?"
+	@echo "make bench-lingvo    the speech tables: two hours, 6 GB, and it goes on where it was interrupted"
 
 # One environment per Keras backend, so that nobody needs two frameworks; rebuilt when pyproject.toml changes.
 .venv/ready: PARTS = --group dev -e .[testing]
@@ -36,14 +41,32 @@ help:
 	.venv/bin/python -m pip install --quiet --group bench
 	@touch $@
 
+.venv-lingvo/ready: pyproject.toml Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --group test --group lingvo -e .[testing]
+	$(@D)/bin/python -m pip install --quiet --no-deps --only-binary :all: $(LINGVO)
+	@touch $@
+
 demo: .venv/ready
 	cd examples/image_classifier && ../../.venv/bin/python -m pytest --labelleak
 
 demo-whisper: .venv/ready
 	cd examples/whisper && ../../.venv/bin/python -m pytest --labelleak
 
-test: .venv/ready
+test: test-tensorflow test-lingvo
+
+test-tensorflow: .venv/ready
 	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
+
+ifeq ($(shell uname -sm),Linux x86_64)
+test-lingvo: .venv-lingvo/ready
+	.venv-lingvo/bin/python $(PYTEST) tests/lingvo
+	cd examples/lingvo_asr && ../../.venv-lingvo/bin/python $(PYTEST)
+else
+test-lingvo:
+	@echo "SKIPPED: the lingvo tests, because lingvo has no wheel for $(shell uname -sm)"
+endif
 
 test-backends: .venv-jax/ready .venv-torch/ready
 	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) tests/capture tests/examples tests/test_auditing.py
@@ -95,5 +118,12 @@ bench-quick: .venv/bench
 		--classes 250 1000 4000 --positions 5 20 80 --repeat 1
 	$(BENCH)/bench_speed.py --repeat 1 --output $(TABLES)/speed.md
 
+bench-lingvo: .venv-lingvo/ready
+	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
+
 clean:
-	rm -rf .venv .venv-jax .venv-torch build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+bench-lingvo: .venv-lingvo/ready
+	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
+
+clean:
+	rm -rf .venv .venv-jax .venv-torch .venv-lingvo build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

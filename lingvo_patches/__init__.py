@@ -1,1 +1,16 @@
-"""Runtime overrides for lingvo, kept apart from the plugin. Empty in this release."""
+"""Runtime overrides that let an unmodified lingvo be imported, and differentiated without silent errors.
+
+Call `install` before the first import of ``lingvo.core``:
+
+>>> import lingvo_patches
+>>> lingvo_patches.install()  # doctest: +SKIP
+
+Nothing of lingvo is edited or copied. ``README.md`` says what each override is for.
+"""
+
+from __future__ import annotations
+
+from .installing import Report, install
+from .second_derivatives import SecondDerivativeError, require_second_derivatives
+
+__all__ = ["Report", "SecondDerivativeError", "install", "require_second_derivatives"]

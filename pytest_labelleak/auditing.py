@@ -203,7 +203,7 @@ def _audit(
             )
         shared = update
         if update is not None:
-            context = context or _context(update)
+            context = context or _context(update, defence)
             if defence is not None:
                 shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
         if defence is not None:
@@ -260,8 +260,11 @@ def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Ite
         yield (adapter.capture(model, item, **capture_options) if truth.labels.size else None), truth
 
 
-def _context(update: Update) -> dict[str, Any]:
+def _context(update: Update, defence: defences_.Defence | None) -> dict[str, Any]:
+    # What the training itself does to an update, such as clipping, acts before the defence.
+    applied = (*update.defences, *(() if defence is None else (defence.name,)))
     return {
+        "defence": " + ".join(applied) or None,
         "classes": update.classes,
         "origin": update.origin,
         "device": update.device,

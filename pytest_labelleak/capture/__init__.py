@@ -82,7 +82,7 @@ class Adapter(Protocol):
 
 
 def adapter_for(model: Any) -> Adapter:
-    """Choose the adapter for a model: hooks first, then plain updates, then Keras.
+    """Choose the adapter for a model: hooks first, then plain updates, then Keras and lingvo.
 
     Parameters
     ----------
@@ -112,9 +112,14 @@ def adapter_for(model: Any) -> Adapter:
         from .keras import KerasAdapter
 
         return KerasAdapter()
+    lingvo = sys.modules.get("lingvo.core.base_model")
+    if lingvo is not None and isinstance(model, (lingvo.BaseTask, lingvo.SingleTaskModel)):
+        from .lingvo import LingvoAdapter
+
+        return LingvoAdapter()
     raise UnsupportedModelError(
         f"cannot capture a gradient from a {type(model).__module__}.{type(model).__qualname__}. Expected a Keras 3 "
-        "model or an Update; for another framework compute the gradient yourself and pass "
+        "model, a lingvo task or an Update; for another framework compute the gradient yourself and pass "
         "Update.from_arrays(kernel_gradient=...) with the labels as batch, or provide an adapter with the hook "
         "pytest_labelleak_adapter."
     )

@@ -1,0 +1,278 @@
+"""The adapter for lingvo tasks: what a participant shares of a speech recogniser's training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidArgumentError, UnsupportedModelError
+from ..update import COMPUTE_DTYPES, Head, Update
+from ..verdict import Truth
+from ._lingvo_batch import read_batch, targets_of
+from ._lingvo_head import Softmax, find_softmax, key_of, tables_of
+from ._lingvo_settings import learner_of, names_of, penalty_scale, smoothing_of
+from ._lingvo_state import untouched
+from ._lingvo_step import EagerRunner, Runner, SessionRunner, guarded, is_eager, plain_steps
+from .local_steps import LocalSteps
+
+__all__ = ["LingvoAdapter"]
+
+#: Tolerated sums over the classes of a softmax head's gradient, relative to its entries.
+_ROW_SUM = 1e-3
+
+
+class LingvoAdapter:
+    """Captures the gradients that an instantiated lingvo task's learner would apply.
+
+    That is *after* the task's own settings have acted: variational noise on the weights in the forward pass, weight
+    penalties, gradient clipping. They are named in `Update.defences`. Where the variables live decides the mode: eager
+    (``py_utils.SetEagerMode(True)``), or a graph with its default session. The task is left as it was found; a graph
+    gains operations. Weights are whatever the variables hold, fresh or restored from a checkpoint.
+
+    The batch is a ``NestedMap`` (or nested dict) as the task's input generator makes them, of any number of
+    utterances, or `LocalSteps` of several.
+
+    Parameters
+    ----------
+    compiled : bool, default False
+        In eager mode, trace the step into a ``tf.function`` and reuse it for further batches. Keep the adapter to
+        profit from it.
+    """
+
+    name = "lingvo"
+
+    def __init__(self, *, compiled: bool = False) -> None:
+        self._compiled = compiled
+        self._runners: list[tuple[Any, EagerRunner]] = []
+
+    def capture(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Update:
+        """Compute what one training step of a task on `batch` would share.
+
+        Parameters
+        ----------
+        model : lingvo.core.base_model.BaseTask or SingleTaskModel
+            Instantiated for training.
+        batch : NestedMap, dict or LocalSteps
+            Arrays or eager tensors: ``src``, and ``tgt`` with ``ids``, ``labels``, ``paddings``, ``weights``.
+        head : str, optional
+            Path of the softmax layer, such as "decoder.softmax", where there are several.
+        training : bool, default True
+            False runs layers in evaluation mode. Variational noise belongs to the task: instantiate it without.
+        class_weight : None
+            Has no meaning here.
+
+        Returns
+        -------
+        Update
+            Gradients by variable name, dense. The shards of an embedding, and of the head, are joined to one array.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the batch does not hold targets, or they are out of range.
+        UnknownNameError
+            If `head` names no softmax layer.
+        UnsupportedModelError
+            If the task's gradient cannot be captured, or there is no session.
+        """
+        task, softmax, batches = _prepared(model, batch, head, class_weight)
+        for data in batches:
+            if not _truth(task, softmax, data).labels.size:
+                raise InvalidArgumentError("the batch holds no target position with a weight. Expected at least one.")
+        eager = is_eager(task)
+        with untouched(task, eager=eager):
+            runner: Runner = self._eager(task) if eager else SessionRunner(task)
+
+            def run() -> tuple[dict[str, np.ndarray], _Values]:
+                values = _values(runner, task, softmax)
+                if not isinstance(batch, LocalSteps):
+                    return runner.gradients(batches[0], training=training), values
+                variables = {key_of(variable): variable for variable in _trainable(task)}
+                rate = float(batch.learning_rate)
+                return plain_steps(runner, variables, batches, learning_rate=rate, training=training), values
+
+            arrays, values = guarded(task, batches[0], run)
+        steps = batch if isinstance(batch, LocalSteps) else None
+        return _update(task, softmax, arrays, values, steps=steps, mode=runner.mode)
+
+    def labels(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        head: str | None = None,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Truth:
+        """Return the target labels of `batch` at the positions that have a weight in the loss.
+
+        Parameters
+        ----------
+        model : lingvo.core.base_model.BaseTask or SingleTaskModel
+            Instantiated.
+        batch : NestedMap, dict or LocalSteps
+            As for `capture`.
+        head : str, optional
+            As for `capture`.
+        class_weight : None
+            Has no meaning here.
+
+        Returns
+        -------
+        Truth
+            Of all utterances and all steps; the end-of-sentence label is one of them.
+
+        Raises
+        ------
+        InvalidArgumentError, UnknownNameError, UnsupportedModelError
+            As for `capture`.
+        """
+        task, softmax, batches = _prepared(model, batch, head, class_weight)
+        truths = [_truth(task, softmax, data) for data in batches]
+        return Truth(labels=np.concatenate([truth.labels for truth in truths]), classes=softmax.classes)
+
+    def _eager(self, task: Any) -> EagerRunner:
+        if not self._compiled:
+            return EagerRunner(task, compiled=False)
+        for known, runner in self._runners:
+            if known is task:
+                return runner
+        self._runners.append((task, EagerRunner(task, compiled=True)))
+        return self._runners[-1][1]
+
+
+def _prepared(
+    model: Any, batch: Any, head: str | None, class_weight: Mapping[int, float] | None
+) -> tuple[Any, Softmax, list[Any]]:
+    if class_weight is not None:
+        raise InvalidArgumentError("class_weight= has no meaning for a lingvo task; use tgt.weights. Leave it out.")
+    task = model.GetTask() if hasattr(model, "GetTask") else model
+    softmax = find_softmax(task, head)
+    items = batch.batches if isinstance(batch, LocalSteps) else [batch]
+    return task, softmax, [read_batch(item) for item in items]
+
+
+def _truth(task: Any, softmax: Softmax, data: Any) -> Truth:
+    """Check the targets of one batch and return its labels."""
+    sizes = [table.rows for table in tables_of(task).values()]
+    return targets_of(data, min(sizes) if sizes else None).truth(softmax.classes)
+
+
+def _trainable(task: Any) -> list[Any]:
+    return [variable for variable in task.vars.Flatten() if variable.trainable]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Values:
+    """The head's weights and the training step at the time of the capture, which any receiver knows."""
+
+    kernel: np.ndarray = field(repr=False)
+    bias: np.ndarray | None = field(repr=False)
+    step: int
+    penalised: bool
+
+
+def _values(runner: Runner, task: Any, softmax: Softmax) -> _Values:
+    import tensorflow as tf
+    from lingvo.core import py_utils
+
+    # Variables that a layer has exempted from weight penalties.
+    spared = tf.compat.v1.get_default_graph().get_collection(py_utils.SKIP_LP_REGULARIZATION)
+    return _Values(
+        kernel=softmax.kernel.join(runner.read(list(softmax.kernel.variables))),
+        bias=None if softmax.bias is None else softmax.bias.join(runner.read(list(softmax.bias.variables))),
+        step=int(runner.read([task._global_step_var])[0]),
+        penalised=not any(variable is softmax.kernel.variables[0] for variable in spared),
+    )
+
+
+def _update(
+    task: Any,
+    softmax: Softmax,
+    arrays: dict[str, np.ndarray],
+    values: _Values,
+    *,
+    steps: LocalSteps | None,
+    mode: str,
+) -> Update:
+    gradients = dict(arrays)
+    bias = None if softmax.bias is None else softmax.bias.take(gradients)
+    kernel = softmax.kernel.take(gradients)
+    if kernel is None:
+        raise UnsupportedModelError(
+            f"the loss of task {task.params.name!r} gives no gradient to {softmax.path}: the layer is frozen, filtered "
+            "out by the learner, or does not feed the loss. Name the layer that makes the logits with head=."
+        )
+    for table in tables_of(task).values():
+        whole = table.take(gradients)
+        if whole is not None:
+            gradients[table.key] = whole
+    gradients[softmax.kernel.key] = kernel
+    if bias is not None and softmax.bias is not None:
+        gradients[softmax.bias.key] = bias
+    penalties = _penalties(task, gradients, kernel, values, 1 if steps is None else len(steps.batches))
+    p = softmax.layer.params
+    dtype = str(getattr(p.fprop_dtype or p.dtype, "name", "float32"))
+    rows = kernel if penalties[0] is None else kernel - penalties[0]
+    size = float(np.abs(rows).sum(dtype=np.float64))
+    if np.isfinite(size) and float(np.abs(rows.sum(axis=1, dtype=np.float64)).sum()) > _ROW_SUM * size:
+        raise UnsupportedModelError(
+            f"{softmax.path} of task {task.params.name!r} is no softmax classifier: the rows of its gradient do not "
+            "sum to zero over the classes. Capped logits and sigmoid losses are not supported."
+        )
+    settings = names_of(task, values.step)
+    return Update(
+        gradients=gradients,
+        head=Head(
+            layer=softmax.path,
+            kernel=softmax.kernel.key,
+            bias=None if bias is None or softmax.bias is None else softmax.bias.key,
+            kernel_value=values.kernel,
+            bias_value=values.bias,
+            kernel_penalty=penalties[0],
+            bias_penalty=penalties[1],
+            label_smoothing=smoothing_of(task, softmax),
+        ),
+        compute_dtype=dtype if dtype in COMPUTE_DTYPES else "float32",
+        # A clipped mean is a mean no more, but of unknown scale.
+        reduction="unknown" if any("clip" in name for name in settings) else _reduction(task),
+        origin=f"lingvo/{mode}",
+        steps=1 if steps is None else len(steps.batches),
+        learning_rate=None if steps is None else float(steps.learning_rate),
+        defences=settings,
+    )
+
+
+def _reduction(task: Any) -> str:
+    decoder = getattr(task, "decoder", None)
+    return "mean" if decoder is not None and getattr(decoder.params, "per_token_avg_loss", False) else "unknown"
+
+
+def _penalties(
+    task: Any, gradients: dict[str, np.ndarray], kernel: np.ndarray, values: _Values, steps: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the weight penalty's part in the shared gradients of the head's kernel and bias."""
+    learner = learner_of(task).params
+    l2, l1 = learner.l2_regularizer_weight or 0.0, learner.l1_regularizer_weight or 0.0
+    # Zero everywhere is a step that was skipped, for a norm above grad_norm_to_clip_to_zero or one that is not finite.
+    if not values.penalised or not (l2 or l1) or not np.any(kernel):
+        return None, None
+
+    def penalty(weights: np.ndarray) -> np.ndarray:
+        part: np.ndarray = (steps * (l2 * weights + l1 * np.sign(weights))).astype(np.float32)
+        return part
+
+    whole = penalty(values.kernel)
+    scale = np.float32(penalty_scale(task, gradients, kernel, whole))
+    bias = None if values.bias is None else scale * penalty(values.bias)
+    return scale * whole, bias

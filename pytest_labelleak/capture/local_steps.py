@@ -1,0 +1,46 @@
+"""Several local training steps as one batch: what a federated client shares after them is a weight difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InvalidArgumentError
+
+__all__ = ["LocalSteps"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LocalSteps:
+    """Batches that a participant trains on, one step each, before it shares anything.
+
+    Passed in place of a batch, to an adapter that supports it. The participant takes plain gradient steps and shares
+    ``(weights before - weights after) / learning_rate``, rounded as weights are.
+
+    Attributes
+    ----------
+    batches : sequence of batch
+        One per step; the same batch may occur several times. Private.
+    learning_rate : float
+        Of the local steps.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no batch, or the learning rate is not positive and finite.
+    """
+
+    batches: Sequence[Any] = field(repr=False)
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        """Check both fields."""
+        if not isinstance(self.batches, (list, tuple)) or not self.batches:
+            raise InvalidArgumentError(
+                f"batches is a {type(self.batches).__name__} without items or of the wrong kind. "
+                "Expected a list of at least one batch."
+            )
+        if not (isinstance(self.learning_rate, (int, float)) and 0.0 < self.learning_rate < math.inf):
+            raise InvalidArgumentError(f"learning_rate={self.learning_rate!r}. Expected a positive, finite number.")
