@@ -122,8 +122,4 @@ bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
 
 clean:
-bench-lingvo: .venv-lingvo/ready
-	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
-
-clean:
 	rm -rf .venv .venv-jax .venv-torch .venv-lingvo build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
