@@ -52,10 +52,11 @@ def isolation_figures(
     if recovery.isolated is None and not recovery.sample_labels:
         return {}
     found = np.asarray(recovery.sample_labels, dtype=np.int64)
+    # Numbers of samples are as private as the size of the batch: neither message quotes one.
     if recovery.isolated not in (None, found.size):
         raise InvalidArgumentError(
-            f"attack {recovery.attack!r} isolated {recovery.isolated} samples and labels {found.size} of them. "
-            "Expected one label for each, in Recovery.sample_labels."
+            f"attack {recovery.attack!r} labels another number of samples than it isolated. "
+            "Expected one label for each of Recovery.isolated, in Recovery.sample_labels."
         )
     true = np.bincount(labels, minlength=classes)
     figures = {"samples_isolated": count_accuracy(np.bincount(found, minlength=classes), true)}
@@ -64,7 +65,7 @@ def isolation_figures(
     inputs = np.asarray(recovery.features, dtype=np.float64)
     if inputs.ndim != 2 or inputs.shape[0] != found.size:
         raise InvalidArgumentError(
-            f"attack {recovery.attack!r} gives features of shape {inputs.shape} for {found.size} isolated samples. "
+            f"attack {recovery.attack!r} gives features that are no table of its isolated samples. "
             "Expected one row for each, in the order of Recovery.sample_labels."
         )
     usable = np.isfinite(inputs).all(axis=1)

@@ -120,8 +120,8 @@ def test_matching_agrees_with_the_best_assignment_and_stays_finite() -> None:
 @pytest.mark.parametrize(
     ("recovery", "why"),
     [
-        (claim(3, isolated=2), "isolated 2 samples and labels 1 of them"),
-        (claim(3, features=np.ones((2, 2))), r"features of shape \(2, 2\) for 1 isolated samples"),
+        (claim(3, isolated=2), "labels another number of samples than it isolated"),
+        (claim(3, features=np.ones((2, 2))), "features that are no table of its isolated samples"),
         (claim(3, features=np.ones((1, 3))), "gives 3 features for each sample, and the truth 2"),
         (claim(20), "named a class that does not exist"),
         (claim(-1, labels=()), "named a class that does not exist"),
