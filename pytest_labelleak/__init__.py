@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attacks import Attack, attack
-    from .auditing import assert_labels_not_recoverable, audit
+    from .auditing import assert_labels_not_recoverable, assert_samples_not_isolated, audit
     from .capture import Adapter, capture_update
     from .defences import (
         ClipNorm,
@@ -69,6 +69,7 @@ _HOME = {
     "Update": "update",
     "Verdict": "verdict",
     "assert_labels_not_recoverable": "auditing",
+    "assert_samples_not_isolated": "auditing",
     "attack": "attacks",
     "audit": "auditing",
     "capture_update": "capture",
@@ -103,6 +104,7 @@ __all__ = [
     "Update",
     "Verdict",
     "assert_labels_not_recoverable",
+    "assert_samples_not_isolated",
     "attack",
     "audit",
     "capture_update",

@@ -12,14 +12,15 @@ from . import defences as defences_
 from .baseline import round_up
 from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
 from .explanation import explain
-from .outcome import HELD, LEAKED, Audit, outcome_of, strongest
+from .isolation_outcome import isolation_outcome
+from .outcome import HELD, LEAKED, Audit, figure_of, outcome_of, strongest
 from .portfolio import PortfolioRun, everything_read, threshold_passed
 from .recovery import INCONCLUSIVE
 from .settings import active_scope
 from .update import Update
 from .verdict import Truth, Verdict
 
-__all__ = ["assert_labels_not_recoverable", "audit"]
+__all__ = ["assert_labels_not_recoverable", "assert_samples_not_isolated", "audit"]
 
 
 def audit(
@@ -35,6 +36,7 @@ def audit(
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
     counts: bool = False,
+    samples: bool = False,
 ) -> Audit:
     """Attack the update that `model` would share for `batch`, and measure what comes out.
 
@@ -67,6 +69,9 @@ def audit(
     counts : bool, default False
         Also score how often each label is said to occur, corrected for chance; then the larger of the two
         advantages is compared with the threshold.
+    samples : bool, default False
+        Compare the share of the samples that an attack isolates from the batch instead; see
+        `assert_samples_not_isolated`.
 
     Returns
     -------
@@ -90,7 +95,8 @@ def audit(
     """
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    return _audit(model, batch, capture_options, counts=counts, asserted=False, arguments=arguments)
+    asked = {"counts": counts, "samples": samples}
+    return _audit(model, batch, capture_options, **asked, asserted=False, arguments=arguments)
 
 
 def assert_labels_not_recoverable(
@@ -154,7 +160,84 @@ def assert_labels_not_recoverable(
     __tracebackhide__ = True
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    result = _audit(model, batch, capture_options, counts=counts, asserted=True, arguments=arguments)
+    asked = {"counts": counts, "samples": False}
+    result = _audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
+    _raise_for(result)
+    return result
+
+
+def assert_samples_not_isolated(
+    model: Any,
+    batch: Any,
+    *,
+    threshold: float | None = None,
+    confidence: float | None = None,
+    attacks: Any = None,
+    defence: Any = None,
+    seed: int | None = None,
+    head: str | None = None,
+    training: bool = True,
+    class_weight: Mapping[int, float] | None = None,
+) -> Audit:
+    """Fail if samples of `batch` can be isolated from the update that `model` would share.
+
+    Whoever has the weights of the model, as its sender does, can separate an averaged gradient into its samples:
+    each one's label, softmax output and features, the input of the head. What is compared
+    with the threshold is the share of the label positions that an attack isolates with the right label. It does not
+    depend on classes that are absent, so a batch in which every class is present is audited like any other.
+
+    An attack that cannot solve for a sample makes no claim. So without a defence, no attack that applies is
+    "inconclusive", for example where the weights are unknown. With one, the attacks are run on the undefended update
+    of the same batch too. If they isolate more than the threshold there, they are able on this very batch, and
+    the audit holds when with the defence no attack isolates any.
+
+    Parameters
+    ----------
+    model : object
+        A compiled Keras 3 model; an `Update` with the head's weights, and its labels as `batch`; or anything an
+        adapter knows.
+    batch : tuple, dict or iterable of these
+        ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled. For an `Update`, labels or
+        ``{"y": labels, "features": inputs of the head}``, with which the error of recovered features is
+        reported.
+    threshold : float, optional
+        Tolerated share in [0, 1]; default 0.1.
+    confidence : float, optional
+        In (0, 1). Then the audit holds only if an upper bound of the share, one-sided, exact, with the batch
+        as the unit, is within the threshold too. By default the mean over the batches is compared.
+    attacks : str, attack or sequence of these, optional
+        Which attacks to run; default "auto", all that are registered, cheapest first. Those that do not isolate
+        samples only add their findings.
+    defence : str or defence, optional
+        What is applied to the update before it is shared.
+    seed : int, optional
+        Seeds attacks and defence; default 0.
+    head : str, optional
+        Name of the classification head's layer or output, where the model has several.
+    training : bool, default True
+        Whether the model runs in training mode.
+    class_weight : mapping of int to float, optional
+        As in Keras' ``fit``.
+
+    Returns
+    -------
+    Audit
+        With outcome "held".
+
+    Raises
+    ------
+    LabelLeak
+        If an attack isolates more than the threshold (or than the baseline's figure for this test).
+    InconclusiveAudit
+        If the audit could not decide. That is never a pass.
+    InvalidArgumentError, UnknownNameError, UnsupportedModelError
+        If an argument or the model is not what is expected.
+    """
+    __tracebackhide__ = True
+    capture_options = {"head": head, "training": training, "class_weight": class_weight}
+    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    asked = {"counts": False, "samples": True}
+    result = _audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
     _raise_for(result)
     return result
 
@@ -174,11 +257,13 @@ def _audit(
     capture_options: Mapping[str, Any],
     *,
     counts: bool,
+    samples: bool,
     asserted: bool,
     arguments: Mapping[str, Any],
 ) -> Audit:
-    if not isinstance(counts, bool):
-        raise InvalidArgumentError(f"counts={counts!r} is a {type(counts).__name__}. Expected True or False.")
+    for name, flag in (("counts", counts), ("samples", samples)):
+        if not isinstance(flag, bool):
+            raise InvalidArgumentError(f"{name}={flag!r} is a {type(flag).__name__}. Expected True or False.")
     scope = active_scope()
     settings = scope.settings.override(**arguments)
     portfolio = attacks_.resolve(settings.attacks)
@@ -190,9 +275,12 @@ def _audit(
     limit = settings.threshold if recorded is None else recorded
     # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
     thrifty = asserted and settings.attacks == ("auto",)
-    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts}
-    attacked = PortfolioRun(portfolio, **run_options, rule=everything_read(limit, counts=counts) if thrifty else None)
-    control = PortfolioRun(portfolio, **run_options, rule=threshold_passed(settings.threshold) if thrifty else None)
+    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts, "samples": samples}
+    rules = (
+        everything_read(limit, counts=counts, samples=samples),
+        threshold_passed(settings.threshold, samples=samples),
+    )
+    attacked, control = (PortfolioRun(portfolio, **run_options, rule=rule if thrifty else None) for rule in rules)
     batches = 0
     context: dict[str, Any] = {}
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
@@ -200,6 +288,11 @@ def _audit(
         if update is not None and truth.classes != update.classes:
             raise InvalidArgumentError(
                 f"the adapter gives labels over {truth.classes} classes, the head has {update.classes} outputs."
+            )
+        if update is not None and truth.features is not None and truth.features.shape[1] != update.features:
+            raise InvalidArgumentError(
+                f"the adapter gives {truth.features.shape[1]} features for each label, the head has {update.features} "
+                "inputs."
             )
         shared = update
         if update is not None:
@@ -220,6 +313,7 @@ def _audit(
         "defence": None if defence is None else defence.name,
         "batches": batches,
         "counts": counts,
+        "samples": samples,
         **context,
     }
     if not batches:
@@ -228,14 +322,20 @@ def _audit(
     else:
         verdicts = attacked.verdicts(confidence=settings.confidence)
         controls = control.verdicts()
-        outcome, message = outcome_of(verdicts, limit, confidence=settings.confidence, threshold=settings.threshold)
-        if defence is not None and outcome == HELD:
-            outcome, message = _with_control(outcome, message, controls, settings.threshold)
-        best = strongest(verdicts)
+        certainty: dict[str, Any] = {"confidence": settings.confidence, "threshold": settings.threshold}
+        if samples:
+            isolating = [member.name for member in portfolio if getattr(member, "isolates", False)]
+            undefended = None if defence is None else controls
+            outcome, message = isolation_outcome(verdicts, limit, isolating=isolating, control=undefended, **certainty)
+        else:
+            outcome, message = outcome_of(verdicts, limit, **certainty)
+            if defence is not None and outcome == HELD:
+                outcome, message = _with_control(outcome, message, controls, settings.threshold)
+        best = strongest(verdicts, samples=samples)
         result = Audit(
             outcome=outcome,
             message=message,
-            advantage=0.0 if best is None else best.figure,
+            advantage=0.0 if best is None else figure_of(best, samples=samples),
             verdicts=verdicts,
             control=controls,
             **common,

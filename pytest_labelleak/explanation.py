@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .outcome import LEAKED, Audit
 from .recovery import RECOVERED
-from .report import positions_line
+from .report import positions_line, samples_line
 from .verdict import NOT_RUN, Verdict
 
 __all__ = ["explain"]
@@ -30,7 +30,9 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         return lines[0]  # one reason for all: a table would only repeat it
     where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
     lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
-    titles = {"advantage": 9, "counts": 6, "bound": 5, "precision": 9, "recall": 7, "exact": 6}
+    titles = {"samples": 7, "advantage": 9, "counts": 6, "bound": 5, "precision": 9, "recall": 7, "exact": 6}
+    if not result.samples:
+        del titles["samples"]
     if not result.counts:
         del titles["counts"]
     if result.confidence is None:
@@ -49,7 +51,15 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         lines.append(f"  {', '.join(verdict.attack for verdict in left_out)}: {left_out[0].message}")
     if result.positions_exact:
         lines.append(f"  {positions_line(result.positions_exact, result.batches)}")
-    if result.outcome == LEAKED:
+    if result.samples_isolated:
+        lines.append(f"  {samples_line(result.samples_isolated, result.features_exposed)}{_error(result)}")
+    if result.outcome == LEAKED and result.samples:
+        lines.append(
+            "  Whoever receives this update and has the model's weights can take the batch apart: each of these "
+            "samples by itself, with its label. Share a protected update (defence=...) and assert on that, keep the "
+            "head's gradient back, or record what is accepted with --labelleak-baseline."
+        )
+    elif result.outcome == LEAKED:
         lines.append(
             "  Whoever receives this update can name these labels. Share a protected update (defence=...) and assert "
             "on that, aggregate more samples before sharing, or record what is accepted with --labelleak-baseline."
@@ -57,10 +67,16 @@ def explain(result: Audit, *, show_labels: bool) -> str:
     return "\n".join(lines)
 
 
+def _error(result: Audit) -> str:
+    errors = [v.feature_error for v in result.verdicts if v.feature_error is not None]
+    return f" (median relative error {min(errors):.1g})" if errors else ""
+
+
 def _figures(verdict: Verdict, titles: dict[str, int]) -> str:
     if verdict.status != RECOVERED:
         return verdict.message
     figures = {
+        "samples": verdict.samples_isolated,
         "advantage": verdict.advantage,
         "counts": verdict.counts_advantage,
         "bound": verdict.upper_bound,

@@ -44,6 +44,7 @@ class LabelLeakFixture:
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
         counts: bool = False,
+        samples: bool = False,
     ) -> Audit:
         """Call `pytest_labelleak.audit`, which takes the same arguments."""
         from .auditing import audit
@@ -60,6 +61,7 @@ class LabelLeakFixture:
             training=training,
             class_weight=class_weight,
             counts=counts,
+            samples=samples,
         )
 
     def assert_labels_not_recoverable(
@@ -93,6 +95,37 @@ class LabelLeakFixture:
             training=training,
             class_weight=class_weight,
             counts=counts,
+        )
+
+    def assert_samples_not_isolated(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        threshold: float | None = None,
+        confidence: float | None = None,
+        attacks: Any = None,
+        defence: Any = None,
+        seed: int | None = None,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Audit:
+        """Call `pytest_labelleak.assert_samples_not_isolated`, which takes the same arguments."""
+        __tracebackhide__ = True
+        from .auditing import assert_samples_not_isolated
+
+        return assert_samples_not_isolated(
+            model,
+            batch,
+            threshold=threshold,
+            confidence=confidence,
+            attacks=attacks,
+            defence=defence,
+            seed=seed,
+            head=head,
+            training=training,
+            class_weight=class_weight,
         )
 
     def capture(

@@ -9,9 +9,9 @@ from typing import Any
 
 from .interval import observations_needed
 from .recovery import INCONCLUSIVE, RECOVERED
-from .verdict import NOT_RUN, Verdict
+from .verdict import NOT_RUN, Verdict, rounded
 
-__all__ = ["HELD", "LEAKED", "Audit", "outcome_of", "strongest"]
+__all__ = ["HELD", "LEAKED", "Audit", "figure_of", "outcome_of", "strongest", "within_bound"]
 
 HELD = "held"
 LEAKED = "leaked"
@@ -28,7 +28,8 @@ class Audit:
     message : str
         The reason, with figures and without labels.
     advantage : float
-        Maximum over the attacks; with `counts`, of the advantage over classes and the one over counts.
+        What was compared with `limit`: the maximum over the attacks; with `counts`, of the advantage over classes
+        and the one over counts; with `samples`, of the share of label positions isolated.
     limit : float
         What the advantage was compared with.
     limit_source : {"threshold", "baseline"}
@@ -45,6 +46,8 @@ class Audit:
         Size of the problem.
     counts : bool
         Whether counts were scored too.
+    samples : bool
+        Whether isolated samples decided, and not labels.
     defence : str or None
         Name of the defence.
     origin, device, compute_dtype, head : str
@@ -63,6 +66,7 @@ class Audit:
     classes: int = 0
     batches: int = 1
     counts: bool = False
+    samples: bool = False
     defence: str | None = None
     origin: str = ""
     device: str = ""
@@ -72,7 +76,7 @@ class Audit:
     @property
     def strongest(self) -> Verdict | None:
         """The verdict with the highest figure among the attacks that made a claim, or None."""
-        return strongest(self.verdicts)
+        return strongest(self.verdicts, samples=self.samples)
 
     @property
     def upper_bound(self) -> float | None:
@@ -83,6 +87,16 @@ class Audit:
     def positions_exact(self) -> float | None:
         """Share of batches whose number of label positions the best attack read exactly, None without any claim."""
         return max((v.positions_exact for v in self.verdicts if v.positions_exact is not None), default=None)
+
+    @property
+    def samples_isolated(self) -> float | None:
+        """Share of label positions that the best attack at it isolated, None if none isolates anything."""
+        return max((v.samples_isolated for v in self.verdicts if v.samples_isolated is not None), default=None)
+
+    @property
+    def features_exposed(self) -> float | None:
+        """Share of label positions whose features the best attack at it recovered, None without any."""
+        return max((v.features_exposed for v in self.verdicts if v.features_exposed is not None), default=None)
 
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the audit as a dictionary of JSON types, without labels unless asked.
@@ -97,7 +111,7 @@ class Audit:
         dict
             As described by the report's JSON schema.
         """
-        best, bound, positions = self.strongest, self.upper_bound, self.positions_exact
+        best = self.strongest
         return {
             "outcome": self.outcome,
             "message": self.message,
@@ -106,9 +120,12 @@ class Audit:
             "limit_source": self.limit_source,
             "threshold": round(self.threshold, 6),
             "confidence": self.confidence,
-            "upper_bound": None if bound is None else round(bound, 6),
+            "upper_bound": rounded(self.upper_bound),
             "counts": self.counts,
-            "positions_exact": None if positions is None else round(positions, 6),
+            "samples": self.samples,
+            "positions_exact": rounded(self.positions_exact),
+            "samples_isolated": rounded(self.samples_isolated),
+            "features_exposed": rounded(self.features_exposed),
             "strongest_attack": None if best is None else best.attack,
             "classes": self.classes,
             "batches": self.batches,
@@ -122,13 +139,15 @@ class Audit:
         }
 
 
-def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
+def strongest(verdicts: Sequence[Verdict], *, samples: bool = False) -> Verdict | None:
     """Return the verdict with the highest figure among those with a claim, the first on ties.
 
     Parameters
     ----------
     verdicts : sequence of Verdict
         Any number.
+    samples : bool, default False
+        Compare the shares of label positions isolated, among the attacks that isolate any.
 
     Returns
     -------
@@ -137,13 +156,38 @@ def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
     """
     best = None
     for verdict in verdicts:
-        if verdict.status == RECOVERED and (best is None or verdict.figure > best.figure):
+        if verdict.status != RECOVERED or (samples and verdict.samples_isolated is None):
+            continue
+        if best is None or figure_of(verdict, samples=samples) > figure_of(best, samples=samples):
             best = verdict
     return best
 
 
+def figure_of(verdict: Verdict, *, samples: bool) -> float:
+    """Return what of a verdict is compared with the limit.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        Of one attack.
+    samples : bool
+        Whether samples were asked for.
+
+    Returns
+    -------
+    float
+        The share of label positions isolated, or `Verdict.figure`.
+    """
+    return (verdict.samples_isolated or 0.0) if samples else verdict.figure
+
+
 def outcome_of(
-    verdicts: Sequence[Verdict], limit: float, *, confidence: float | None = None, threshold: float | None = None
+    verdicts: Sequence[Verdict],
+    limit: float,
+    *,
+    confidence: float | None = None,
+    threshold: float | None = None,
+    samples: bool = False,
 ) -> tuple[str, str]:
     """Decide between held, leaked and inconclusive.
 
@@ -167,6 +211,8 @@ def outcome_of(
     threshold : float, optional
         What the bounds are compared with; by default `limit`. Where a baseline tolerates more than the
         threshold, that leak is accepted, and the means alone are compared with what is recorded.
+    samples : bool, default False
+        Compare the share of label positions isolated instead of the advantage; see `isolation_outcome`.
 
     Returns
     -------
@@ -180,10 +226,10 @@ def outcome_of(
        295-300. https://doi.org/10.1080/00401706.1982.10487790
     """
     verdicts = [verdict for verdict in verdicts if verdict.status != NOT_RUN]
-    best = strongest(verdicts)
+    best = strongest(verdicts, samples=samples)
     # A tolerance far below one label in any batch: limits pass through decimal text in files and options.
-    if best is not None and best.figure > limit + 1e-9:
-        return LEAKED, f"leaked: {_named_figure(best)} > {_floor(limit)} ({best.attack})"
+    if best is not None and figure_of(best, samples=samples) > limit + 1e-9:
+        return LEAKED, f"leaked: {_named_figure(best, samples=samples)} > {_floor(limit)} ({best.attack})"
     undecided = [v for v in verdicts if v.status == INCONCLUSIVE]
     if undecided:
         common = len({verdict.message for verdict in verdicts}) == 1
@@ -194,7 +240,37 @@ def outcome_of(
     if best is None:
         reasons = "; ".join(f"{v.attack} {_tail(v.message)}" for v in verdicts)
         return INCONCLUSIVE, f"inconclusive: no attack applies: {reasons}"
-    point = f"{_named_figure(best)} <= {limit:.2f} ({best.attack})"
+    point = f"{_named_figure(best, samples=samples)} <= {limit:.2f} ({best.attack})"
+    return within_bound(point, verdicts, limit, confidence, threshold, low=0.0 if samples else -1.0)
+
+
+def within_bound(
+    point: str,
+    verdicts: Sequence[Verdict],
+    limit: float,
+    confidence: float | None,
+    threshold: float | None,
+    *,
+    low: float,
+) -> tuple[str, str]:
+    """Return "held" for what holds by the means, if the bounds are within the threshold as well.
+
+    Parameters
+    ----------
+    point : str
+        What holds, in words.
+    verdicts : sequence of Verdict
+        At least one; their bounds count.
+    limit, confidence, threshold
+        As for `outcome_of`.
+    low : float
+        Least value that what is bounded can have.
+
+    Returns
+    -------
+    outcome, message : str
+        "held" or "inconclusive".
+    """
     threshold = limit if threshold is None else threshold
     if confidence is None or limit > threshold:
         return HELD, f"held: {point}"
@@ -203,24 +279,26 @@ def outcome_of(
     if bound <= threshold + 1e-9:
         return HELD, f"held: {point}, {level} {bound:.2f} <= {threshold:.2f}"
     return INCONCLUSIVE, (
-        f"inconclusive: {point}, but {level} over {best.batches} batch(es) is {_ceiling(bound)} > {_floor(threshold)}; "
-        f"{_how_many(verdicts, threshold, confidence)}"
+        f"inconclusive: {point}, but {level} over {verdicts[0].batches} batch(es) is {_ceiling(bound)} > "
+        f"{_floor(threshold)}; {_how_many(verdicts, threshold, confidence, low)}"
     )
 
 
-def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float) -> str:
+def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float, low: float) -> str:
     """Say how many batches would do, if further ones are like those seen."""
     seen, needed = 0, 0
     for values in (values for verdict in verdicts for values in verdict.series):
         seen = len(values)
-        enough = observations_needed(values, threshold, low=-1.0, high=1.0, confidence=confidence)
+        enough = observations_needed(values, threshold, low=low, high=1.0, confidence=confidence)
         if enough is None:
             return "no number of batches like these decides: the mean is too close to it"
         needed = max(needed, enough)
     return f"pass about {max(needed - seen, 1)} more batches like these, or ask for less confidence"
 
 
-def _named_figure(verdict: Verdict) -> str:
+def _named_figure(verdict: Verdict, *, samples: bool) -> str:
+    if samples:
+        return f"share of samples isolated {figure_of(verdict, samples=True):.2f}"
     name = "advantage" if verdict.figure == verdict.advantage else "counts advantage"
     return f"{name} {verdict.figure:.2f}"
 

@@ -134,5 +134,5 @@ def pytest_make_collect_report(
 
 @pytest.fixture
 def labelleak() -> LabelLeakFixture:
-    """Audits of label leakage with this test's settings: audit, assert_labels_not_recoverable, capture."""
+    """Audits of label leakage with this test's settings: audit, capture, assert_labels_not_recoverable and others."""
     return LabelLeakFixture(active_scope().settings)

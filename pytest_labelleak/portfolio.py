@@ -34,12 +34,14 @@ class Rule:
     because: str
 
 
-def everything_read(limit: float, *, counts: bool) -> Rule:
+def everything_read(limit: float, *, counts: bool, samples: bool = False) -> Rule:
     """Return the rule for what was shared: every figure of the audit is the worst there can be.
 
     Some attack named the exact set in every batch, so no maximum can rise and a leak stays a leak; some attack
     read every number of label positions; and, where counts are asked for, some attack every multiset.
-    A figure that audits report in future as a maximum over attacks has to be added here.
+    Where samples are asked for, the share of them that was isolated takes the place of the set, and their features
+    have to be out as well; where they are not, they are a finding of attacks that run anyway and keep none from
+    being left out. A figure that audits report in future as a maximum over attacks has to be added here.
 
     Parameters
     ----------
@@ -47,31 +49,38 @@ def everything_read(limit: float, *, counts: bool) -> Rule:
         Tolerated advantage. Where everything is tolerated, an attack that cannot decide still matters.
     counts : bool
         Whether counts are scored.
+    samples : bool, default False
+        Whether isolated samples decide.
 
     Returns
     -------
     Rule
         To pass to `PortfolioRun`.
     """
+    decisive = ("samples_isolated", "features_exposed") if samples else ("advantage",)
 
     def holds(columns: Sequence[Sequence[Verdict]]) -> bool:
-        figures = ["advantage", "positions_exact", *(["counts_exact"] if counts else [])]
+        figures = [*decisive, "positions_exact", *(["counts_exact"] if counts else [])]
         return limit + 1e-9 < 1.0 and all(
             any(all(v.status == RECOVERED and getattr(v, figure) == 1.0 for v in column) for column in columns)
             for figure in figures
         )
 
     read = "labels, their number and their counts" if counts else "labels and their number"
+    if samples:
+        return Rule(holds=holds, because="other attacks isolated all samples with their features in every batch")
     return Rule(holds=holds, because=f"other attacks read the {read} exactly in every batch")
 
 
-def threshold_passed(threshold: float) -> Rule:
+def threshold_passed(threshold: float, *, samples: bool = False) -> Rule:
     """Return the rule for a positive control: some attack succeeds, and nothing else is asked of it.
 
     Parameters
     ----------
     threshold : float
         What the mean over the batches must be above.
+    samples : bool, default False
+        Whether isolated samples decide.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def threshold_passed(threshold: float) -> Rule:
     def holds(columns: Sequence[Sequence[Verdict]]) -> bool:
         for column in columns:
             statuses = {verdict.status for verdict in column}
-            if INCONCLUSIVE not in statuses and RECOVERED in statuses and mean_figure(column) > threshold + 1e-9:
+            decided = INCONCLUSIVE not in statuses and RECOVERED in statuses
+            if decided and mean_figure(column, samples=samples) > threshold + 1e-9:
                 return True
         return False
 
@@ -105,16 +115,25 @@ class PortfolioRun:
         Of the audit.
     counts : bool
         Whether counts are scored.
+    samples : bool, default False
+        Whether isolated samples decide.
     rule : Rule, optional
         When to leave the rest out; by default never.
     """
 
     def __init__(
-        self, members: Sequence[attacks_.Attack], *, seed: int, counts: bool, rule: Rule | None = None
+        self,
+        members: Sequence[attacks_.Attack],
+        *,
+        seed: int,
+        counts: bool,
+        samples: bool = False,
+        rule: Rule | None = None,
     ) -> None:
         self._members = tuple(members)
         self._seed = seed
         self._counts = counts
+        self._samples = samples
         self._rule = rule
         self._columns: list[list[Verdict]] = []
         self._kept: list[tuple[int, Update | None, Truth]] = []
@@ -171,7 +190,7 @@ class PortfolioRun:
             return ()
         because = "" if self._rule is None else f"not run, because {self._rule.because}"
         return (
-            *(pool(column, confidence=confidence) for column in self._columns),
+            *(pool(column, confidence=confidence, samples=self._samples) for column in self._columns),
             *(
                 Verdict(attack=member.name, status=NOT_RUN, message=because, batches=self._batches)
                 for member in self._members[len(self._columns) :]
@@ -187,7 +206,7 @@ class PortfolioRun:
             recovery = Recovery.inconclusive(member.name, "the batch is empty")
         else:
             recovery = attacks_.run(member, update, seed=self._seed, batch=index)
-        return score(recovery, truth, counts=self._counts)
+        return score(recovery, truth, counts=self._counts, samples=self._samples)
 
 
 def _size(update: Update | None) -> int:

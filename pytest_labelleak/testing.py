@@ -444,6 +444,10 @@ def check_adapter(adapter: Any, model: Any, batch: Any) -> None:
         truth.classes == update.classes,
         f"{where}: labels() speaks of {truth.classes} classes, the head has {update.classes} outputs",
     )
+    _require(
+        truth.features is None or truth.features.shape[1] == update.features,
+        f"{where}: labels() gives features of another width than the {update.features} inputs of the head",
+    )
     defect = update.defect()
     _require(defect is None, f"{where}: {defect}")
     _require(_same(_copies(update), _copies(again)), f"{where}: capturing twice gives different gradients")

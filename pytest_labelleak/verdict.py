@@ -12,9 +12,10 @@ import numpy as np
 from .counting import count_accuracy, counts_advantage
 from .errors import InvalidArgumentError
 from .interval import bounded_mean_interval, upper_bound
+from .isolation import isolation_figures
 from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 
-__all__ = ["NOT_RUN", "Truth", "Verdict", "mean_figure", "pool", "score"]
+__all__ = ["NOT_RUN", "Truth", "Verdict", "mean_figure", "pool", "rounded", "score"]
 
 #: Status of an attack that was left out, because nothing it could find would change anything.
 NOT_RUN = "not run"
@@ -22,7 +23,7 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
-    """The labels that one update was really computed from.
+    """The labels that one update was really computed from, and its features where they are known.
 
     Attributes
     ----------
@@ -30,10 +31,13 @@ class Truth:
         Class of every label position with a non-zero weight. Private.
     classes : int
         Number of classes C.
+    features : ndarray of shape (S, d), or None
+        The head's input at each, in the same order, to measure how well an attack recovers it. Private.
     """
 
     labels: np.ndarray = field(repr=False)
     classes: int
+    features: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check type and range without ever quoting a label."""
@@ -50,11 +54,27 @@ class Truth:
                 f"Expected class indices from 0 to {self.classes - 1}: the head has {self.classes} outputs."
             )
         object.__setattr__(self, "labels", labels)
+        if self.features is not None:
+            object.__setattr__(self, "features", _checked_features(self.features, labels.size))
 
     @property
     def present(self) -> np.ndarray:
         """Distinct classes in the update, sorted. Private."""
         return np.unique(self.labels)
+
+
+def _checked_features(given: Any, positions: int) -> np.ndarray:
+    expected = f"Expected finite numbers, one row for each of the {positions} label positions: the head's input there."
+    features = np.asarray(given)
+    if features.dtype.kind not in "fiu":
+        raise InvalidArgumentError(f"features have dtype {features.dtype}. {expected}")
+    if features.ndim != 2 or features.shape[0] != positions:
+        raise InvalidArgumentError(f"features have shape {features.shape}. {expected}")
+    features = features.astype(np.float64)
+    bad = int(np.count_nonzero(~np.isfinite(features)))
+    if bad:
+        raise InvalidArgumentError(f"{bad} of {features.size} features are not finite. {expected}")
+    return features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,7 +93,7 @@ class Verdict:
         Reason for a status other than "recovered".
     advantage : float
         True-positive rate minus false-positive rate. 0 is guessing, 1 the exact set; 0 where
-        the attack made no claim.
+        the attack made no claim, or where every class is present and samples were asked for.
     true_positive_rate, false_positive_rate, precision, recall, f1 : float
         In [0, 1].
     exact_match : float
@@ -95,8 +115,16 @@ class Verdict:
     count_accuracy, counts_exact, counts_advantage : float or None
         Where counts were asked for and the attack claims any: share of label positions whose class and multiplicity
         are right, share of batches with the exact multiset, and the accuracy corrected for chance (see `counting`).
+    samples_isolated : float or None
+        Share of the label positions that the attack separated from the batch, with the right label; None if it never
+        isolates anything. A finding of its own: it is what is compared where samples are asked for.
+    features_exposed : float or None
+        Share of the label positions whose features, the input of the head, came with it; None without any.
+    feature_error : float or None
+        Median relative error of these features, where the truth has them; over batches, the median of theirs.
     series : tuple of tuple of float
-        What the bound is computed from: the advantages of all batches, and their counts advantages if there are.
+        What the bound is computed from: the advantages of all batches, and their counts advantages if there are;
+        where samples were asked for, the shares of label positions isolated.
     recovered : tuple of tuple of int
         What was named in each batch. Private.
     positions : tuple of (int or None)
@@ -123,6 +151,9 @@ class Verdict:
     count_accuracy: float | None = None
     counts_exact: float | None = None
     counts_advantage: float | None = None
+    samples_isolated: float | None = None
+    features_exposed: float | None = None
+    feature_error: float | None = None
     series: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     recovered: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
     positions: tuple[int | None, ...] = field(default=(), repr=False)
@@ -150,7 +181,9 @@ class Verdict:
             "status": self.status,
             "message": self.message,
             "interval": None if self.interval is None else [round(x, 6) for x in self.interval],
-            **{name: _rounded(getattr(self, name)) for name in _OPTIONAL},
+            **{name: rounded(getattr(self, name)) for name in _OPTIONAL},
+            # Errors go down to rounding: digits that count, not decimals.
+            "feature_error": None if self.feature_error is None else float(f"{self.feature_error:.2g}"),
             "batches": self.batches,
         }
         for name in (
@@ -164,14 +197,19 @@ class Verdict:
         return record
 
 
-_OPTIONAL = ("upper_bound", "positions_exact", "count_accuracy", "counts_exact", "counts_advantage")
+_SHARES = (
+    *("positions_exact", "count_accuracy", "counts_exact", "counts_advantage"),
+    *("samples_isolated", "features_exposed"),
+)
+_OPTIONAL = ("upper_bound", *_SHARES)
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Return a figure as records hold it, None for none."""
     return None if value is None else round(float(value), 6)
 
 
-def score(recovery: Recovery, truth: Truth, *, counts: bool = False) -> Verdict:
+def score(recovery: Recovery, truth: Truth, *, counts: bool = False, samples: bool = False) -> Verdict:
     """Score what an attack claims about one update against the truth.
 
     Parameters
@@ -182,16 +220,20 @@ def score(recovery: Recovery, truth: Truth, *, counts: bool = False) -> Verdict:
         The labels.
     counts : bool, default False
         Also score how often each label is claimed to occur.
+    samples : bool, default False
+        What is asked is whether samples can be isolated, which can be told where every class is present too.
 
     Returns
     -------
     Verdict
-        With status "inconclusive" if the truth leaves nothing to tell: no label, or every class.
+        With status "inconclusive" if the truth leaves nothing to tell: no label, or, unless samples are asked for,
+        every class.
 
     Raises
     ------
     InvalidArgumentError
-        If the recovery names or counts classes that do not exist, or counts below zero.
+        If the recovery names or counts classes that do not exist, or counts below zero, or if its samples
+        do not fit together.
     """
     present = truth.present
     common: dict[str, Any] = {
@@ -206,7 +248,9 @@ def score(recovery: Recovery, truth: Truth, *, counts: bool = False) -> Verdict:
         common["positions"] = (recovery.samples,)
         if recovery.samples is not None:
             common["positions_exact"] = float(recovery.samples == truth.labels.size)
-    if present.size == truth.classes:
+        _check_classes(np.asarray(recovery.sample_labels, dtype=np.int64), recovery.attack, truth)
+        common |= isolation_figures(recovery, truth.labels, truth.classes, truth.features)
+    if present.size == truth.classes and not samples:
         because = (
             f"every one of the {truth.classes} classes is present, so presence tells nothing; "
             "use a smaller batch or one that misses some classes"
@@ -217,16 +261,18 @@ def score(recovery: Recovery, truth: Truth, *, counts: bool = False) -> Verdict:
 
     claimed = np.unique(np.asarray(recovery.labels, dtype=np.int64))
     _check_classes(claimed, recovery.attack, truth)
-    if counts and recovery.counts is not None:
+    # Where every class is present, an exact multiset and none at all say the same about presence.
+    absent = truth.classes - present.size
+    if counts and absent and recovery.counts is not None:
         common |= _score_counts(recovery.counts, recovery.attack, truth)
     hits = int(np.intersect1d(claimed, present, assume_unique=True).size)
     tpr = hits / present.size
-    fpr = (claimed.size - hits) / (truth.classes - present.size)
+    fpr = (claimed.size - hits) / absent if absent else 0.0
     precision = hits / claimed.size if claimed.size else 0.0
     return Verdict(
         status=RECOVERED,
         message=recovery.message,
-        advantage=tpr - fpr,
+        advantage=tpr - fpr if absent else 0.0,
         true_positive_rate=tpr,
         false_positive_rate=fpr,
         precision=precision,
@@ -269,7 +315,7 @@ _MEANS = (
 )
 
 
-def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None) -> Verdict:
+def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None, samples: bool = False) -> Verdict:
     """Pool one attack's verdicts over batches.
 
     A batch on which the attack made no claim counts with advantage 0, as the attacker's loss; one
@@ -281,25 +327,32 @@ def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None) -> Ver
         At least one, all of the same attack.
     confidence : float, optional
         Coverage of the one-sided upper bound; without it there is none.
+    samples : bool, default False
+        Bound the share of label positions isolated instead of the advantage.
 
     Returns
     -------
     Verdict
         Means over the batches, with a confidence interval for two or more.
     """
-    series = [tuple(v.advantage for v in verdicts)]
-    if any(v.counts_advantage is not None for v in verdicts):
+    advantages = tuple(v.advantage for v in verdicts)
+    series, low = [advantages], -1.0
+    if samples:
+        series, low = [tuple(v.samples_isolated or 0.0 for v in verdicts)], 0.0
+    elif any(v.counts_advantage is not None for v in verdicts):
         series.append(tuple(v.counts_advantage or 0.0 for v in verdicts))
     bound = None
     if confidence is not None and all(v.status != INCONCLUSIVE for v in verdicts):
-        bound = max(upper_bound(values, low=-1.0, high=1.0, confidence=confidence) for values in series)
+        bound = max(upper_bound(values, low=low, high=1.0, confidence=confidence) for values in series)
     if len(verdicts) == 1:
         return dataclasses.replace(verdicts[0], upper_bound=bound, series=tuple(series))
     for status in (INCONCLUSIVE, RECOVERED, NOT_APPLICABLE):
         of_status = [v for v in verdicts if v.status == status]
         if of_status:
             break
+    claims: dict[str, Any] = {name: _mean_of_claims([getattr(v, name) for v in verdicts]) for name in _SHARES}
     means: dict[str, Any] = {name: float(np.mean([getattr(v, name) for v in verdicts])) for name in _MEANS}
+    errors = [v.feature_error for v in verdicts if v.feature_error is not None]
     message = of_status[0].message
     if status == INCONCLUSIVE:
         message = f"{len(of_status)} of {len(verdicts)} batches {message}"
@@ -308,32 +361,34 @@ def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None) -> Ver
         status=status,
         message=message,
         batches=len(verdicts),
-        interval=bounded_mean_interval(series[0], low=-1.0, high=1.0),
+        interval=bounded_mean_interval(advantages, low=-1.0, high=1.0),
         upper_bound=bound,
         series=tuple(series),
-        positions_exact=_mean_of_claims([v.positions_exact for v in verdicts]),
-        count_accuracy=_mean_of_claims([v.count_accuracy for v in verdicts]),
-        counts_exact=_mean_of_claims([v.counts_exact for v in verdicts]),
-        counts_advantage=_mean_of_claims([v.counts_advantage for v in verdicts]),
+        feature_error=float(np.median(errors)) if errors else None,
         recovered=tuple(labels for v in verdicts for labels in (v.recovered or ((),))),
         positions=tuple(number for v in verdicts for number in (v.positions or (None,))),
         **means,
+        **claims,
     )
 
 
-def mean_figure(verdicts: Sequence[Verdict]) -> float:
+def mean_figure(verdicts: Sequence[Verdict], *, samples: bool = False) -> float:
     """Return the `figure` that `pool` would give, without the rest.
 
     Parameters
     ----------
     verdicts : sequence of Verdict
         At least one, all of the same attack.
+    samples : bool, default False
+        Return the mean share of label positions isolated instead.
 
     Returns
     -------
     float
         The larger of the mean advantages over classes and over counts.
     """
+    if samples:
+        return _mean_of_claims([v.samples_isolated for v in verdicts]) or 0.0
     advantage = float(np.mean([v.advantage for v in verdicts]))
     counts = _mean_of_claims([v.counts_advantage for v in verdicts])
     return advantage if counts is None else max(advantage, counts)

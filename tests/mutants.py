@@ -97,8 +97,8 @@ MUTANTS = (
     (
         "the positive control",
         "auditing.py",
-        "        if defence is not None and outcome == HELD:",
-        "        if False:",
+        "            if defence is not None and outcome == HELD:",
+        "            if False:",
         "tests/test_auditing.py",
     ),
     (
@@ -111,8 +111,8 @@ MUTANTS = (
     (
         "the false-positive rate in the advantage",
         "verdict.py",
-        "        advantage=tpr - fpr,",
-        "        advantage=tpr,",
+        "        advantage=tpr - fpr if absent else 0.0,",
+        "        advantage=tpr if absent else 0.0,",
         "tests/test_verdict.py",
     ),
     (
@@ -160,7 +160,7 @@ MUTANTS = (
     (
         "counts: what is compared",
         "outcome.py",
-        "    if best is not None and best.figure > limit + 1e-9:",
+        "    if best is not None and figure_of(best, samples=samples) > limit + 1e-9:",
         "    if best is not None and best.advantage > limit + 1e-9:",
         "tests/test_verdict.py",
     ),
@@ -172,6 +172,34 @@ MUTANTS = (
         "tests/test_counting.py",
     ),
     (
+        "samples: a pass without a control that takes the batch apart",
+        "isolation_outcome.py",
+        "    if undefended != LEAKED:",
+        "    if False:",
+        "tests/test_samples.py",
+    ),
+    (
+        "samples: one too many is as wrong as one too few",
+        "isolation.py",
+        "count_accuracy(np.bincount(found, minlength=classes), true)",
+        "float(np.minimum(np.bincount(found, minlength=classes), true).sum() / labels.size)",
+        "tests/test_samples.py",
+    ),
+    (
+        "samples: the figure that decides",
+        "outcome.py",
+        "    return (verdict.samples_isolated or 0.0) if samples else verdict.figure",
+        "    return verdict.figure",
+        "tests/test_samples.py",
+    ),
+    (
+        "leaving attacks out: samples that are asked for",
+        "portfolio.py",
+        '    decisive = ("samples_isolated", "features_exposed") if samples else ("advantage",)',
+        '    decisive = ("advantage",)',
+        "tests/test_portfolio.py",
+    ),
+    (
         "leaving attacks out: where everything is tolerated",
         "portfolio.py",
         "        return limit + 1e-9 < 1.0 and all(",
@@ -181,8 +209,8 @@ MUTANTS = (
     (
         "leaving attacks out: findings besides the advantage",
         "portfolio.py",
-        '        figures = ["advantage", "positions_exact", *(["counts_exact"] if counts else [])]',
-        '        figures = ["advantage"]',
+        '        figures = [*decisive, "positions_exact", *(["counts_exact"] if counts else [])]',
+        "        figures = [*decisive]",
         "tests/test_portfolio.py",
     ),
     (

@@ -22,6 +22,8 @@ LAYER = {
     "counting": 1,
     "explanation": 1,
     "interval": 1,
+    "isolation": 1,
+    "isolation_outcome": 1,
     "outcome": 1,
     "recovery": 1,
     "update": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from pytest_labelleak import (
     Truth,
     Update,
     assert_labels_not_recoverable,
+    assert_samples_not_isolated,
     audit,
     portfolio,
 )
@@ -38,6 +40,15 @@ ANSWERS = {
     "exact, miscounted": {"labels": (0, 3), "samples": 2, "counts": {0: 1, 3: 1}},
     "half": {"labels": (0,), "samples": 3},
     "nothing": {},
+    "isolated": {
+        "labels": (0, 3),
+        "samples": 3,
+        "isolated": 3,
+        "sample_labels": (0, 0, 3),
+        "features": np.ones((3, 2)),
+    },
+    "half isolated": {"labels": (0,), "isolated": 1, "sample_labels": (0,), "features": np.ones((1, 2))},
+    "bare": {"labels": (0, 3), "samples": 3, "isolated": 3, "sample_labels": (0, 0, 3)},
     "wrong": {"labels": (1, 2)},
     "not applicable": {"status": "not applicable", "message": "not applicable, because"},
     "inconclusive": {"status": "inconclusive", "message": "inconclusive, because"},
@@ -53,6 +64,7 @@ class Scripted:
     defended: tuple[str, ...]
     plain: tuple[str, ...]
     calls: list[int] = field(default_factory=list, compare=False)
+    isolates: bool = False
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         number = int(update.kernel_gradient[0, 0]) - 1
@@ -103,7 +115,8 @@ def run(
     )
     with activate(scope), only_scripted(), contextlib.suppress(LabelLeak, InconclusiveAudit):
         chosen = "auto" if auto else resolve(["auto"])
-        assert_labels_not_recoverable("anything", batches, attacks=chosen, **arguments)
+        check = assert_samples_not_isolated if arguments.pop("samples", False) else assert_labels_not_recoverable
+        check("anything", batches, attacks=chosen, **arguments)
     (record,) = scope.records
     return record
 
@@ -114,12 +127,14 @@ def only_scripted() -> contextlib.AbstractContextManager[object]:
 
 
 def members(draw: st.DrawFn, batches: int) -> list[Scripted]:
-    row = st.tuples(*[st.sampled_from([*ANSWERS, "exact", "exact, counted"])] * batches)
-    constant = st.sampled_from(["exact", "exact, counted", "half", "nothing"]).map(lambda answer: (answer,) * batches)
+    row = st.tuples(*[st.sampled_from([*ANSWERS, "exact", "exact, counted", "isolated"])] * batches)
+    constant = st.sampled_from(["exact", "exact, counted", "isolated", "half", "nothing"]).map(
+        lambda answer: (answer,) * batches
+    )
     rows = row | constant
     costs = st.sampled_from([*COSTS, "none of them"])
     return [
-        Scripted(name=f"a{i}", cost=draw(costs), defended=draw(rows), plain=draw(rows))
+        Scripted(name=f"a{i}", cost=draw(costs), defended=draw(rows), plain=draw(rows), isolates=draw(st.booleans()))
         for i in range(draw(st.integers(1, 5)))
     ]
 
@@ -135,8 +150,9 @@ def test_leaving_attacks_out_never_changes_what_a_full_run_decides_and_records(d
         "recorded": data.draw(st.sampled_from([None, None, 0.0, 0.5, 1.0])),
         "confidence": data.draw(st.sampled_from([None, None, 0.5])),
         "defence": data.draw(st.sampled_from([None, Mark()])),
-        "counts": data.draw(st.booleans()),
     }
+    samples = data.draw(st.booleans())
+    arguments |= {"samples": True} if samples else {"counts": data.draw(st.booleans())}
     kept = data.draw(st.sampled_from([0, 100, 2**28]))
     with mock.patch.object(portfolio, "_MOST_KEPT", kept):
         thrifty = run(attacks, batches, auto=True, **arguments)
@@ -152,10 +168,13 @@ def test_leaving_attacks_out_never_changes_what_a_full_run_decides_and_records(d
         for mine, theirs in zip(thrifty[side], full[side], strict=True):
             assert mine == theirs or mine["attack"] in left_out[side]
     # The whole record but for the verdicts of those left out: outcome, message, figures, strongest attack, positions.
-    assert {**thrifty, "verdicts": 0, "control": 0} == {**full, "verdicts": 0, "control": 0}
+    # Isolated samples are a mere finding of attacks that run, unless they were asked for.
+    aside = {"verdicts": 0, "control": 0} | ({} if samples else {"samples_isolated": 0, "features_exposed": 0})
+    assert {**thrifty, **aside} == {**full, **aside}
     if left_out["verdicts"]:
         assert (full["outcome"], full["advantage"], full["positions_exact"]) == ("leaked", 1.0, 1.0)
-        assert not arguments["counts"] or max(v["counts_exact"] or 0.0 for v in full["verdicts"]) == 1.0
+        assert not samples or (full["samples_isolated"], full["features_exposed"]) == (1.0, 1.0)
+        assert not arguments.get("counts") or max(v["counts_exact"] or 0.0 for v in full["verdicts"]) == 1.0
 
 
 def scripted(name: str, cost: str, defended: str, plain: str = "exact", batches: int = 3) -> Scripted:
@@ -187,6 +206,35 @@ def test_cheap_attacks_run_first_and_the_rest_is_left_out_once_everything_is_rea
     # An attack of no known class comes after all others.
     unknown = scripted("a_first_by_name", "unheard of", "exact")
     assert [v["attack"] for v in run([unknown, dear, cheap], BATCHES, auto=True)["verdicts"]][-1] == unknown.name
+
+
+def test_attacks_that_isolate_samples_are_run_where_samples_are_asked_for() -> None:
+    counted, bare, apart, dear = (
+        scripted("counted", "pass", "exact, counted", "exact, counted"),
+        scripted("bare", "subspace", "bare", "bare"),
+        scripted("isolating", "search", "isolated", "isolated"),
+        scripted("later", "search", "exact", "exact"),
+    )
+    attacks = [counted, bare, apart, dear]
+    record = run(attacks, BATCHES, auto=True, samples=True)
+    assert [v["status"] for v in record["verdicts"]] == ["recovered"] * 3 + ["not run"]
+    assert record["verdicts"][3]["message"] == (
+        "not run, because other attacks isolated all samples with their features in every batch"
+    )
+    # The first that isolates all of them is the strongest.
+    assert (record["strongest_attack"], record["samples_isolated"], record["features_exposed"]) == ("bare", 1.0, 1.0)
+    record = run(attacks, BATCHES, auto=True)
+    assert [v["status"] for v in record["verdicts"]] == ["recovered"] + ["not run"] * 3
+    assert record["samples_isolated"] is None
+
+
+def test_the_positive_control_for_samples_is_one_that_isolates_them() -> None:
+    first = scripted("a", "pass", "nothing", "exact, counted")
+    second, third = scripted("b", "search", "not applicable", "isolated"), scripted("c", "search", "nothing", "exact")
+    second = dataclasses.replace(second, isolates=True)
+    record = run([first, second, third], BATCHES, auto=True, samples=True, defence=Mark())
+    assert record["outcome"] == "held"
+    assert [v["status"] for v in record["control"]] == ["recovered", "recovered", "not run"]
 
 
 def test_the_positive_control_stops_at_its_first_success() -> None:

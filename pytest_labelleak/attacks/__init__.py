@@ -60,6 +60,8 @@ class Attack(Protocol):
     runs last.
     An attack that can read a head which is tied to the input embedding says so with an attribute
     ``reads_tied = True``; others are not asked about such updates.
+    An attack that separates samples from the batch (`Recovery.isolated`) says so with ``isolates = True``: then an
+    assertion on samples also knows what it means that the attack did not apply.
     """
 
     @property

@@ -69,6 +69,7 @@ class Disaggregate:
     name: ClassVar[str] = "disaggregate"
     reference: ClassVar[str] = "this project; starts from Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
     cost: ClassVar[str] = "search"
+    isolates: ClassVar[bool] = True
 
     temperature: float = 1.0
     most_positions: int = 256

@@ -15,7 +15,7 @@ __all__ = ["ArraysAdapter"]
 
 
 class ArraysAdapter:
-    """Passes an `Update` through; the batch is the array of its labels."""
+    """Passes an `Update` through; the batch is the array of its labels, or a dict that has the features too."""
 
     name = "arrays"
 
@@ -40,15 +40,26 @@ class ArraysAdapter:
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return `batch`, an array of class indices, as the truth."""
+        """Return `batch` as the truth: an array of class indices, or ``{"y": indices, "features": head's inputs}``."""
         self._refuse(head=head, class_weight=class_weight)
-        expected = "Expected the labels behind the update: a one-dimensional integer array of class indices."
+        expected = (
+            "Expected the labels behind the update: a one-dimensional integer array of class indices; or "
+            '{"y": labels, "features": array of shape (labels, features)} to have recovered features compared.'
+        )
+        features = None
+        if isinstance(batch, dict) and set(batch) == {"y", "features"}:
+            batch, features = batch["y"], np.asarray(batch["features"])
+            if features.ndim != 2 or features.shape[1] != model.features:
+                raise InvalidArgumentError(
+                    f"batch['features'] has shape {features.shape}. Expected (label positions, {model.features}): "
+                    "the input of the head, whose kernel has that many rows."
+                )
         if isinstance(batch, (tuple, dict)):
             raise InvalidArgumentError(f"batch is a {type(batch).__name__}, and the model is an Update. {expected}")
         labels = np.asarray(batch)
         if labels.ndim != 1:
             raise InvalidArgumentError(f"batch has shape {labels.shape}, and the model is an Update. {expected}")
-        return Truth(labels=labels, classes=model.classes)
+        return Truth(labels=labels, classes=model.classes, features=features)
 
     @staticmethod
     def _refuse(**options: Any) -> None:

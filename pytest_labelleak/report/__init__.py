@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "notes_of",
     "one_line",
     "positions_line",
+    "samples_line",
     "status_of",
 ]
 
@@ -130,10 +132,12 @@ def figures_of(row: Mapping[str, Any]) -> tuple[str, str]:
     Returns
     -------
     advantage, limit : str
-        The advantage with its upper bound, where confidence was asked for. The limit says so if it comes from the
-        baseline.
+        The advantage, or the share of samples where these decide, with its upper bound, where confidence was asked
+        for. The limit says so if it comes from the baseline.
     """
     advantage = "-" if row["strongest_attack"] is None else f"{row['advantage']:.2f}"
+    if row["samples"] and row["strongest_attack"] is not None:
+        advantage += " of samples"
     if row["upper_bound"] is not None:
         advantage += f" (at most {row['upper_bound']:.2f} at {100 * row['confidence']:g} %)"
     return advantage, f"{row['limit']:.2f}" + (" (baseline)" if row["limit_source"] == "baseline" else "")
@@ -160,6 +164,37 @@ def positions_line(share: float, batches: int) -> str:
     )
 
 
+def samples_line(isolated: float, exposed: float | None) -> str:
+    """Say which share of the samples was isolated, and of how many the features came with it.
+
+    Parameters
+    ----------
+    isolated : float
+        Share of the label positions, in (0, 1].
+    exposed : float or None
+        Share of the label positions whose features were recovered.
+
+    Returns
+    -------
+    str
+        Without the number of samples, their labels or anything else of them.
+
+    Examples
+    --------
+    >>> samples_line(1.0, 1.0)
+    '100 % of the samples were isolated, with their features'
+    """
+    text = f"{_percent(isolated)} of the samples were isolated"
+    if not exposed:
+        return text
+    return f"{text}, with their features" if exposed >= isolated else f"{text}, {_percent(exposed)} with their features"
+
+
+def _percent(share: float) -> str:
+    # Rounded down: only all of them are 100 %. The tolerance is for what decimals do to a share.
+    return f"{math.floor(1000.0 * share + 1e-6) / 10.0:g} %"
+
+
 def notes_of(row: Mapping[str, Any]) -> list[str]:
     """Return what there is to say about an audit besides its figures.
 
@@ -176,6 +211,8 @@ def notes_of(row: Mapping[str, Any]) -> list[str]:
     notes = [] if row["outcome"] == "held" else [row["message"]]
     if row["positions_exact"]:
         notes.append(positions_line(row["positions_exact"], row["batches"]))
+    if row["samples_isolated"]:
+        notes.append(samples_line(row["samples_isolated"], row["features_exposed"]))
     return notes
 
 

@@ -114,6 +114,38 @@ def test_the_ratchet_compares_the_mean_and_confidence_the_threshold(project, run
     assert outcome(6, 100, recorded=0.01) == "leaked"
 
 
+def test_the_ratchet_holds_the_share_of_samples_too(project, run, base):
+    project.makepyfile(
+        test_samples="""
+        import numpy as np
+        from pytest_labelleak import Recovery, assert_samples_not_isolated
+        from scene import make
+
+        UPDATE, LABELS = make(S=8)
+
+        class Some:
+            name = "some"
+            isolates = True
+            found = 4
+            def __call__(self, update, *, rng):
+                found = tuple(int(label) for label in LABELS[: self.found])
+                return Recovery(attack=self.name, status="recovered", isolated=len(found), sample_labels=found)
+
+        def test_samples():
+            assert_samples_not_isolated(UPDATE, LABELS, attacks=Some())
+        """
+    )
+    assert run(BASELINE, UPDATE).ret == 1
+    # The attack names no class as present: an advantage would be 0.
+    assert base() == {"test_samples.py::test_samples": [0.5]}
+    result = run(BASELINE, "--labelleak")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["held * 0.50 of samples * 0.50 (baseline) *::test_samples"])
+    base({"test_samples.py::test_samples": [0.4]})
+    result = run(BASELINE)
+    result.stdout.fnmatch_lines(["*LabelLeak: leaked: share of samples isolated 0.50 > 0.40 (some)"])
+
+
 def test_missing_entry_means_the_threshold(project, run, base):
     project.makepyfile(test_a=LEAKS)
     base({"test_b.py::test_other": [1.0]})

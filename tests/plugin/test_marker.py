@@ -155,8 +155,12 @@ def test_fixture_has_the_same_calls(project, run):
                 labelleak.assert_labels_not_recoverable(update, labels)
             held = labelleak.assert_labels_not_recoverable(update, labels, defence=NOISE, threshold=0.5, seed=1)
             assert held.outcome == "held"
+            with pytest.raises(pytest_labelleak.InconclusiveAudit):  # the weights of the head are not known
+                labelleak.assert_samples_not_isolated(update, labels, defence=NOISE, threshold=0.5, seed=1)
 
-        @pytest.mark.parametrize("name", ["audit", "assert_labels_not_recoverable", "capture"])
+        @pytest.mark.parametrize(
+            "name", ["audit", "assert_labels_not_recoverable", "assert_samples_not_isolated", "capture"]
+        )
         def test_signatures(labelleak, name):
             theirs = getattr(pytest_labelleak, "capture_update" if name == "capture" else name)
             ours = inspect.signature(getattr(labelleak, name))
@@ -169,7 +173,7 @@ def test_fixture_has_the_same_calls(project, run):
             assert labelleak.settings.threshold == 0.123
         """
     )
-    run().assert_outcomes(passed=5)
+    run().assert_outcomes(passed=6)
 
 
 def test_scope_ends_with_the_test(project, run):

@@ -22,7 +22,7 @@ import logging
 from dataclasses import dataclass
 import numpy as np
 from scene import make as make_
-from pytest_labelleak import Update
+from pytest_labelleak import Recovery, Update
 
 SENTINEL = int("9173") * 10 + 6
 C = 100_000
@@ -37,6 +37,20 @@ def make():
     H = rng.uniform(0.1, 1.0, (2, 3))
     D = (np.full((2, C), 1 / C) - np.eye(1, C, labels[0]) * [[1], [0]] - np.eye(1, C, labels[1]) * [[0], [1]]) / 2
     return Update.from_arrays(H.T @ D, bias_gradient=D.sum(axis=0)), labels
+
+class Isolates:
+    # Claims all there is to claim about one sample, truly, or features that belong to none.
+
+    name = "isolates"
+    isolates = True
+
+    def __init__(self, rows=1):
+        self.features = np.full((rows, 3), SENTINEL + 0.5)
+
+    def __call__(self, update, *, rng):
+        softmax = np.full((1, C), SENTINEL + 0.25)
+        return Recovery(attack=self.name, status="recovered", labels=(SENTINEL,), isolated=1,
+                        sample_labels=(SENTINEL,), softmax=softmax, features=self.features)
 
 class Framework(Exception):
     pass
@@ -86,9 +100,10 @@ TESTS = """
 import logging
 import unittest
 
+import numpy as np
 import pytest
-from pytest_labelleak import Recovery, assert_labels_not_recoverable, attack, audit
-from secret import complain, make
+from pytest_labelleak import Recovery, assert_labels_not_recoverable, assert_samples_not_isolated, attack, audit
+from secret import Isolates, complain, make
 
 pytestmark = pytest.mark.labelleak(attacks="bias_sign")
 
@@ -96,6 +111,18 @@ def test_leak(labels, batch, parametrized):
     local = {"labels": labels.tolist()}
     logging.getLogger().debug("before the audit")
     assert_labels_not_recoverable(*make())
+
+def test_samples(labels):
+    update, labels = make()
+    features = np.full((2, 3), labels[0] + 0.5)
+    assert_samples_not_isolated(update, {"y": labels, "features": features}, attacks=Isolates())
+
+def test_samples_that_do_not_fit(labels):
+    assert_samples_not_isolated(*make(), attacks=Isolates(rows=2))
+
+def test_assertion_about_samples():
+    update, labels = make()
+    assert Isolates()(update, rng=None) == labels
 
 @pytest.mark.parametrize("given", [{"labels": make()[1].tolist()}])
 def test_assertion_about_the_outcome(given, batch):
@@ -215,7 +242,7 @@ def test_no_output_holds_a_label(secrets, run, monkeypatch, arguments, workers):
     result = run(*arguments, *EVERYTHING, workers=workers)
     assert result.ret == 1
     outcomes = result.parseoutcomes()
-    assert outcomes["failed"] >= 11
+    assert outcomes["failed"] >= 14
     assert (outcomes["errors"], outcomes["xfailed"]) == (2, 1)
     for name, text in outputs(secrets, result).items():
         if name == "captured.log":
@@ -233,6 +260,23 @@ def test_labels_are_shown_on_request(secrets, run, monkeypatch):
     assert SENTINEL in shown["junit.xml"]
     # Tables of figures have no place for labels in any case.
     assert SENTINEL not in shown["report.md"] + shown["report.html"] + shown["summary.md"]
+
+
+def test_samples_are_reported_as_shares_and_never_by_themselves(secrets, run, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(secrets.path / "summary.md"))
+    arguments = ("-l", "-k", "test_samples", *EVERYTHING)
+    line = "50 % of the samples were isolated, with their features"
+    hidden = outputs(secrets, run(*arguments))
+    for name in ("terminal", "report.md", "report.html", "summary.md"):
+        assert line in hidden[name]
+    assert "gives features that are no table of its isolated samples" in hidden["terminal"]
+    assert '"feature_error": 0.0' in hidden["report.json"]
+    # On request the labels of the samples are shown as all labels are; their features and softmax outputs are not.
+    shown = outputs(secrets, run(*arguments, "--labelleak-show-labels"))
+    assert SENTINEL in shown["report.json"]
+    for name in ("report.json", "report.md", "report.html", "summary.md"):
+        assert f"{SENTINEL}.5" not in shown[name]
+        assert f"{SENTINEL}.25" not in shown[name]
 
 
 def test_a_failure_still_says_what_and_where(secrets, run):
