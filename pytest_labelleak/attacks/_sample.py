@@ -39,6 +39,9 @@ _CONE_ERROR = 0.05
 _SHARE_ERROR = 0.1
 # Outputs tried for the label, in units of its target.
 _OWN_OUTPUTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
+# A trained network is often surer than smoothed targets ask: the label's own entry is then above zero. Outputs tried
+# beyond the target, as shares of the way from there to one.
+_SURER = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 # Logits that differ by more carry no weight: exp would only underflow.
 _SMALLEST_LOGIT = -700.0
 # An old Jacobian is used again while a step with it takes this off the squared residual; ...
@@ -147,7 +150,9 @@ class SampleProblem:
         if column is None or row[column] >= 0.0:
             return None
         best: tuple[float, np.ndarray] | None = None
-        for own in _OWN_OUTPUTS:
+        beyond = (self._floor * self._scale.size) / self._kept
+        for own in (*_OWN_OUTPUTS, *(1.0 + share * beyond for share in _SURER)):
+            # Negative beyond the target, where the functional shows the row with its sign turned.
             share = (1.0 - own) * self._kept / -row[column]
             spread = np.hypot(share * deviation, _SHARE_ERROR * self._floor / _ABOVE_NOISE)
             fitted = self._fit(column, (share * row + self._floor) * self._scale, spread * self._scale)
