@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from pytest_labelleak import GaussianNoise, Recovery, RoundTo, Sign, Update, attack
-from pytest_labelleak.testing import make_head_update
+from pytest_labelleak.testing import LabelledUpdate, make_head_update
 
 #: A sample counts as isolated if its label is right and its features are known to this relative error.
 CLOSE = 1e-2
@@ -168,6 +168,17 @@ def _rounded(update: Update, name: str) -> Update:
     return dataclasses.replace(shared, compute_dtype=name)
 
 
+def _smoothed(case: LabelledUpdate, smoothing: float) -> tuple[LabelledUpdate, Update]:
+    """Return the case, and the update of the same batch and weights under a loss with smoothed labels."""
+    positions, classes = case.probabilities.shape
+    error = case.probabilities - smoothing / classes
+    error[np.arange(positions), case.labels] -= 1.0 - smoothing
+    error = (error * case.weights[:, None]).astype(np.float32)
+    gradients = {"kernel": case.features.astype(np.float32).T @ error, "bias": error.sum(axis=0)}
+    head = dataclasses.replace(case.update.head, label_smoothing=smoothing)
+    return case, dataclasses.replace(case.update, gradients=gradients, head=head)
+
+
 def limits() -> Iterator[str]:
     """Yield a table of where it fails, with the reason that the attack itself gives."""
     base = {"positions": 20, "features": 256, "classes": 400, "seed": 0, "confidence": 0.5}
@@ -186,6 +197,11 @@ def limits() -> Iterator[str]:
         (f"S = {n}, C = 100", make_head_update(**(base | {"positions": n, "classes": 100}))) for n in (40, 49, 60)
     ]
     sure = [(f"p = {p}", make_head_update(**(base | {"confidence": p}))) for p in (0.99, 0.9999, 0.999999)]
+    smooth = [
+        (f"label smoothing {e}, p = {p}", *_smoothed(make_head_update(**(base | {"confidence": p})), e))
+        for e in (0.1, 0.2)
+        for p in (0.5, 0.9, 0.99)
+    ]
     yield "| case | samples isolated | feature error, median | what the attack says |"
     yield "|---|---|---|---|"
     for name, case, update in (
@@ -197,6 +213,7 @@ def limits() -> Iterator[str]:
         ("weights of another network", plain, wrong),
         ("weights not known", plain, without),
         *((name, case, case.update) for name, case in [*near, *classes, *sure]),
+        *smooth,
     ):
         recovery = attack("disaggregate", update)
         count, error = compare(recovery, case.labels, case.features)

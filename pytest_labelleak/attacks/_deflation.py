@@ -167,7 +167,7 @@ class Deflation:
                     candidates.append(lifted)
                     break
                 self.best_rejected = min(self.best_rejected, solved.residual)
-        if stalled == 1 and not self._smoothing:
+        if stalled == 1:
             for solved in self._without_label(judge):
                 lifted = self._lift(solved, solved.column, of_rows, of_features)
                 candidates += [] if lifted is None else [lifted]
@@ -188,10 +188,13 @@ class Deflation:
         """Solve for samples so sure that ``p - 1`` was rounded to zero: no entry of their rows is below zero.
 
         With all others taken out, their rows are not negative anywhere, so that columns that nearly one of them has
-        alone give functionals that nearly are their rows; their label is what they are sure of.
+        alone give functionals that nearly are their rows; their label is what they are sure of. With smoothed
+        targets it is samples as sure as those ask, whose rows are of either sign.
         """
         _, _, pivots = scipy.linalg.qr(judge.space, mode="economic", pivoting=True, check_finite=False)
         anchors = np.linalg.pinv(judge.rows[:, pivots[: judge.rows.shape[0]]])
+        if self._smoothing:
+            anchors = np.concatenate([anchors, -anchors])
         for functional in anchors:
             start = judge.start(None, functional)
             if start is not None:

@@ -39,6 +39,12 @@ _CONE_ERROR = 0.05
 _SHARE_ERROR = 0.1
 # Outputs tried for the label, in units of its target.
 _OWN_OUTPUTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
+# A trained network is often surer than smoothed targets ask: the label's own entry is then above zero. Outputs tried
+# beyond the target, as shares of the way from there to one.
+_SURER = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
+# Where the label's own entry tells nothing, the row's lowest entries do: they are this share of minus ``e / C``.
+_LOWEST = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
+_AMONG_THE_LOWEST = 0.05
 # Logits that differ by more carry no weight: exp would only underflow.
 _SMALLEST_LOGIT = -700.0
 # An old Jacobian is used again while a step with it takes this off the squared residual; ...
@@ -129,7 +135,8 @@ class SampleProblem:
         Parameters
         ----------
         column : int or None
-            The label's, whose entry is left out. None if the sample is so sure that its label's entry was lost.
+            The label's, whose entry is left out. None if the sample is so sure that its label's entry was lost, or
+            with smoothed targets as sure as they ask.
         functional : ndarray of shape (r,)
             Negative on that column, not negative on the others, up to noise.
 
@@ -144,16 +151,24 @@ class SampleProblem:
             return self._fit(column, row, deviation)
         # How much of a smoothed row is the constant part depends on the label's own output: try several.
         row, deviation = row / self._scale, deviation / self._scale
-        if column is None or row[column] >= 0.0:
+        lowest = float(np.quantile(row, _AMONG_THE_LOWEST)) if column is None else float(row[column])
+        if lowest >= 0.0:
             return None
+        if column is None:
+            shares = [part * self._floor / -lowest for part in _LOWEST]
+        else:
+            beyond = self._floor * self._scale.size / self._kept
+            tried = (*_OWN_OUTPUTS, *(1.0 + part * beyond for part in _SURER))
+            # Negative beyond the target, where the functional shows the row with its sign turned.
+            shares = [(1.0 - own) * self._kept / -lowest for own in tried]
         best: tuple[float, np.ndarray] | None = None
-        for own in _OWN_OUTPUTS:
-            share = (1.0 - own) * self._kept / -row[column]
+        for share in shares:
             spread = np.hypot(share * deviation, _SHARE_ERROR * self._floor / _ABOVE_NOISE)
             fitted = self._fit(column, (share * row + self._floor) * self._scale, spread * self._scale)
             if fitted is not None:
-                shape = self._evaluate(fitted, column)[0]
-                missed = float(np.linalg.norm(self._outside(shape, self._label(column)[1])))
+                label = self.favourite(fitted) if column is None else column
+                shape = self._evaluate(fitted, label)[0]
+                missed = float(np.linalg.norm(self._outside(shape, self._label(label)[1])))
                 if best is None or missed < best[0]:
                     best = missed, fitted
         return None if best is None else best[1]

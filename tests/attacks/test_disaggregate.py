@@ -125,6 +125,26 @@ def test_label_smoothing_is_accounted_for(smoothing: float, bias: bool) -> None:
     assert_taken_apart(attack("disaggregate", smoothed.update), smoothed)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_samples_surer_than_smoothed_targets_ask_are_found(bias: bool) -> None:
+    """Past the target the label's own entry is above zero: no direction that separates the label shows its row."""
+    case = make_head_update(positions=10, features=64, classes=120, seed=5, bias=bias, confidence=0.8)
+    smoothed = with_loss(case, smoothing=0.2)
+    assert np.count_nonzero(case.probabilities[np.arange(10), case.labels] > 0.82) >= 3
+    assert_taken_apart(attack("disaggregate", smoothed.update), smoothed)
+
+
+@pytest.mark.parametrize(("confidence", "smoothing", "bias"), [(0.7, 0.1, False), (0.9, 0.1, True), (0.9, 0.2, True)])
+def test_samples_as_sure_as_smoothed_targets_ask_are_found(confidence: float, smoothing: float, bias: bool) -> None:
+    """At the target the label's own entry vanishes, and with it every direction that would name the label."""
+    seed = 6 if smoothing == 0.2 else 5
+    case = make_head_update(positions=10, features=64, classes=120, seed=seed, bias=bias, confidence=confidence)
+    smoothed = with_loss(case, smoothing=smoothing)
+    own = case.probabilities[np.arange(10), case.labels]
+    assert np.abs(own - (1 - smoothing)).min() < 0.04
+    assert_taken_apart(attack("disaggregate", smoothed.update), smoothed)
+
+
 def test_temperature_has_to_be_known() -> None:
     case = with_loss(make_head_update(positions=8, features=64, classes=120, seed=6, confidence=0.5), temperature=2.0)
     assert_taken_apart(attack(Disaggregate(temperature=2.0), case.update), case)
