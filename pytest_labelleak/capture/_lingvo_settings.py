@@ -163,8 +163,9 @@ def _scale_outside(kernel: np.ndarray, penalty: np.ndarray) -> float:
     width = min(_DIRECTIONS, kernel.shape[0] // 2)
     if not width:
         return scale
-    # Some of the columns are enough: there are far more than directions in the rest.
-    some = slice(None, None, math.ceil(kernel.shape[1] / _COLUMNS))
+    # The smallest columns, those of absent classes, have the least rounding to be told from the penalty.
+    sizes = np.linalg.norm(kernel, axis=0)
+    some = np.argsort(sizes, kind="stable")[: max(min(kernel.shape[1], 2 * width), min(kernel.shape[1] // 2, _COLUMNS))]
     shared, own = kernel[:, some].astype(np.float64), penalty[:, some].astype(np.float64)
     rest = shared - scale * own
     rng = np.random.default_rng(0)  # any directions do; always the same ones
