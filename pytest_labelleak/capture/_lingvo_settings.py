@@ -119,7 +119,9 @@ def smoothing_of(task: Any, head: Any) -> float:
     return float(p.uncertainty) * int(head.classes) / (int(head.classes) - 1)
 
 
-def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.ndarray, penalty: np.ndarray) -> float:
+def penalty_scale(
+    task: Any, gradients: Mapping[str, np.ndarray], kernel: np.ndarray, penalty: np.ndarray, *, steps: int
+) -> float:
     """Find by how much clipping has scaled the weight penalty in the head's gradient, from what is shared alone.
 
     The loss's part of the gradient has few directions, one per label position. Outside of them only the penalty is
@@ -135,6 +137,8 @@ def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.nda
         The head's shared gradient.
     penalty : ndarray of shape (d, C)
         Gradient of the penalty, before clipping.
+    steps : int
+        Number of local steps in it. Each was clipped on its own, and the norm of their sum tells nothing.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.nda
         norm, limit = _norm(list(gradients.values())), float(whole)
     else:
         return 1.0
-    if norm < limit * (1.0 - _AT_LIMIT):
+    if steps == 1 and norm < limit * (1.0 - _AT_LIMIT):
         return 1.0
     return _scale_outside(kernel, penalty)
 
