@@ -18,6 +18,8 @@ _AT_LIMIT = 1e-3
 _DIRECTIONS = 256
 #: At most so many columns are looked at.
 _COLUMNS = 4096
+#: Each round sharpens the scale by one or two digits; the rounding of float32 is reached in three or four.
+_ROUNDS, _SETTLED = 8, 1e-7
 
 
 def learner_of(task: Any) -> Any:
@@ -117,7 +119,9 @@ def smoothing_of(task: Any, head: Any) -> float:
     return float(p.uncertainty) * int(head.classes) / (int(head.classes) - 1)
 
 
-def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.ndarray, penalty: np.ndarray) -> float:
+def penalty_scale(
+    task: Any, gradients: Mapping[str, np.ndarray], kernel: np.ndarray, penalty: np.ndarray, *, steps: int
+) -> float:
     """Find by how much clipping has scaled the weight penalty in the head's gradient, from what is shared alone.
 
     The loss's part of the gradient has few directions, one per label position. Outside of them only the penalty is
@@ -133,6 +137,8 @@ def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.nda
         The head's shared gradient.
     penalty : ndarray of shape (d, C)
         Gradient of the penalty, before clipping.
+    steps : int
+        Number of local steps in it. Each was clipped on its own, and the norm of their sum tells nothing.
 
     Returns
     -------
@@ -149,7 +155,7 @@ def penalty_scale(task: Any, gradients: Mapping[str, np.ndarray], kernel: np.nda
         norm, limit = _norm(list(gradients.values())), float(whole)
     else:
         return 1.0
-    if norm < limit * (1.0 - _AT_LIMIT):
+    if steps == 1 and norm < limit * (1.0 - _AT_LIMIT):
         return 1.0
     return _scale_outside(kernel, penalty)
 
@@ -163,16 +169,27 @@ def _scale_outside(kernel: np.ndarray, penalty: np.ndarray) -> float:
     width = min(_DIRECTIONS, kernel.shape[0] // 2)
     if not width:
         return scale
-    # The smallest columns, those of absent classes, have the least rounding to be told from the penalty.
-    sizes = np.linalg.norm(kernel, axis=0)
-    some = np.argsort(sizes, kind="stable")[: max(min(kernel.shape[1], 2 * width), min(kernel.shape[1] // 2, _COLUMNS))]
+    # Some of the columns are enough: there are far more than directions in the rest.
+    some = slice(None, None, math.ceil(kernel.shape[1] / _COLUMNS))
     shared, own = kernel[:, some].astype(np.float64), penalty[:, some].astype(np.float64)
-    rest = shared - scale * own
+    # Rounding is proportional to what is rounded: with rows and columns of one size, no part drowns the others.
+    for axis in (0, 1, 0):
+        sizes = np.linalg.norm(shared, axis=axis, keepdims=True)
+        level = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=sizes > 0.0)
+        shared, own = shared * level, own * level
     rng = np.random.default_rng(0)  # any directions do; always the same ones
-    basis = np.linalg.qr(rest @ (rest.T @ rng.standard_normal((kernel.shape[0], width))))[0]
-    own -= basis @ (basis.T @ own)
-    size = float(np.vdot(own, own))
-    return float(np.vdot(shared, own)) / size if size > 0.0 else scale
+    start = rng.standard_normal((kernel.shape[0], width))
+    for _ in range(_ROUNDS):
+        rest = shared - scale * own
+        basis = np.linalg.qr(rest @ (rest.T @ start))[0]
+        outside = own - basis @ (basis.T @ own)
+        size = float(np.vdot(outside, outside))
+        if size == 0.0:
+            return scale
+        before, scale = scale, float(np.vdot(shared, outside)) / size
+        if abs(scale - before) <= _SETTLED * abs(scale):
+            break
+    return scale
 
 
 def _norm(arrays: list[np.ndarray]) -> float:

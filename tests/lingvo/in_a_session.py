@@ -38,6 +38,7 @@ def main():
     batch = conftest.make_batch.__wrapped__()(1, 5)
     graph = tf.Graph()
     with graph.as_default():
+        v1.set_random_seed(int(sys.argv[1]) if sys.argv[1:] else 1)
         task = conftest.small_params(unrolled=False).Instantiate()
         try:
             adapter.capture(task, batch)
