@@ -343,6 +343,8 @@ def _with_closing(basis: Basis, tilted: np.ndarray, weights: np.ndarray, others:
         missed[extra], paid[extra], own[extra] = swap.own_missed, swap.own_paid, 0.0
     # What of the column itself comes in with the closing, or with a replacement, goes to the other side.
     times = _times(lifted, weights)
+    if swap is not None:
+        own[extra] = times[extra] * weights[swap.positions]
     rest = 1.0 - own - times * others
     price = np.hypot(paid + tilt[chosen] @ lifted + times * closing.paid, missed + times * closing.missed)
     price = np.where(rest > _OWN_SHARE, price / np.maximum(rest, _OWN_SHARE), np.inf)

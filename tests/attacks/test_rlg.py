@@ -193,6 +193,31 @@ def test_every_class_not_named_is_proved_absent(
     check_absences(case, recovery)
 
 
+def test_a_label_that_happens_to_be_in_the_repeated_part_of_the_basis_is_named() -> None:
+    # A dozen of these once lost a label each: its price left out what of the label itself the closing brings in.
+    for seed in range(40):
+        case = make_update(
+            positions=40, features=64, classes=100, seed=seed, confidence=0.7, duplicates=0.15 if seed % 2 else 0.3
+        )
+        assert set(case.labels.tolist()) <= set(rlg(case.update).labels), seed
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_price_of_a_class_eliminated_with_others_is_that_of_its_combination(seed: int) -> None:
+    case = make_update(positions=32, features=64, classes=100, seed=seed, confidence=0.5, duplicates=0.3)
+    subspace = find_subspace(case.update)
+    assert not isinstance(subspace, str)
+    separation = separate(subspace.coordinates, subspace.noise, leading=subspace.positions)
+    (basis,) = separation._bases
+    eliminated = np.flatnonzero(~separation.present & np.isfinite(basis.bound))
+    assert eliminated.size > 40
+    for column in eliminated.tolist():
+        if column not in separation._projections:
+            combination = separation.combination(column)
+            assert combination is not None
+            assert np.hypot(combination.missed, combination.paid) < 1.01 * basis.bound[column] + 1e-12
+
+
 def test_a_class_without_a_gradient_is_absent_without_further_proof() -> None:
     case = make_update(positions=4, features=32, classes=90, seed=9, signed=True, bias=False)
     gradient = case.update.kernel_gradient.copy()
