@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .assertions import assert_labels_not_recoverable, assert_samples_not_isolated
     from .attacks import Attack, attack
-    from .auditing import assert_labels_not_recoverable, assert_samples_not_isolated, audit
+    from .auditing import audit
     from .capture import Adapter, capture_update
     from .defences import (
         ClipNorm,
@@ -68,8 +69,8 @@ _HOME = {
     "UnsupportedModelError": "errors",
     "Update": "update",
     "Verdict": "verdict",
-    "assert_labels_not_recoverable": "auditing",
-    "assert_samples_not_isolated": "auditing",
+    "assert_labels_not_recoverable": "assertions",
+    "assert_samples_not_isolated": "assertions",
     "attack": "attacks",
     "audit": "auditing",
     "capture_update": "capture",

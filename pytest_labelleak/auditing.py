@@ -1,4 +1,4 @@
-"""audit() and the assertions: capture, defend, attack, score, decide."""
+"""audit(), and what every assertion runs: capture, defend, attack, score, decide."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from . import attacks as attacks_
 from . import defences as defences_
 from .baseline import round_up
-from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
-from .explanation import explain
+from .errors import InvalidArgumentError
 from .isolation_outcome import isolation_outcome
 from .outcome import HELD, LEAKED, Audit, figure_of, outcome_of, strongest
 from .portfolio import PortfolioRun, everything_read, threshold_passed
@@ -20,7 +19,7 @@ from .settings import active_scope
 from .update import Update
 from .verdict import Truth, Verdict
 
-__all__ = ["assert_labels_not_recoverable", "assert_samples_not_isolated", "audit"]
+__all__ = ["audit", "run_audit"]
 
 
 def audit(
@@ -96,162 +95,10 @@ def audit(
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
     asked = {"counts": counts, "samples": samples}
-    return _audit(model, batch, capture_options, **asked, asserted=False, arguments=arguments)
+    return run_audit(model, batch, capture_options, **asked, asserted=False, arguments=arguments)
 
 
-def assert_labels_not_recoverable(
-    model: Any,
-    batch: Any,
-    *,
-    threshold: float | None = None,
-    confidence: float | None = None,
-    attacks: Any = None,
-    defence: Any = None,
-    seed: int | None = None,
-    head: str | None = None,
-    training: bool = True,
-    class_weight: Mapping[int, float] | None = None,
-    counts: bool = False,
-) -> Audit:
-    """Fail if the labels of `batch` can be read from the update that `model` would share.
-
-    Parameters
-    ----------
-    model : object
-        A compiled Keras 3 model; an `Update`, with its labels as `batch`; or anything an adapter knows.
-    batch : tuple, dict or iterable of these
-        ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
-    threshold : float, optional
-        Tolerated advantage in [0, 1]; default 0.1.
-    confidence : float, optional
-        In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
-        as the unit, is within the threshold too. By default the mean over the batches is compared.
-    attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered, cheapest first. Once everything has been read
-        exactly in every batch, "auto" leaves the rest out: its outcome and its figures are those of all.
-    defence : str or defence, optional
-        What is applied to the update before it is shared.
-    seed : int, optional
-        Seeds attacks and defence; default 0.
-    head : str, optional
-        Name of the classification head's layer or output, where the model has several.
-    training : bool, default True
-        Whether the model runs in training mode.
-    class_weight : mapping of int to float, optional
-        As in Keras' ``fit``.
-    counts : bool, default False
-        Also score how often each label is said to occur, corrected for chance; then the larger of the two
-        advantages is compared with the threshold.
-
-    Returns
-    -------
-    Audit
-        With outcome "held".
-
-    Raises
-    ------
-    LabelLeak
-        If an attack's advantage is above the threshold (or above the baseline's figure for this test).
-    InconclusiveAudit
-        If the audit could not decide. That is never a pass.
-    InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
-    """
-    __tracebackhide__ = True
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": counts, "samples": False}
-    result = _audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
-    _raise_for(result)
-    return result
-
-
-def assert_samples_not_isolated(
-    model: Any,
-    batch: Any,
-    *,
-    threshold: float | None = None,
-    confidence: float | None = None,
-    attacks: Any = None,
-    defence: Any = None,
-    seed: int | None = None,
-    head: str | None = None,
-    training: bool = True,
-    class_weight: Mapping[int, float] | None = None,
-) -> Audit:
-    """Fail if samples of `batch` can be isolated from the update that `model` would share.
-
-    Whoever has the weights of the model, as its sender does, can separate an averaged gradient into its samples:
-    each one's label, softmax output and features, the input of the head. What is compared
-    with the threshold is the share of the label positions that an attack isolates with the right label. It does not
-    depend on classes that are absent, so a batch in which every class is present is audited like any other.
-
-    An attack that cannot solve for a sample makes no claim. So without a defence, no attack that applies is
-    "inconclusive", for example where the weights are unknown. With one, the attacks are run on the undefended update
-    of the same batch too. If they isolate more than the threshold there, they are able on this very batch, and
-    the audit holds when with the defence no attack isolates any.
-
-    Parameters
-    ----------
-    model : object
-        A compiled Keras 3 model; an `Update` with the head's weights, and its labels as `batch`; or anything an
-        adapter knows.
-    batch : tuple, dict or iterable of these
-        ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled. For an `Update`, labels or
-        ``{"y": labels, "features": inputs of the head}``, with which the error of recovered features is
-        reported.
-    threshold : float, optional
-        Tolerated share in [0, 1]; default 0.1.
-    confidence : float, optional
-        In (0, 1). Then the audit holds only if an upper bound of the share, one-sided, exact, with the batch
-        as the unit, is within the threshold too. By default the mean over the batches is compared.
-    attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered, cheapest first. Those that do not isolate
-        samples only add their findings.
-    defence : str or defence, optional
-        What is applied to the update before it is shared.
-    seed : int, optional
-        Seeds attacks and defence; default 0.
-    head : str, optional
-        Name of the classification head's layer or output, where the model has several.
-    training : bool, default True
-        Whether the model runs in training mode.
-    class_weight : mapping of int to float, optional
-        As in Keras' ``fit``.
-
-    Returns
-    -------
-    Audit
-        With outcome "held".
-
-    Raises
-    ------
-    LabelLeak
-        If an attack isolates more than the threshold (or than the baseline's figure for this test).
-    InconclusiveAudit
-        If the audit could not decide. That is never a pass.
-    InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
-    """
-    __tracebackhide__ = True
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": False, "samples": True}
-    result = _audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
-    _raise_for(result)
-    return result
-
-
-def _raise_for(result: Audit) -> None:
-    __tracebackhide__ = True
-    show_labels = active_scope().settings.show_labels
-    if result.outcome == LEAKED:
-        raise LabelLeak(explain(result, show_labels=show_labels), audit=result)
-    if result.outcome != HELD:
-        raise InconclusiveAudit(explain(result, show_labels=False), audit=result)
-
-
-def _audit(
+def run_audit(
     model: Any,
     batch: Any,
     capture_options: Mapping[str, Any],
@@ -261,6 +108,27 @@ def _audit(
     asserted: bool,
     arguments: Mapping[str, Any],
 ) -> Audit:
+    """Do what `audit` and the assertions have in common: everything but to raise on a leak.
+
+    Parameters
+    ----------
+    model, batch : object
+        As for `audit`.
+    capture_options : mapping
+        Arguments of the adapter: "head", "training" and "class_weight".
+    counts, samples : bool
+        As for `audit`.
+    asserted : bool
+        Whether the outcome decides about a test. Then a baseline's figure takes the place of the threshold, and
+        attacks are left out that can change nothing.
+    arguments : mapping
+        Settings as given by the caller; None for what was not given.
+
+    Returns
+    -------
+    Audit
+        Noted in the records of the running test, too.
+    """
     for name, flag in (("counts", counts), ("samples", samples)):
         if not isinstance(flag, bool):
             raise InvalidArgumentError(f"{name}={flag!r} is a {type(flag).__name__}. Expected True or False.")

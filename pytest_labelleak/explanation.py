@@ -1,13 +1,38 @@
-"""What a failed assertion says: the verdict first, then every attack's figures."""
+"""What a failed assertion raises and says: the verdict first, then every attack's figures."""
 
 from __future__ import annotations
 
-from .outcome import LEAKED, Audit
+from .errors import InconclusiveAudit, LabelLeak
+from .outcome import HELD, LEAKED, Audit
 from .recovery import RECOVERED
 from .report import positions_line, samples_line
+from .settings import active_scope
 from .verdict import NOT_RUN, Verdict
 
-__all__ = ["explain"]
+__all__ = ["explain", "raise_for"]
+
+
+def raise_for(result: Audit) -> None:
+    """Raise what an assertion raises about an audit, with the explanation; nothing if it held.
+
+    Parameters
+    ----------
+    result : Audit
+        The audit.
+
+    Raises
+    ------
+    LabelLeak
+        If it leaked.
+    InconclusiveAudit
+        If it could not decide.
+    """
+    __tracebackhide__ = True
+    show_labels = active_scope().settings.show_labels
+    if result.outcome == LEAKED:
+        raise LabelLeak(explain(result, show_labels=show_labels), audit=result)
+    if result.outcome != HELD:
+        raise InconclusiveAudit(explain(result, show_labels=False), audit=result)
 
 
 def explain(result: Audit, *, show_labels: bool) -> str:

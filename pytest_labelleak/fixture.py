@@ -81,7 +81,7 @@ class LabelLeakFixture:
     ) -> Audit:
         """Call `pytest_labelleak.assert_labels_not_recoverable`, which takes the same arguments."""
         __tracebackhide__ = True
-        from .auditing import assert_labels_not_recoverable
+        from .assertions import assert_labels_not_recoverable
 
         return assert_labels_not_recoverable(
             model,
@@ -113,7 +113,7 @@ class LabelLeakFixture:
     ) -> Audit:
         """Call `pytest_labelleak.assert_samples_not_isolated`, which takes the same arguments."""
         __tracebackhide__ = True
-        from .auditing import assert_samples_not_isolated
+        from .assertions import assert_samples_not_isolated
 
         return assert_samples_not_isolated(
             model,

@@ -75,14 +75,14 @@ MUTANTS = (
     ),
     (
         "labels in messages",
-        "auditing.py",
+        "explanation.py",
         "show_labels = active_scope().settings.show_labels",
         "show_labels = True",
         "tests/test_auditing.py tests/plugin/test_redaction.py",
     ),
     (
         "inconclusive is never a pass",
-        "auditing.py",
+        "explanation.py",
         "    if result.outcome != HELD:",
         "    if False:",
         "tests/test_auditing.py",

@@ -32,6 +32,7 @@ LAYER = {
     "attacks": 2,
     "defences": 2,
     "capture": 3,
+    "assertions": 4,
     "auditing": 4,
     "portfolio": 4,
     "fixture": 5,
@@ -143,7 +144,7 @@ def test_only_the_plugin_knows_pytest():
 
 
 def test_the_plugin_imports_no_layer_above_0_at_import():
-    loaded_on_use = {"auditing", "capture"}
+    loaded_on_use = {"assertions", "auditing", "capture"}
     for name in PYTEST_SIDE:
         tree = ast.parse((PACKAGE / f"{name}.py").read_text("utf-8"))
         for node in tree.body:

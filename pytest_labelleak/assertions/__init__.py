@@ -1,0 +1,8 @@
+"""The public assertions, one module each: what is asked, and what is documented; `auditing` does the work."""
+
+from __future__ import annotations
+
+from .labels import assert_labels_not_recoverable
+from .samples import assert_samples_not_isolated
+
+__all__ = ["assert_labels_not_recoverable", "assert_samples_not_isolated"]
