@@ -31,11 +31,12 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedModelError,
     )
-    from .outcome import Audit
     from .recovery import Certificate, Recovery
+    from .result import Audit
     from .settings import Settings
+    from .truth import Truth
     from .update import Head, Update
-    from .verdict import Truth, Verdict
+    from .verdict import Verdict
 
 __version__ = "0.1.0"
 
@@ -44,7 +45,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Adapter": "capture",
     "Attack": "attacks",
-    "Audit": "outcome",
+    "Audit": "result",
     "BaselineError": "errors",
     "Certificate": "recovery",
     "ClipNorm": "defences",
@@ -64,7 +65,7 @@ _HOME = {
     "Settings": "settings",
     "Sign": "defences",
     "TopK": "defences",
-    "Truth": "verdict",
+    "Truth": "truth",
     "UnknownNameError": "errors",
     "UnsupportedModelError": "errors",
     "Update": "update",

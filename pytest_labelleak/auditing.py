@@ -12,12 +12,14 @@ from . import defences as defences_
 from .baseline import round_up
 from .errors import InvalidArgumentError
 from .isolation_outcome import isolation_outcome
-from .outcome import HELD, LEAKED, Audit, figure_of, outcome_of, strongest
+from .outcome import HELD, LEAKED, figure_of, outcome_of, strongest
 from .portfolio import PortfolioRun, everything_read, threshold_passed
 from .recovery import INCONCLUSIVE
+from .result import Audit
 from .settings import active_scope
+from .truth import Truth
 from .update import Update
-from .verdict import Truth, Verdict
+from .verdict import Verdict
 
 __all__ = ["audit", "run_audit"]
 

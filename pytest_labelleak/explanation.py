@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .errors import InconclusiveAudit, LabelLeak
-from .outcome import HELD, LEAKED, Audit
+from .outcome import HELD, LEAKED
 from .recovery import RECOVERED
 from .report import positions_line, samples_line
+from .result import Audit
 from .settings import active_scope
 from .verdict import NOT_RUN, Verdict
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .outcome import Audit
+    from .result import Audit
     from .update import Update
 
 __all__ = ["LabelLeakFixture"]

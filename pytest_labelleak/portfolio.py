@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import attacks as attacks_
+from .pooling import mean_figure, pool
 from .recovery import INCONCLUSIVE, RECOVERED, Recovery
+from .truth import Truth
 from .update import Update
-from .verdict import NOT_RUN, Truth, Verdict, mean_figure, pool, score
+from .verdict import NOT_RUN, Verdict, score
 
 __all__ = ["PortfolioRun", "Rule", "everything_read", "threshold_passed"]
 

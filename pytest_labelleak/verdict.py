@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,70 +10,14 @@ import numpy as np
 
 from .counting import count_accuracy, counts_advantage
 from .errors import InvalidArgumentError
-from .interval import bounded_mean_interval, upper_bound
 from .isolation import isolation_figures
-from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
+from .recovery import INCONCLUSIVE, RECOVERED, Recovery
+from .truth import Truth
 
-__all__ = ["NOT_RUN", "Truth", "Verdict", "mean_figure", "pool", "rounded", "score"]
+__all__ = ["NOT_RUN", "SHARES", "Truth", "Verdict", "rounded", "score"]
 
 #: Status of an attack that was left out, because nothing it could find would change anything.
 NOT_RUN = "not run"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truth:
-    """The labels that one update was really computed from, and its features where they are known.
-
-    Attributes
-    ----------
-    labels : ndarray of int, shape (S,)
-        Class of every label position with a non-zero weight. Private.
-    classes : int
-        Number of classes C.
-    features : ndarray of shape (S, d), or None
-        The head's input at each, in the same order, to measure how well an attack recovers it. Private.
-    """
-
-    labels: np.ndarray = field(repr=False)
-    classes: int
-    features: np.ndarray | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        """Check type and range without ever quoting a label."""
-        labels = np.asarray(self.labels)
-        if labels.size == 0:
-            labels = labels.astype(np.int64)
-        if labels.dtype.kind not in "iu":
-            raise InvalidArgumentError(f"labels have dtype {labels.dtype}. Expected integers: class indices.")
-        labels = labels.reshape(-1).astype(np.int64)
-        outside = int(np.count_nonzero((labels < 0) | (labels >= self.classes)))
-        if outside:
-            raise InvalidArgumentError(
-                f"{outside} of {labels.size} labels are out of range. "
-                f"Expected class indices from 0 to {self.classes - 1}: the head has {self.classes} outputs."
-            )
-        object.__setattr__(self, "labels", labels)
-        if self.features is not None:
-            object.__setattr__(self, "features", _checked_features(self.features, labels.size))
-
-    @property
-    def present(self) -> np.ndarray:
-        """Distinct classes in the update, sorted. Private."""
-        return np.unique(self.labels)
-
-
-def _checked_features(given: Any, positions: int) -> np.ndarray:
-    expected = f"Expected finite numbers, one row for each of the {positions} label positions: the head's input there."
-    features = np.asarray(given)
-    if features.dtype.kind not in "fiu":
-        raise InvalidArgumentError(f"features have dtype {features.dtype}. {expected}")
-    if features.ndim != 2 or features.shape[0] != positions:
-        raise InvalidArgumentError(f"features have shape {features.shape}. {expected}")
-    features = features.astype(np.float64)
-    bad = int(np.count_nonzero(~np.isfinite(features)))
-    if bad:
-        raise InvalidArgumentError(f"{bad} of {features.size} features are not finite. {expected}")
-    return features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -197,11 +140,12 @@ class Verdict:
         return record
 
 
-_SHARES = (
+#: Figures that are None where an attack makes no such claim.
+SHARES = (
     *("positions_exact", "count_accuracy", "counts_exact", "counts_advantage"),
     *("samples_isolated", "features_exposed"),
 )
-_OPTIONAL = ("upper_bound", *_SHARES)
+_OPTIONAL = ("upper_bound", *SHARES)
 
 
 def rounded(value: float | None) -> float | None:
@@ -307,95 +251,3 @@ def _score_counts(counts: Mapping[int, int], attack: str, truth: Truth) -> dict[
         "counts_exact": float(np.array_equal(claimed, true)),
         "counts_advantage": counts_advantage(claimed, true),
     }
-
-
-_MEANS = (
-    *("advantage", "true_positive_rate", "false_positive_rate", "precision", "recall", "f1", "exact_match"),
-    *("labels", "claimed", "chance"),
-)
-
-
-def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None, samples: bool = False) -> Verdict:
-    """Pool one attack's verdicts over batches.
-
-    A batch on which the attack made no claim counts with advantage 0, as the attacker's loss; one
-    that could not be decided makes the pooled verdict inconclusive.
-
-    Parameters
-    ----------
-    verdicts : sequence of Verdict
-        At least one, all of the same attack.
-    confidence : float, optional
-        Coverage of the one-sided upper bound; without it there is none.
-    samples : bool, default False
-        Bound the share of label positions isolated instead of the advantage.
-
-    Returns
-    -------
-    Verdict
-        Means over the batches, with a confidence interval for two or more.
-    """
-    advantages = tuple(v.advantage for v in verdicts)
-    series, low = [advantages], -1.0
-    if samples:
-        series, low = [tuple(v.samples_isolated or 0.0 for v in verdicts)], 0.0
-    elif any(v.counts_advantage is not None for v in verdicts):
-        series.append(tuple(v.counts_advantage or 0.0 for v in verdicts))
-    bound = None
-    if confidence is not None and all(v.status != INCONCLUSIVE for v in verdicts):
-        bound = max(upper_bound(values, low=low, high=1.0, confidence=confidence) for values in series)
-    if len(verdicts) == 1:
-        return dataclasses.replace(verdicts[0], upper_bound=bound, series=tuple(series))
-    for status in (INCONCLUSIVE, RECOVERED, NOT_APPLICABLE):
-        of_status = [v for v in verdicts if v.status == status]
-        if of_status:
-            break
-    claims: dict[str, Any] = {name: _mean_of_claims([getattr(v, name) for v in verdicts]) for name in _SHARES}
-    means: dict[str, Any] = {name: float(np.mean([getattr(v, name) for v in verdicts])) for name in _MEANS}
-    errors = [v.feature_error for v in verdicts if v.feature_error is not None]
-    message = of_status[0].message
-    if status == INCONCLUSIVE:
-        message = f"{len(of_status)} of {len(verdicts)} batches {message}"
-    return Verdict(
-        attack=verdicts[0].attack,
-        status=status,
-        message=message,
-        batches=len(verdicts),
-        interval=bounded_mean_interval(advantages, low=-1.0, high=1.0),
-        upper_bound=bound,
-        series=tuple(series),
-        feature_error=float(np.median(errors)) if errors else None,
-        recovered=tuple(labels for v in verdicts for labels in (v.recovered or ((),))),
-        positions=tuple(number for v in verdicts for number in (v.positions or (None,))),
-        **means,
-        **claims,
-    )
-
-
-def mean_figure(verdicts: Sequence[Verdict], *, samples: bool = False) -> float:
-    """Return the `figure` that `pool` would give, without the rest.
-
-    Parameters
-    ----------
-    verdicts : sequence of Verdict
-        At least one, all of the same attack.
-    samples : bool, default False
-        Return the mean share of label positions isolated instead.
-
-    Returns
-    -------
-    float
-        The larger of the mean advantages over classes and over counts.
-    """
-    if samples:
-        return _mean_of_claims([v.samples_isolated for v in verdicts]) or 0.0
-    advantage = float(np.mean([v.advantage for v in verdicts]))
-    counts = _mean_of_claims([v.counts_advantage for v in verdicts])
-    return advantage if counts is None else max(advantage, counts)
-
-
-def _mean_of_claims(figures: Sequence[float | None]) -> float | None:
-    """Return the mean of `figures` in which None, no claim, counts 0; None if there was never a claim."""
-    if all(figure is None for figure in figures):
-        return None
-    return float(np.mean([figure or 0.0 for figure in figures]))

@@ -145,7 +145,7 @@ MUTANTS = (
     ),
     (
         "positions: no claim is not read",
-        "verdict.py",
+        "pooling.py",
         "    return float(np.mean([figure or 0.0 for figure in figures]))",
         "    return float(np.mean([figure for figure in figures if figure is not None]))",
         "tests/test_verdict.py",

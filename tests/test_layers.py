@@ -25,7 +25,10 @@ LAYER = {
     "isolation": 1,
     "isolation_outcome": 1,
     "outcome": 1,
+    "pooling": 1,
     "recovery": 1,
+    "result": 1,
+    "truth": 1,
     "update": 1,
     "verdict": 1,
     "asr": 2,
@@ -60,10 +63,14 @@ EXTRA = {"hookspecs": {"pluggy"}, "testing": {"numpy", "hypothesis"}, "asr": FRA
 
 #: Down the layers by number, and yet wrong: (importer, imported).
 FORBIDDEN = {
-    ("attacks", "verdict"),  # the truth lives there
+    ("attacks", "truth"),
+    ("attacks", "verdict"),
+    ("attacks", "pooling"),
+    ("attacks", "result"),
     ("attacks", "outcome"),
     ("attacks", "capture"),
     ("attacks", "interval"),
+    ("defences", "truth"),
     ("defences", "verdict"),
     ("defences", "recovery"),
     ("capture", "attacks"),

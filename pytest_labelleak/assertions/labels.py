@@ -7,7 +7,7 @@ from typing import Any
 
 from ..auditing import run_audit
 from ..explanation import raise_for
-from ..outcome import Audit
+from ..result import Audit
 
 __all__ = ["assert_labels_not_recoverable"]
 

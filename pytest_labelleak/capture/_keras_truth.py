@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from ..verdict import Truth
+from ..truth import Truth
 from ._keras_batch import Batch, describe
 from ._keras_head import KerasHead
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError, UnsupportedModelError
-from ..verdict import Truth
+from ..truth import Truth
 
 __all__ = ["Targets", "describe", "read_batch", "targets_of"]
 
