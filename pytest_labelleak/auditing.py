@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import attacks as attacks_
 from . import defences as defences_
 from .baseline import round_up
+from .decision import decide
 from .errors import InvalidArgumentError
-from .isolation_outcome import isolation_outcome
-from .outcome import HELD, LEAKED, figure_of, outcome_of, strongest
+from .outcome import figure_of, strongest
 from .portfolio import PortfolioRun, everything_read, threshold_passed
 from .recovery import INCONCLUSIVE
 from .result import Audit
-from .settings import active_scope
+from .settings import Settings, active_scope
 from .truth import Truth
 from .update import Update
-from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from .asr.scoring import WordScorer
 
 __all__ = ["audit", "run_audit"]
 
@@ -38,6 +40,9 @@ def audit(
     class_weight: Mapping[int, float] | None = None,
     counts: bool = False,
     samples: bool = False,
+    vocabulary: Any = None,
+    lexicon: Iterable[str] | None = None,
+    sensitive: Any = None,
 ) -> Audit:
     """Attack the update that `model` would share for `batch`, and measure what comes out.
 
@@ -73,6 +78,8 @@ def audit(
     samples : bool, default False
         Compare the share of the samples that an attack isolates from the batch instead; see
         `assert_samples_not_isolated`.
+    vocabulary, lexicon, sensitive
+        With a vocabulary, words are scored as well; see `assert_words_not_recoverable`.
 
     Returns
     -------
@@ -96,7 +103,8 @@ def audit(
     """
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": counts, "samples": samples}
+    arguments["sensitive"] = sensitive
+    asked = {"counts": counts, "samples": samples, "vocabulary": vocabulary, "lexicon": lexicon}
     return run_audit(model, batch, capture_options, **asked, asserted=False, arguments=arguments)
 
 
@@ -105,10 +113,12 @@ def run_audit(
     batch: Any,
     capture_options: Mapping[str, Any],
     *,
-    counts: bool,
-    samples: bool,
     asserted: bool,
     arguments: Mapping[str, Any],
+    counts: bool = False,
+    samples: bool = False,
+    vocabulary: Any = None,
+    lexicon: Iterable[str] | None = None,
 ) -> Audit:
     """Do what `audit` and the assertions have in common: everything but to raise on a leak.
 
@@ -118,13 +128,13 @@ def run_audit(
         As for `audit`.
     capture_options : mapping
         Arguments of the adapter: "head", "training" and "class_weight".
-    counts, samples : bool
-        As for `audit`.
     asserted : bool
         Whether the outcome decides about a test. Then a baseline's figure takes the place of the threshold, and
         attacks are left out that can change nothing.
     arguments : mapping
         Settings as given by the caller; None for what was not given.
+    counts, samples, vocabulary, lexicon
+        As for `audit`.
 
     Returns
     -------
@@ -138,6 +148,9 @@ def run_audit(
     settings = scope.settings.override(**arguments)
     portfolio = attacks_.resolve(settings.attacks)
     defence = defences_.resolve(settings.defence)
+    words = _word_scorer(vocabulary, lexicon, arguments.get("sensitive"), settings)
+    if words is not None and samples:
+        raise InvalidArgumentError("samples=True and vocabulary= are given. Expected one of them: ask twice.")
     recorded = None
     if asserted:
         recorded = scope.recorded_limit(sum(1 for record in scope.records if record["asserted"]))
@@ -145,7 +158,7 @@ def run_audit(
     limit = settings.threshold if recorded is None else recorded
     # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
     thrifty = asserted and settings.attacks == ("auto",)
-    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts, "samples": samples}
+    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts, "samples": samples, "words": words}
     rules = (
         everything_read(limit, counts=counts, samples=samples),
         threshold_passed(settings.threshold, samples=samples),
@@ -164,6 +177,9 @@ def run_audit(
                 f"the adapter gives {truth.features.shape[1]} features for each label, the head has {update.features} "
                 "inputs."
             )
+        if words is not None:  # before the attacks, which may take long
+            words.ignored(truth.classes)
+            words.said(truth)
         shared = update
         if update is not None:
             context = context or _context(update, defence)
@@ -184,6 +200,8 @@ def run_audit(
         "batches": batches,
         "counts": counts,
         "samples": samples,
+        "lexicon": None if words is None else words.lexicon,
+        "listed": None if words is None else words.listed,
         **context,
     }
     if not batches:
@@ -192,15 +210,15 @@ def run_audit(
     else:
         verdicts = attacked.verdicts(confidence=settings.confidence)
         controls = control.verdicts()
-        certainty: dict[str, Any] = {"confidence": settings.confidence, "threshold": settings.threshold}
-        if samples:
-            isolating = [member.name for member in portfolio if getattr(member, "isolates", False)]
-            undefended = None if defence is None else controls
-            outcome, message = isolation_outcome(verdicts, limit, isolating=isolating, control=undefended, **certainty)
-        else:
-            outcome, message = outcome_of(verdicts, limit, **certainty)
-            if defence is not None and outcome == HELD:
-                outcome, message = _with_control(outcome, message, controls, settings.threshold)
+        outcome, message = decide(
+            verdicts,
+            limit,
+            threshold=settings.threshold,
+            confidence=settings.confidence,
+            control=None if defence is None else controls,
+            isolating=[m.name for m in portfolio if getattr(m, "isolates", False)] if samples else None,
+            sensitive=None if words is None else settings.sensitive,
+        )
         best = strongest(verdicts, samples=samples)
         result = Audit(
             outcome=outcome,
@@ -215,6 +233,19 @@ def run_audit(
     record = {**figures, **result.to_record(show_labels=settings.show_labels)}
     scope.records.append(record)
     return result
+
+
+def _word_scorer(vocabulary: Any, lexicon: Iterable[str] | None, given: Any, settings: Settings) -> WordScorer | None:
+    if vocabulary is None:
+        for name, value in (("lexicon", lexicon), ("sensitive", given)):
+            if value is not None:
+                raise InvalidArgumentError(f"{name}= is given and vocabulary= is not. Expected both, or neither.")
+        return None
+    # Imported on use: what asks about labels needs nothing of speech.
+    from .asr.loading import load_vocabulary
+    from .asr.scoring import WordScorer
+
+    return WordScorer(load_vocabulary(vocabulary), lexicon=lexicon, sensitive=settings.sensitive)
 
 
 def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
@@ -241,14 +272,3 @@ def _context(update: Update, defence: defences_.Defence | None) -> dict[str, Any
         "compute_dtype": update.compute_dtype,
         "head": update.head.layer,
     }
-
-
-def _with_control(outcome: str, message: str, control: Sequence[Verdict], threshold: float) -> tuple[str, str]:
-    """Turn a pass into "inconclusive" if the same attacks fail without the defence too."""
-    undefended, reason = outcome_of(control, threshold)
-    if undefended == LEAKED:
-        return outcome, message
-    return INCONCLUSIVE, (
-        f"inconclusive: the positive control failed, the attacks find nothing without the defence either ({reason}); "
-        "use a batch or a model on which they succeed undefended"
-    )

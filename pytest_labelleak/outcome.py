@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .interval import observations_needed
 from .recovery import INCONCLUSIVE, RECOVERED
-from .verdict import NOT_RUN, Verdict
+from .verdict import FURTHER_ADVANTAGES, NOT_RUN, Verdict
 
 __all__ = ["HELD", "LEAKED", "figure_of", "outcome_of", "strongest", "within_bound"]
 
@@ -175,8 +175,9 @@ def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float, 
 def _named_figure(verdict: Verdict, *, samples: bool) -> str:
     if samples:
         return f"share of samples isolated {figure_of(verdict, samples=True):.2f}"
-    name = "advantage" if verdict.figure == verdict.advantage else "counts advantage"
-    return f"{name} {verdict.figure:.2f}"
+    names = ("advantage", *FURTHER_ADVANTAGES)
+    name = next(name for name in names if getattr(verdict, name) == verdict.figure)
+    return f"{name.replace('_', ' ')} {verdict.figure:.2f}"
 
 
 def _floor(limit: float) -> str:

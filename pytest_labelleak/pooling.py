@@ -10,7 +10,7 @@ import numpy as np
 
 from .interval import bounded_mean_interval, upper_bound
 from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED
-from .verdict import SHARES, Verdict
+from .verdict import FURTHER_ADVANTAGES, SHARES, Verdict
 
 __all__ = ["mean_figure", "pool"]
 
@@ -44,8 +44,11 @@ def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None, sample
     series, low = [advantages], -1.0
     if samples:
         series, low = [tuple(v.samples_isolated or 0.0 for v in verdicts)], 0.0
-    elif any(v.counts_advantage is not None for v in verdicts):
-        series.append(tuple(v.counts_advantage or 0.0 for v in verdicts))
+    else:
+        for name in FURTHER_ADVANTAGES:
+            figures = [getattr(v, name) for v in verdicts]
+            if any(figure is not None for figure in figures):
+                series.append(tuple(figure or 0.0 for figure in figures))
     bound = None
     if confidence is not None and all(v.status != INCONCLUSIVE for v in verdicts):
         bound = max(upper_bound(values, low=low, high=1.0, confidence=confidence) for values in series)
@@ -70,6 +73,10 @@ def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None, sample
         upper_bound=bound,
         series=tuple(series),
         feature_error=float(np.median(errors)) if errors else None,
+        words=_mean_of_claims([v.words for v in verdicts]),
+        sensitive_present=_union([v.sensitive_present for v in verdicts]),
+        sensitive_exposed=_union([v.sensitive_exposed for v in verdicts]),
+        variables=tuple(dict.fromkeys(name for v in verdicts for name in v.variables)),
         recovered=tuple(labels for v in verdicts for labels in (v.recovered or ((),))),
         positions=tuple(number for v in verdicts for number in (v.positions or (None,))),
         **means,
@@ -90,13 +97,13 @@ def mean_figure(verdicts: Sequence[Verdict], *, samples: bool = False) -> float:
     Returns
     -------
     float
-        The larger of the mean advantages over classes and over counts.
+        The largest of the mean advantages over classes, counts and words.
     """
     if samples:
         return _mean_of_claims([v.samples_isolated for v in verdicts]) or 0.0
     advantage = float(np.mean([v.advantage for v in verdicts]))
-    counts = _mean_of_claims([v.counts_advantage for v in verdicts])
-    return advantage if counts is None else max(advantage, counts)
+    others = (_mean_of_claims([getattr(v, name) for v in verdicts]) for name in FURTHER_ADVANTAGES)
+    return max(advantage, *(-1.0 if other is None else other for other in others))
 
 
 def _mean_of_claims(figures: Sequence[float | None]) -> float | None:
@@ -104,3 +111,10 @@ def _mean_of_claims(figures: Sequence[float | None]) -> float | None:
     if all(figure is None for figure in figures):
         return None
     return float(np.mean([figure or 0.0 for figure in figures]))
+
+
+def _union(lists: Sequence[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+    """Return the indices in any of `lists`, sorted; None if there was never a list."""
+    if all(indices is None for indices in lists):
+        return None
+    return tuple(sorted({index for indices in lists for index in indices or ()}))

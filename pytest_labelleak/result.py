@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .outcome import strongest
+from .sensitive_outcome import union_of_terms
 from .verdict import Verdict, rounded
 
 __all__ = ["Audit"]
@@ -42,6 +43,10 @@ class Audit:
         Whether counts were scored too.
     samples : bool
         Whether isolated samples decided, and not labels.
+    lexicon : int or None
+        Where words were asked for: number of words an attacker tries.
+    listed : int or None
+        Number of sensitive terms, where there is a list.
     defence : str or None
         Name of the defence.
     origin, device, compute_dtype, head : str
@@ -61,6 +66,8 @@ class Audit:
     batches: int = 1
     counts: bool = False
     samples: bool = False
+    lexicon: int | None = None
+    listed: int | None = None
     defence: str | None = None
     origin: str = ""
     device: str = ""
@@ -92,6 +99,30 @@ class Audit:
         """Share of label positions whose features the best attack at it recovered, None without any."""
         return max((v.features_exposed for v in self.verdicts if v.features_exposed is not None), default=None)
 
+    @property
+    def words(self) -> dict[str, Any] | None:
+        """Where words were asked for: mean number of different ones per batch, and what became of them.
+
+        Holds "number", "recovered" (the largest share that an attack's tokens form), "advantage" (over words not
+        said; None without any in the lexicon) and "lexicon", its size.
+        """
+        if self.lexicon is None:
+            return None
+
+        def largest(name: str) -> float | None:
+            return rounded(max((x for v in self.verdicts if (x := getattr(v, name)) is not None), default=None))
+
+        figures = {"number": "words", "recovered": "words_recovered", "advantage": "words_advantage"}
+        return {**{key: largest(name) for key, name in figures.items()}, "lexicon": self.lexicon}
+
+    @property
+    def sensitive(self) -> dict[str, Any] | None:
+        """With a list of sensitive terms: how many are "listed" and "present", and the indices of those "exposed"."""
+        if self.listed is None:
+            return None
+        present, exposed = union_of_terms(self.verdicts)
+        return {"listed": self.listed, "present": len(present), "exposed": list(exposed)}
+
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the audit as a dictionary of JSON types, without labels unless asked.
 
@@ -120,7 +151,10 @@ class Audit:
             "positions_exact": rounded(self.positions_exact),
             "samples_isolated": rounded(self.samples_isolated),
             "features_exposed": rounded(self.features_exposed),
+            "words": self.words,
+            "sensitive": self.sensitive,
             "strongest_attack": None if best is None else best.attack,
+            "variables": [] if best is None else list(best.variables),
             "classes": self.classes,
             "batches": self.batches,
             "defence": self.defence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +25,14 @@ class Truth:
         Number of classes C.
     features : ndarray of shape (S, d), or None
         The head's input at each, in the same order, to measure how well an attack recovers it. Private.
+    lengths : sequence of int, or None
+        Where the labels are those of sequences, one after the other: number of positions of each. Private.
     """
 
     labels: np.ndarray = field(repr=False)
     classes: int
     features: np.ndarray | None = field(default=None, repr=False)
+    lengths: Sequence[int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check type and range without ever quoting a label."""
@@ -47,6 +51,11 @@ class Truth:
         object.__setattr__(self, "labels", labels)
         if self.features is not None:
             object.__setattr__(self, "features", _checked_features(self.features, labels.size))
+        if self.lengths is not None and sum(self.lengths) != labels.size:
+            raise InvalidArgumentError(
+                "the lengths of the sequences do not add up to the number of labels. Expected one length for each, of "
+                "the positions that count."
+            )
 
     @property
     def present(self) -> np.ndarray:

@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     (
         "the false-positive rate in the advantage",
-        "verdict.py",
+        "scoring.py",
         "        advantage=tpr - fpr if absent else 0.0,",
         "        advantage=tpr if absent else 0.0,",
         "tests/test_verdict.py",
@@ -138,7 +138,7 @@ MUTANTS = (
     ),
     (
         "positions: distinct labels instead",
-        "verdict.py",
+        "scoring.py",
         "float(recovery.samples == truth.labels.size)",
         "float(recovery.samples == present.size)",
         "tests/test_verdict.py",

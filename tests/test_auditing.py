@@ -336,7 +336,7 @@ def test_the_truth_never_reaches_an_attack() -> None:
 
     audit(CASE.update, CASE.labels, attacks=Spy())
     assert [type(thing) for thing in seen] == [Update, np.random.Generator]
-    assert run_audit.__kwdefaults__ is None
+    assert set(map(type, run_audit.__kwdefaults__.values())) <= {bool, type(None)}
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

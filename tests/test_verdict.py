@@ -11,7 +11,7 @@ from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
 from pytest_labelleak.interval import bounded_mean_interval, lower_bound, observations_needed, upper_bound
 from pytest_labelleak.outcome import outcome_of, strongest
 from pytest_labelleak.pooling import pool
-from pytest_labelleak.verdict import score
+from pytest_labelleak.scoring import score
 
 TRUTH = Truth(labels=np.array([3, 3, 7, 11]), classes=20)
 

@@ -73,7 +73,6 @@ def assert_labels_not_recoverable(
     __tracebackhide__ = True
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": counts, "samples": False}
-    result = run_audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
+    result = run_audit(model, batch, capture_options, counts=counts, asserted=True, arguments=arguments)
     raise_for(result)
     return result

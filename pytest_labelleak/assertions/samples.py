@@ -82,7 +82,6 @@ def assert_samples_not_isolated(
     __tracebackhide__ = True
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": False, "samples": True}
-    result = run_audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
+    result = run_audit(model, batch, capture_options, samples=True, asserted=True, arguments=arguments)
     raise_for(result)
     return result

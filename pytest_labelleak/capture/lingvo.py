@@ -140,7 +140,11 @@ class LingvoAdapter:
         """
         task, softmax, batches = _prepared(model, batch, head, class_weight)
         truths = [_truth(task, softmax, data) for data in batches]
-        return Truth(labels=np.concatenate([truth.labels for truth in truths]), classes=softmax.classes)
+        return Truth(
+            labels=np.concatenate([truth.labels for truth in truths]),
+            classes=softmax.classes,
+            lengths=[length for truth in truths for length in truth.lengths or ()],
+        )
 
     def _eager(self, task: Any) -> EagerRunner:
         if not self._compiled:
