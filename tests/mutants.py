@@ -69,7 +69,7 @@ MUTANTS = (
     (
         "redaction of arguments and locals",
         "plugin.py",
-        '            report.longrepr = render(item, call.excinfo, clean=level == "messages")',
+        "            report.longrepr = state.hide(render(item, call.excinfo, clean=clean, words=words))",
         "            pass",
         "tests/plugin/test_redaction.py",
     ),

@@ -78,7 +78,7 @@ class EmbeddingRows:
         return Recovery(
             attack=self.name,
             status=RECOVERED,
-            message=f"the gradient of {best!r} is zero in every row but those of the tokens in the batch",
+            message=f"only the rows of the tokens in the batch move in {best!r}: it betrays them with no attack at all",
             labels=tuple(found[best].tolist()),
             variables=(best,),
             details={"rows": int(found[best].size)},
