@@ -133,11 +133,13 @@ def private_terms(value: Any) -> list[SensitiveTerms]:
 
 def _read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     # A string may be a term that was meant to be in a list: only a path object is quoted.
-    name = f"the file {os.fspath(path)!r}" if isinstance(path, os.PathLike) else "the file that sensitive names"
+    known = isinstance(path, os.PathLike)
+    name = f"the file {os.fspath(path)!r}" if known else "the file that sensitive names"
+    hint = "" if known else " One term alone goes into a list."
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        _refuse(f"{name} cannot be read: {error.strerror or error}. One term alone goes into a list.")
+        _refuse(f"{name} cannot be read: {error.strerror or error}.{hint}")
     except (UnicodeDecodeError, ValueError):
         _refuse(f"{name} cannot be read: it is no UTF-8 text.")
     found = [line.strip() for line in lines]
