@@ -22,9 +22,11 @@ from pytest_labelleak import (
 from pytest_labelleak.asr import Graphemes, WordPieces
 from pytest_labelleak.asr.scoring import WordScorer
 from pytest_labelleak.asr.spoken import spoken_words
+from pytest_labelleak.portfolio import threshold_passed
 from pytest_labelleak.recovery import RECOVERED
 from pytest_labelleak.sensitive import sensitive_terms
 from pytest_labelleak.settings import Scope, Settings, activate
+from pytest_labelleak.verdict import Verdict
 
 WORDS = (
     *("the", "cat", "sat", "on", "a", "mat", "dog", "ann", "smith", "denies", "pain", "sun", "moon", "tree", "fish"),
@@ -137,6 +139,17 @@ def test_the_larger_advantage_decides():
     found = check(labels, *pieces, threshold=0.5)
     assert found.outcome == "leaked"
     assert found.message.startswith("leaked: words advantage 0.94 > 0.50")  # "pa" may be a word too
+
+
+def test_a_word_is_formed_from_the_tokens_that_said_it():
+    """Behind a quotation mark, a word has no piece that begins one."""
+    vocabulary = WordPieces(entries=("<unk>", "▁", '▁"', *string.ascii_lowercase, "hello", "▁you", '"'))
+    labels = np.array([vocabulary.entries.index(piece) for piece in ('▁"', "hello", "▁you", '"')])
+    truth = Truth(labels=labels, classes=vocabulary.size)
+    assert [word.text for word in spoken_words(labels, vocabulary)[0]] == ["hello", "you"]
+    scorer = WordScorer(vocabulary, sensitive=sensitive_terms(["Hello you"]))
+    assert scorer.found(labels[:2], truth) == {"words_recovered": 0.5, "sensitive_exposed": ()}
+    assert scorer.found(labels[1:3], truth) == {"words_recovered": 1.0, "sensitive_exposed": (0,)}
 
 
 def test_single_characters_have_no_words_of_their_own():
@@ -264,19 +277,14 @@ def test_a_control_that_misses_a_term_is_inconclusive():
     assert "1 of 2 sensitive term(s) that were said cannot be formed without the defence" in found.message
 
 
-def test_nothing_is_left_out_that_could_expose_a_term():
-    """The positive control of a thrifty run goes on until every term that was said is exposed."""
-    labels = tokens(TEXT)
-    found = assert_words_not_recoverable(
-        update_of(labels, bias=True),
-        labels,
-        vocabulary=VOCABULARY,
-        defence=GaussianNoise(relative=1000.0),
-        threshold=0.5,
-        sensitive=["ann", "smith", "denies", "pain"],
-    )
-    exposed = {index for verdict in found.control for index in verdict.sensitive_exposed or ()}
-    assert exposed == {0, 1, 2, 3}
+def test_a_control_goes_on_until_every_term_is_exposed():
+    """That an attack is beyond the threshold is not enough to leave out one that may expose what it missed."""
+    common = {"status": RECOVERED, "advantage": 1.0, "sensitive_present": (0, 1)}
+    first = Verdict(attack="first", sensitive_exposed=(0,), **common)
+    second = Verdict(attack="second", sensitive_exposed=(1,), **common)
+    rule = threshold_passed(0.1)
+    assert not rule.holds([[first]])
+    assert rule.holds([[first], [second]])
 
 
 # Files and mistakes.
