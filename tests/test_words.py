@@ -148,8 +148,12 @@ def test_a_word_is_formed_from_the_tokens_that_said_it():
     truth = Truth(labels=labels, classes=vocabulary.size)
     assert [word.text for word in spoken_words(labels, vocabulary)[0]] == ["hello", "you"]
     scorer = WordScorer(vocabulary, sensitive=sensitive_terms(["Hello you"]))
-    assert scorer.found(labels[:2], truth) == {"words_recovered": 0.5, "sensitive_exposed": ()}
-    assert scorer.found(labels[1:3], truth) == {"words_recovered": 1.0, "sensitive_exposed": (0,)}
+    assert scorer.found(labels[:2], truth) == {"words_recovered": 0.5, "formed": (("hello",),), "sensitive_exposed": ()}
+    assert scorer.found(labels[1:3], truth) == {
+        "words_recovered": 1.0,
+        "formed": (("hello", "you"),),
+        "sensitive_exposed": (0,),
+    }
 
 
 def test_single_characters_have_no_words_of_their_own():
@@ -158,7 +162,7 @@ def test_single_characters_have_no_words_of_their_own():
     scorer = WordScorer(vocabulary)
     assert scorer.lexicon == 0
     found = scorer.found(labels, Truth(labels=labels, classes=76))
-    assert found == {"words_recovered": 1.0}
+    assert found == {"words_recovered": 1.0, "formed": (("is", "it", "so"),)}
     found = WordScorer(vocabulary, lexicon=["toss", "cat"]).found(labels, Truth(labels=labels, classes=76))
     assert found["words_advantage"] == 0.5
 

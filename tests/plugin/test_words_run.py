@@ -116,8 +116,29 @@ def test_no_output_holds_a_word(speech, run, monkeypatch, arguments, workers):
             assert word not in text.lower(), f"it is in {name}: {text[text.lower().index(word) - 300 :][:400]}"
 
 
-def test_terms_are_shown_on_request(speech, run):
-    assert TERM in run("-l", "-k", "test_literal", "--labelleak-show-labels").stdout.str()
+@pytest.mark.parametrize("style", ["auto", "native", "line"])
+def test_no_word_is_shown_where_a_module_audits(speech, run, style):
+    speech.makepyfile(
+        test_speech=f"""
+        from pytest_labelleak import assert_words_not_recoverable
+        from speech import VOCABULARY, make
+        assert_words_not_recoverable(*make(), vocabulary=VOCABULARY, sensitive=["{TERM}"])
+        """
+    )
+    result = run("-l", "-vv", f"--tb={style}")
+    result.assert_outcomes(errors=1)
+    text = result.stdout.str()
+    assert "LabelLeak: leaked" in text
+    assert TERM not in text
+    assert WORD not in text
+
+
+def test_words_are_shown_on_request(speech, run, report):
+    text = run("-l", "-k", "test_leak", "--labelleak-show-labels", "--labelleak-report=report.json").stdout.str()
+    assert f"words formed: [['{WORD}', '{TERM}']]" in text
+    document = report()
+    assert document["audits"][0]["verdicts"][0]["formed"] == [[WORD, TERM]]
+    jsonschema.validate(document, json_report.schema())
 
 
 def test_reports_carry_numbers_and_indices(speech, run, report, monkeypatch):
