@@ -390,6 +390,14 @@ def test_the_verdict_names_the_variables():
     assert found.to_record()["variables"] == list(found.strongest.variables)
 
 
+def test_what_exposed_a_term_is_named_below_the_limit_too():
+    labels = tokens(TEXT)
+    with pytest.raises(LabelLeak, match=r"read from 'kernel' \(rlg\)"):
+        assert_words_not_recoverable(
+            update_of(labels), labels, vocabulary=VOCABULARY, sensitive=["pain"], threshold=1.0, attacks="rlg"
+        )
+
+
 def test_an_embedding_is_named_as_what_needs_no_attack():
     labels = tokens(TEXT)
     table = np.zeros((VOCABULARY.size, 6))
