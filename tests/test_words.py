@@ -410,6 +410,6 @@ def test_an_embedding_is_named_as_what_needs_no_attack():
         assert_words_not_recoverable(update, labels, vocabulary=VOCABULARY)
     assert caught.value.audit.strongest.variables == ("decoder/emb",)
     assert (
-        "read from 'decoder/emb' (embedding_rows: only the rows of the tokens in the batch move in 'decoder/emb': it "
+        "read from 'decoder/emb' (embedding_rows: only the rows of the batch's tokens move in 'decoder/emb': it "
         "betrays them with no attack at all); 'kernel' (llg, rlg)"
     ) in str(caught.value)
