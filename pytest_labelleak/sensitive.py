@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -98,7 +98,8 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
         return value
     if isinstance(value, (str, os.PathLike)):
         return SensitiveTerms(terms=_read(value), must_occur=must_occur)
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
+    # Reports name terms by their indices, which a set does not have.
+    if isinstance(value, (bytes, Set, Mapping)) or not isinstance(value, Iterable):
         _refuse(f"sensitive is a {type(value).__name__}.")
     terms = []
     for index, term in enumerate(value):

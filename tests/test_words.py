@@ -309,6 +309,7 @@ def test_a_file_of_terms(tmp_path):
         (["zebra", 3], "sensitive holds a int at index 1"),
         (7, "sensitive is a int"),
         (b"zebra", "sensitive is a bytes"),
+        ({"zebra"}, "sensitive is a set"),
         ("zebra", "the file that sensitive names cannot be read: No such file or directory. One term alone"),
         (Path("no") / "such", r"the file 'no.such' cannot be read: No such file"),
         (["zebra", "señor"], "sensitive has a term at index 1 with characters that the vocabulary cannot express"),
