@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -98,7 +98,8 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
         return value
     if isinstance(value, (str, os.PathLike)):
         return SensitiveTerms(terms=_read(value), must_occur=must_occur)
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
+    # Reports name terms by their indices, which a set does not have.
+    if isinstance(value, (bytes, Set, Mapping)) or not isinstance(value, Iterable):
         _refuse(f"sensitive is a {type(value).__name__}.")
     terms = []
     for index, term in enumerate(value):
@@ -133,11 +134,13 @@ def private_terms(value: Any) -> list[SensitiveTerms]:
 
 def _read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     # A string may be a term that was meant to be in a list: only a path object is quoted.
-    name = f"the file {os.fspath(path)!r}" if isinstance(path, os.PathLike) else "the file that sensitive names"
+    known = isinstance(path, os.PathLike)
+    name = f"the file {os.fspath(path)!r}" if known else "the file that sensitive names"
+    hint = "" if known else " One term alone goes into a list."
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        _refuse(f"{name} cannot be read: {error.strerror or error}. One term alone goes into a list.")
+        _refuse(f"{name} cannot be read: {error.strerror or error}.{hint}")
     except (UnicodeDecodeError, ValueError):
         _refuse(f"{name} cannot be read: it is no UTF-8 text.")
     found = [line.strip() for line in lines]

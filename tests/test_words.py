@@ -22,9 +22,11 @@ from pytest_labelleak import (
 from pytest_labelleak.asr import Graphemes, WordPieces
 from pytest_labelleak.asr.scoring import WordScorer
 from pytest_labelleak.asr.spoken import spoken_words
+from pytest_labelleak.portfolio import threshold_passed
 from pytest_labelleak.recovery import RECOVERED
 from pytest_labelleak.sensitive import sensitive_terms
 from pytest_labelleak.settings import Scope, Settings, activate
+from pytest_labelleak.verdict import Verdict
 
 WORDS = (
     *("the", "cat", "sat", "on", "a", "mat", "dog", "ann", "smith", "denies", "pain", "sun", "moon", "tree", "fish"),
@@ -139,13 +141,28 @@ def test_the_larger_advantage_decides():
     assert found.message.startswith("leaked: words advantage 0.94 > 0.50")  # "pa" may be a word too
 
 
+def test_a_word_is_formed_from_the_tokens_that_said_it():
+    """Behind a quotation mark, a word has no piece that begins one."""
+    vocabulary = WordPieces(entries=("<unk>", "▁", '▁"', *string.ascii_lowercase, "hello", "▁you", '"'))
+    labels = np.array([vocabulary.entries.index(piece) for piece in ('▁"', "hello", "▁you", '"')])
+    truth = Truth(labels=labels, classes=vocabulary.size)
+    assert [word.text for word in spoken_words(labels, vocabulary)[0]] == ["hello", "you"]
+    scorer = WordScorer(vocabulary, sensitive=sensitive_terms(["Hello you"]))
+    assert scorer.found(labels[:2], truth) == {"words_recovered": 0.5, "formed": (("hello",),), "sensitive_exposed": ()}
+    assert scorer.found(labels[1:3], truth) == {
+        "words_recovered": 1.0,
+        "formed": (("hello", "you"),),
+        "sensitive_exposed": (0,),
+    }
+
+
 def test_single_characters_have_no_words_of_their_own():
     vocabulary = Graphemes()
     labels = np.array([*vocabulary.encode("so it is"), END])
     scorer = WordScorer(vocabulary)
     assert scorer.lexicon == 0
     found = scorer.found(labels, Truth(labels=labels, classes=76))
-    assert found == {"words_recovered": 1.0}
+    assert found == {"words_recovered": 1.0, "formed": (("is", "it", "so"),)}
     found = WordScorer(vocabulary, lexicon=["toss", "cat"]).found(labels, Truth(labels=labels, classes=76))
     assert found["words_advantage"] == 0.5
 
@@ -264,19 +281,14 @@ def test_a_control_that_misses_a_term_is_inconclusive():
     assert "1 of 2 sensitive term(s) that were said cannot be formed without the defence" in found.message
 
 
-def test_nothing_is_left_out_that_could_expose_a_term():
-    """The positive control of a thrifty run goes on until every term that was said is exposed."""
-    labels = tokens(TEXT)
-    found = assert_words_not_recoverable(
-        update_of(labels, bias=True),
-        labels,
-        vocabulary=VOCABULARY,
-        defence=GaussianNoise(relative=1000.0),
-        threshold=0.5,
-        sensitive=["ann", "smith", "denies", "pain"],
-    )
-    exposed = {index for verdict in found.control for index in verdict.sensitive_exposed or ()}
-    assert exposed == {0, 1, 2, 3}
+def test_a_control_goes_on_until_every_term_is_exposed():
+    """That an attack is beyond the threshold is not enough to leave out one that may expose what it missed."""
+    common = {"status": RECOVERED, "advantage": 1.0, "sensitive_present": (0, 1)}
+    first = Verdict(attack="first", sensitive_exposed=(0,), **common)
+    second = Verdict(attack="second", sensitive_exposed=(1,), **common)
+    rule = threshold_passed(0.1)
+    assert not rule.holds([[first]])
+    assert rule.holds([[first], [second]])
 
 
 # Files and mistakes.
@@ -297,6 +309,7 @@ def test_a_file_of_terms(tmp_path):
         (["zebra", 3], "sensitive holds a int at index 1"),
         (7, "sensitive is a int"),
         (b"zebra", "sensitive is a bytes"),
+        ({"zebra"}, "sensitive is a set"),
         ("zebra", "the file that sensitive names cannot be read: No such file or directory. One term alone"),
         (Path("no") / "such", r"the file 'no.such' cannot be read: No such file"),
         (["zebra", "señor"], "sensitive has a term at index 1 with characters that the vocabulary cannot express"),
@@ -378,6 +391,14 @@ def test_the_verdict_names_the_variables():
     assert found.to_record()["variables"] == list(found.strongest.variables)
 
 
+def test_what_exposed_a_term_is_named_below_the_limit_too():
+    labels = tokens(TEXT)
+    with pytest.raises(LabelLeak, match=r"read from 'kernel' \(rlg\)"):
+        assert_words_not_recoverable(
+            update_of(labels), labels, vocabulary=VOCABULARY, sensitive=["pain"], threshold=1.0, attacks="rlg"
+        )
+
+
 def test_an_embedding_is_named_as_what_needs_no_attack():
     labels = tokens(TEXT)
     table = np.zeros((VOCABULARY.size, 6))
@@ -390,6 +411,6 @@ def test_an_embedding_is_named_as_what_needs_no_attack():
         assert_words_not_recoverable(update, labels, vocabulary=VOCABULARY)
     assert caught.value.audit.strongest.variables == ("decoder/emb",)
     assert (
-        "read from 'decoder/emb' (embedding_rows: only the rows of the tokens in the batch move in 'decoder/emb': it "
+        "read from 'decoder/emb' (embedding_rows: only the rows of the batch's tokens move in 'decoder/emb': it "
         "betrays them with no attack at all); 'kernel' (llg, rlg)"
     ) in str(caught.value)
