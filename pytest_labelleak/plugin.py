@@ -12,7 +12,8 @@ from .baseline import Baseline
 from .errors import InconclusiveAudit
 from .fixture import LabelLeakFixture
 from .itemstate import STATE, ItemState
-from .options import MARKER, Options, add_options
+from .marker import MARKER
+from .options import Options, add_options
 from .session import RECORDS, LabelLeakSession
 from .settings import activate, active_scope
 
@@ -23,7 +24,8 @@ _WORKER_INPUT = "labelleak_baseline"
 
 _VACUOUS = (
     "inconclusive: no audit ran in this test, though it is marked with pytest.mark.labelleak. Call "
-    "assert_labels_not_recoverable (or audit) in the test or in a fixture of function scope, or remove the marker."
+    "assert_labels_not_recoverable, assert_words_not_recoverable, assert_samples_not_isolated or audit in the test or "
+    "in a fixture of function scope, or remove the marker."
 )
 
 
@@ -111,7 +113,8 @@ def pytest_runtest_makereport(
 
         level = state.privacy(item, call.excinfo.value)
         if level is not None:
-            report.longrepr = render(item, call.excinfo, clean=level == "messages")
+            clean, words = level == "messages", state.scope.deals_in_words
+            report.longrepr = state.hide(render(item, call.excinfo, clean=clean, words=words))
     return report
 
 
