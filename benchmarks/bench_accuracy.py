@@ -72,6 +72,7 @@ class Tally:
     exact: int = 0
     counted: int = 0
     missed: int = 0
+    erased: int = 0
     wrong: int = 0
     separable: int = 0
     labels: int = 0
@@ -95,6 +96,8 @@ class Tally:
         self.exact += truth == named
         self.counted += recovery.samples == labels.size
         self.missed += len(truth - named)
+        certain = probabilities[np.arange(labels.size), labels].astype(np.float32) == 1.0
+        self.erased += sum(bool(certain[labels == label].all()) for label in truth - named)
         self.wrong += len(named - truth)
         self.separable += sum(is_separable(labels, probabilities, label) for label in named - truth)
         self.labels += len(truth)
@@ -109,7 +112,7 @@ class Tally:
             f"{self.smallest:.0e}",
             f"{self.exact} of {self.batches}",
             f"{self.counted} of {self.batches}",
-            f"{self.missed} of {self.labels}",
+            f"{self.missed} of {self.labels}" + (f" ({self.erased} erased)" if self.missed else ""),
             f"{self.wrong} ({self.separable})" if self.wrong else "0",
         ]
 
@@ -118,7 +121,8 @@ COLUMNS = ["mean p", "smallest row", "exact", "positions right", "labels missed"
 MEANING = (
     '"mean p" is the realised mean probability of the true class, "smallest row" the smallest norm of a row '
     'p - onehot(y) over the largest of its batch, minimum over the batches. "false" counts absent classes named; in '
-    "brackets those that a linear program separates on the true rows too, so that no form of RLG could tell."
+    "brackets those that a linear program separates on the true rows too, so that no form of RLG could tell. A missed "
+    'label is "erased" where every p of its samples rounds to one in float32: nothing of it is left in its own column.'
 )
 
 
@@ -401,7 +405,8 @@ def _floor_row(dtype: str, doubt: float, batches: int) -> list[str]:
         missed_row = max(missed_row, float(relative[~named].max(initial=0.0)))
         erased += int(np.count_nonzero(outputs[np.arange(50), labels][~named] == 1.0))
         spectrum.append(values[-1])
-    confidence, _, exact, counted, missed, wrong = tally.cells()
+    confidence, _, exact, counted, _, wrong = tally.cells()
+    missed = f"{tally.missed} of {tally.labels}"
     return [
         confidence,
         exact,

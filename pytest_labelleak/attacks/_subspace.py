@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..update import Update, unit_roundoff
+from ._linear import ROWS_PER_BLOCK
 from ._range import GrowingRange, ScaledGradient
 
 __all__ = ["GrowingRange", "ScaledGradient", "Subspace", "find_subspace", "visible_directions"]
@@ -159,6 +160,8 @@ def _choose_rank(
         first_noise = max(float(values[rank]), smallest)
         exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)
         highest = (_STRUCTURED_FACTOR if exact else _NOISE_EDGE_FACTOR) * edge
+        if values.size - rank < _TAIL and values[rank - 1] < _VISIBLE_GAP * first_noise:
+            continue  # a few directions at the end of noise are always smaller than those before them
         if first_noise <= highest and values[rank - 1] > _KEEP_FACTOR * edge:
             gaps[exact][rank] = float(values[rank - 1]) / first_noise
     exact = bool(gaps[True])
@@ -314,6 +317,30 @@ def _gap(values: np.ndarray, positions: int, smallest: float) -> float:
     return float(values[positions - 1] / max([*values[positions : positions + 1], smallest]))
 
 
+def _rounding_of_weights(update: Update, operator: ScaledGradient) -> float:
+    """Return what the rounding of weights leaves in an entry, scaled, if the update is a difference of weights.
+
+    After every local step the weights are rounded to their own precision, whatever the size of the step. It is the
+    root mean square over all entries, in the units of `operator`; zero for a gradient, or where weights or learning
+    rate are not known.
+    """
+    kernel, bias = update.head.kernel_value, update.head.bias_value
+    if update.learning_rate is None or kernel is None:
+        return 0.0
+    total = 0.0
+    for start in range(0, operator.members.size, ROWS_PER_BLOCK):
+        members = operator.members[start : start + ROWS_PER_BLOCK]
+        kernels = members[members < update.features]
+        weights = kernel[kernels]
+        if kernels.size < members.size:  # the bias comes last
+            weights = np.vstack([weights, np.zeros(update.classes) if bias is None else bias])
+        spacing = np.spacing(np.abs(weights)).astype(np.float64) * operator.column_scale
+        total += float(np.sum((spacing * operator.row_scale[start : start + members.size, None]) ** 2))
+    rows, columns = _seen(operator)
+    # Uniform within half a spacing, once per step.
+    return float(np.sqrt(total / (rows * columns) * update.steps / 12.0) / update.learning_rate)
+
+
 def _seen(operator: ScaledGradient) -> tuple[int, int]:
     # Features that never fire and classes without a gradient take no part, not even in counting noise.
     return operator.rows.size, operator.columns.size
@@ -327,6 +354,7 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
     smallest = 64 * np.finfo(np.float64).eps * np.sqrt(max(shape))
     floor = smallest / np.sqrt(max(shape))
     expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(seen[0]), floor)
+    expected = max(expected, _rounding_of_weights(update, operator))
     while True:
         found.widen(width - found.basis.shape[1])
         left, values, left_over = found.decompose()

@@ -390,3 +390,39 @@ def test_weight_decay_is_subtracted() -> None:
     gradients = dict(case.update.gradients) | {"kernel": case.update.kernel_gradient + penalty}
     head = dataclasses.replace(case.update.head, kernel_penalty=penalty)
     assert recovered_set(dataclasses.replace(case.update, gradients=gradients, head=head)) == set(case.labels.tolist())
+
+
+def difference_of_weights(case: LabelledUpdate, *, steps: int, learning_rate: float) -> Update:
+    """Let the weights take the case's gradient in equal steps, in float32, and share what they have moved by."""
+    rng = np.random.default_rng(0)
+    gradient = case.update.kernel_gradient
+    before = rng.uniform(-0.1, 0.1, gradient.shape).astype(np.float32)
+    after = before.copy()
+    for _ in range(steps):
+        after -= np.float32(learning_rate / steps) * gradient
+    return Update.from_arrays((before - after) / np.float32(learning_rate), kernel=before)
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(1, 1.0), (4, 0.1)])
+def test_the_rounding_of_weights_is_known_to_be_in_their_differences(steps: int, rate: float) -> None:
+    case = make_update(positions=20, features=128, classes=400, seed=3, signed=True, confidence=0.5, bias=False)
+    shared = difference_of_weights(case, steps=steps, learning_rate=rate)
+    # Taken for a gradient it holds far more noise than a gradient can have.
+    assert rlg(shared).samples != 20
+    update = dataclasses.replace(shared, steps=steps, learning_rate=rate)
+    recovery = rlg(update)
+    assert set(recovery.labels) == set(case.labels.tolist())
+    subspace = find_subspace(update)
+    assert not isinstance(subspace, str)
+    assert 0.3 < subspace.noise_ratio < 3.0
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_the_end_of_a_spectrum_of_noise_is_no_gap(seed: int) -> None:
+    # A difference of weights that does not say so; its bias is exact, and so the smallest direction of all.
+    case = make_update(positions=15, features=96, classes=300, seed=seed, signed=True, confidence=0.9)
+    before = np.random.default_rng(seed).uniform(-0.1, 0.1, (96, 300)).astype(np.float32)
+    shared = before - (before - case.update.kernel_gradient)
+    recovery = rlg(Update.from_arrays(shared, bias_gradient=case.update.bias_gradient))
+    assert recovery.samples != 96
+    assert set(recovery.labels) <= set(case.labels.tolist())
