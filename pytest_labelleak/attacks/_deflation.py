@@ -32,6 +32,15 @@ _LEFT_BEHIND = 3.0
 # A residual may be this many times what noise in the row space explains, but never larger than this.
 _EXPLAINED_BY_NOISE = 30.0
 _LARGEST_RESIDUAL = 0.03
+# A row that holds more noise than this, relative to its length, could be of noise alone.
+_LARGEST_NOISE = 0.1
+# What others left behind in a row is worth removing where it is this many times what rounding explains, ...
+_INHERITED = 3.0
+# ... with so many Jacobians, and it moves features by less than this of their length.
+_POLISHING = 10
+# ... if there is something to it at all.
+_WORTH_POLISHING = 0.3
+_NEARBY = 0.3
 # With a bias every sample's last input is one; a solution that misses it by more is none.
 _OFF_ONE = 0.1
 # Rows of smoothed targets are below zero by e / C of their label's entry; of less confident ones' by more.
@@ -43,6 +52,8 @@ _SHORT_OF_THE_CORNER = 0.9
 _ABOVE_NOISE = 3.0
 # Two rows whose features are this close to dual are two samples.
 _DUAL = 0.05
+# A sample's own row sees one of its features, and another sample's none of them.
+_COPY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +102,7 @@ class Deflation:
         self.best_rejected = np.inf
         self._remains = np.zeros(whole.columns.size)
         self._seen: dict[int, None] = {}
+        self._everything: SampleProblem | None = None
 
     @property
     def left(self) -> int:
@@ -175,14 +187,43 @@ class Deflation:
 
     def _lift(self, solved: Sample, column: int, of_rows: np.ndarray, of_features: np.ndarray) -> Sample | None:
         """Return a solution in the coordinates of the whole batch, with ``m . a = 1``; None if it is no sample."""
-        explained = max(self._tolerance, min(_EXPLAINED_BY_NOISE * solved.noise, _LARGEST_RESIDUAL))
         features, row = of_features @ solved.features, of_rows @ solved.row
-        product = float(row @ features)  # one over the loss weight, up to a positive factor
-        if solved.residual > explained or product <= 0.0:
+        found = dataclasses.replace(solved, column=column, features=features, row=row)
+        if solved.residual > _WORTH_POLISHING or float(row @ features) <= 0.0:
             return None
-        if self._whole.biased and abs(self._whole.inputs[-1] @ features - 1.0) > _OFF_ONE:
+        return self._accepted(self._polished(found))
+
+    def _accepted(self, found: Sample) -> Sample | None:
+        """Return a solution with its row divided by the loss weight, or None if it could be of noise alone."""
+        explained = max(self._tolerance, min(_EXPLAINED_BY_NOISE * found.noise, _LARGEST_RESIDUAL))
+        product = float(found.row @ found.features)  # one over the loss weight, up to a positive factor
+        if found.residual > explained or found.noise > _LARGEST_NOISE or product <= 0.0:
             return None
-        return dataclasses.replace(solved, column=column, features=features, row=row / product)
+        if self._whole.biased and abs(self._whole.inputs[-1] @ found.features - 1.0) > _OFF_ONE:
+            return None
+        return dataclasses.replace(found, row=found.row / product)
+
+    def _polished(self, found: Sample) -> Sample:
+        """Solve once more among all samples, for what was taken out before was not known exactly either.
+
+        What it left behind adds up from round to round, and is far above rounding where there are nearly as many
+        samples as features.
+        """
+        whole = self._whole
+        row = found.row / np.linalg.norm(found.row @ whole.rows)
+        own = float(np.linalg.norm(row) * np.linalg.norm(whole.noise))
+        if not self.samples or found.noise <= _INHERITED * own:
+            return found
+        if self._everything is None:
+            self._everything = SampleProblem(
+                whole.rows, whole.noise, whole.logits, whole.offset, whole.scale, smoothing=self._smoothing
+            )
+        problem = self._everything
+        again = problem.solve(found.column, problem.unknowns(found.features), iterations=_POLISHING)
+        moved = float(np.linalg.norm(again.features - found.features))
+        if again.residual < found.residual and moved < _NEARBY * np.linalg.norm(found.features):
+            return again
+        return found
 
     def _without_label(self, judge: SampleProblem) -> Iterator[Sample]:
         """Solve for samples so sure that ``p - 1`` was rounded to zero: no entry of their rows is below zero.
@@ -206,6 +247,9 @@ class Deflation:
         for one in sorted(candidates, key=lambda sample: sample.residual):
             length = np.linalg.norm(one.row), np.linalg.norm(one.features)
             for other in taken:
+                # For a copy both are one; their cosines are small too where features are far from dual to rows.
+                if one.row @ other.features > _COPY and other.row @ one.features > _COPY:
+                    break
                 lengths = np.linalg.norm(other.row), np.linalg.norm(other.features)
                 # Cosines: how much of one sample's row the other's features see.
                 if (
