@@ -32,6 +32,8 @@ _LEFT_BEHIND = 3.0
 # A residual may be this many times what noise in the row space explains, but never larger than this.
 _EXPLAINED_BY_NOISE = 30.0
 _LARGEST_RESIDUAL = 0.03
+# ... but for one that is about what the noise alone makes of a true sample.
+_ALL_NOISE = 1.5
 # A row that holds more noise than this, relative to its length, could be of noise alone.
 _LARGEST_NOISE = 0.1
 # What others left behind in a row is worth removing where it is this many times what rounding explains, ...
@@ -195,7 +197,11 @@ class Deflation:
 
     def _accepted(self, found: Sample) -> Sample | None:
         """Return a solution with its row divided by the loss weight, or None if it could be of noise alone."""
-        explained = max(self._tolerance, min(_EXPLAINED_BY_NOISE * found.noise, _LARGEST_RESIDUAL))
+        explained = max(
+            self._tolerance,
+            min(_EXPLAINED_BY_NOISE * found.noise, _LARGEST_RESIDUAL),
+            min(_ALL_NOISE * found.noise, _LARGEST_NOISE),
+        )
         product = float(found.row @ found.features)  # one over the loss weight, up to a positive factor
         if found.residual > explained or found.noise > _LARGEST_NOISE or product <= 0.0:
             return None
@@ -221,7 +227,7 @@ class Deflation:
         problem = self._everything
         again = problem.solve(found.column, problem.unknowns(found.features), iterations=_POLISHING)
         moved = float(np.linalg.norm(again.features - found.features))
-        if again.residual < found.residual and moved < _NEARBY * np.linalg.norm(found.features):
+        if again.residual < max(found.residual, _ALL_NOISE * again.noise) and moved < _NEARBY * np.linalg.norm(found.features):
             return again
         return found
 
