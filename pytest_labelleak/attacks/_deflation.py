@@ -19,14 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ._cone import DEVIATIONS, separate
+from ._joint import reconstruction_error, solve_jointly
 from ._rowspace import RowSpace
 from ._sample import Sample, SampleProblem
+from ._starts import separating_directions, smoothed_directions, telling_columns, wander
 
 __all__ = ["Deflation", "Effort"]
 
-# Columns that have lost all but this many deviations of noise say nothing about who is left.
-_VISIBLE = 30.0
 # What is taken out is known to about its residual; this many times that is left in the rest.
 _LEFT_BEHIND = 3.0
 # A residual may be this many times what noise in the row space explains, but never larger than this.
@@ -37,25 +36,14 @@ _ALL_NOISE = 1.5
 # A row that holds more noise than this, relative to its length, could be of noise alone.
 _LARGEST_NOISE = 0.1
 # What others left behind in a row is worth removing where it is this many times what rounding explains, ...
-_INHERITED = 3.0
+_INHERITED = 10.0
 # ... with so many Jacobians, and it moves features by less than this of their length.
-_POLISHING = 10
+_POLISHING = 4
 # ... if there is something to it at all.
 _WORTH_POLISHING = 0.3
 _NEARBY = 0.3
 # With a bias every sample's last input is one; a solution that misses it by more is none.
 _OFF_ONE = 0.1
-# Rows of smoothed targets are below zero by e / C of their label's entry; of less confident ones' by more.
-_SMOOTHED_ALLOWANCE = 3.0
-_FURTHEST = 2
-# Where nothing but noise is left to slide along, a corner is reached; logarithms want to stay off its facets.
-_NO_WAY_ON = 1e-6
-_SHORT_OF_THE_CORNER = 0.9
-_ABOVE_NOISE = 3.0
-# Two rows whose features are this close to dual are two samples.
-_DUAL = 0.05
-# A sample's own row sees one of its features, and another sample's none of them.
-_COPY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +89,7 @@ class Deflation:
         self._tolerance = tolerance
         self._effort = effort
         self.samples: list[Sample] = []
+        self.jointly = 0
         self.best_rejected = np.inf
         self._remains = np.zeros(whole.columns.size)
         self._seen: dict[int, None] = {}
@@ -123,6 +112,8 @@ class Deflation:
         # Where not one sample fits, the weights are not those of the gradient: more starts would not help.
         while self.left and stalled < (self._effort.stalls if self.samples else 1):
             found = self._round(rng, stalled)
+            if not found and not stalled:
+                found = self._jointly()
             stalled = 0 if found else stalled + 1
 
     def visibility(self) -> float:
@@ -149,9 +140,14 @@ class Deflation:
         of_rows, of_features = self._bases()
         rows, logits = of_rows.T @ whole.rows, whole.logits @ of_features
         noise = np.sqrt(whole.noise**2 + self._remains)
-        directions = self._directions(rows, noise)
+        if self._smoothing:
+            directions = smoothed_directions(rows, whole.scale, self._smoothing)
+        else:
+            directions = separating_directions(rows, noise)
         self._seen.update(dict.fromkeys(directions))
-        chosen = self._columns(rows, directions)
+        # Smoothed rows need the softmax over all classes.
+        most = rows.shape[1] if self._smoothing else self._effort.columns
+        chosen = telling_columns(rows, directions, self._seen, most=most)
         problem = SampleProblem(
             rows[:, chosen],
             noise[chosen],
@@ -172,7 +168,7 @@ class Deflation:
                 steep = -rows[:, column] / np.linalg.norm(rows[:, column])
                 functional = steep if direction is None else direction
                 if attempt:
-                    functional = self._wander(rows, noise, column, functional, rng)
+                    functional = wander(rows, noise, column, functional, rng)
                 solved = self._solve(problem, judge, place[column], column, functional)
                 if solved is None:
                     continue
@@ -186,6 +182,34 @@ class Deflation:
                 lifted = self._lift(solved, solved.column, of_rows, of_features)
                 candidates += [] if lifted is None else [lifted]
         return self._take(candidates)
+
+    def _jointly(self) -> int:
+        """Solve for all that are left at once; keep those that count by themselves, if the gradient agrees."""
+        whole = self._whole
+        of_rows, of_features = self._bases()
+        problem = SampleProblem(
+            of_rows.T @ whole.rows,
+            np.sqrt(whole.noise**2 + self._remains),
+            whole.logits @ of_features,
+            whole.offset,
+            whole.scale,
+            smoothing=self._smoothing,
+        )
+        inputs = whole.inputs[-1] @ of_features if whole.biased else None
+        candidates = []
+        for solved in solve_jointly(problem, of_rows.T @ of_features, inputs=inputs):
+            lifted = self._lift(solved, solved.column, of_rows, of_features)
+            candidates += [] if lifted is None else [lifted]
+        if not candidates:
+            return 0
+        before, remains = list(self.samples), self._remains.copy()
+        found = self._take(candidates)
+        error = [reconstruction_error(whole, samples, smoothing=self._smoothing) for samples in (before, self.samples)]
+        if error[1] >= error[0]:
+            self.samples, self._remains = before, remains
+            return 0
+        self.jointly += found
+        return found
 
     def _lift(self, solved: Sample, column: int, of_rows: np.ndarray, of_features: np.ndarray) -> Sample | None:
         """Return a solution in the coordinates of the whole batch, with ``m . a = 1``; None if it is no sample."""
@@ -227,7 +251,9 @@ class Deflation:
         problem = self._everything
         again = problem.solve(found.column, problem.unknowns(found.features), iterations=_POLISHING)
         moved = float(np.linalg.norm(again.features - found.features))
-        if again.residual < max(found.residual, _ALL_NOISE * again.noise) and moved < _NEARBY * np.linalg.norm(found.features):
+        if again.residual < max(found.residual, _ALL_NOISE * again.noise) and moved < _NEARBY * np.linalg.norm(
+            found.features
+        ):
             return again
         return found
 
@@ -251,70 +277,13 @@ class Deflation:
         """Keep candidates, best first, that are no copies or mixtures of better ones."""
         taken: list[Sample] = []
         for one in sorted(candidates, key=lambda sample: sample.residual):
-            length = np.linalg.norm(one.row), np.linalg.norm(one.features)
-            for other in taken:
-                # For a copy both are one; their cosines are small too where features are far from dual to rows.
-                if one.row @ other.features > _COPY and other.row @ one.features > _COPY:
-                    break
-                lengths = np.linalg.norm(other.row), np.linalg.norm(other.features)
-                # Cosines: how much of one sample's row the other's features see.
-                if (
-                    abs(one.row @ other.features) > _DUAL * length[0] * lengths[1]
-                    or abs(other.row @ one.features) > _DUAL * lengths[0] * length[1]
-                ):
-                    break
-            else:
+            if not any(one.overlaps(other) for other in taken):
                 taken.append(one)
         self.samples += taken
         for one in taken:
             known = _LEFT_BEHIND * one.residual * float(np.linalg.norm(one.features))
             self._remains += (known * (one.row @ self._whole.rows)) ** 2
         return len(taken)
-
-    def _directions(self, rows: np.ndarray, noise: np.ndarray) -> dict[int, np.ndarray | None]:
-        """Return a separating direction for every class that has one in what is left."""
-        if self._smoothing:
-            return self._smoothed_directions(rows)
-        lengths = np.linalg.norm(rows, axis=0)
-        visible = np.flatnonzero(lengths > _VISIBLE * noise)
-        if visible.size < 2:
-            return {}
-        separation = separate(rows[:, visible] / lengths[visible], noise[visible] / lengths[visible])
-        return {int(visible[column]): direction for column, direction in separation.directions.items()}
-
-    def _smoothed_directions(self, rows: np.ndarray) -> dict[int, np.ndarray | None]:
-        """Do the same where targets are smoothed, so that every entry of a row may be below zero by ``e / C``.
-
-        With rows of unit length and columns as they were shared, that is an allowance of the same size everywhere.
-        """
-        if rows.shape[1] < 2:
-            return {}
-        orthogonal, triangle = scipy.linalg.qr((rows / self._whole.scale).T, mode="economic", check_finite=False)
-        allowance = _SMOOTHED_ALLOWANCE * self._smoothing / self._whole.columns.size
-        separation = separate(orthogonal.T, np.full(rows.shape[1], allowance / DEVIATIONS))
-        # Confident samples descend by no more than the allowance: try the columns that reach furthest, too.
-        furthest = np.argsort(np.linalg.norm(orthogonal, axis=1))[::-1][: _FURTHEST * rows.shape[0]]
-        wanted = {int(column): -orthogonal[column] for column in furthest} | separation.directions
-        return {
-            int(column): scipy.linalg.solve_triangular(triangle, direction, check_finite=False)
-            for column, direction in wanted.items()
-        }
-
-    def _columns(self, rows: np.ndarray, directions: dict[int, np.ndarray | None]) -> np.ndarray:
-        """Choose the columns to solve on: the labels, the largest of every separating row, and a fair sample."""
-        total, most = rows.shape[1], self._effort.columns
-        if total <= most or self._smoothing:  # smoothed rows need the softmax over all classes
-            return np.arange(total)
-        chosen = set(directions) | set(self._seen)
-        each = max(most // 2 // max(len(directions), 1), 16)
-        for direction in directions.values():
-            if direction is not None:
-                row = direction @ rows
-                chosen |= set(np.argpartition(row, -each)[-each:].tolist())
-        rest = np.setdiff1d(np.arange(total), np.fromiter(chosen, dtype=np.int64))
-        room = max(most - len(chosen), most // 4)
-        spread = rest[np.linspace(0, rest.size - 1, min(room, rest.size)).astype(np.int64)]
-        return np.union1d(np.fromiter(chosen, dtype=np.int64), spread)
 
     def _solve(
         self, problem: SampleProblem, judge: SampleProblem, place: int, column: int, functional: np.ndarray
@@ -326,35 +295,3 @@ class Deflation:
         if judge is problem or solved.residual > _LARGEST_RESIDUAL:
             return solved
         return judge.solve(column, judge.unknowns(solved.features), iterations=1)
-
-    def _wander(
-        self, rows: np.ndarray, noise: np.ndarray, column: int, functional: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Slide towards a corner of the cone of directions that separate a class.
-
-        The rows of samples that share a label are near corners, their mixtures inside. A random column is
-        made as large as it gets: from facet to facet, greedily, which a few hundred products do.
-        """
-        own = rows[:, column]
-        functional = functional / -float(functional @ own)
-        begin = functional
-        blocked = np.empty((functional.size, 0))
-        normal = own
-        wish = rows[:, rng.integers(rows.shape[1])]
-        for _ in range(functional.size - 1):
-            normal = normal - blocked @ (blocked.T @ normal)
-            blocked = np.column_stack([blocked, normal / np.linalg.norm(normal)])
-            step = wish - blocked @ (blocked.T @ wish)
-            step -= blocked @ (blocked.T @ step)
-            if np.linalg.norm(step) < _NO_WAY_ON * np.linalg.norm(wish):
-                break
-            row, change = functional @ rows, step @ rows
-            falling = change < -1e-12 * np.abs(change).max()
-            falling &= row > _ABOVE_NOISE * noise * np.linalg.norm(functional)
-            falling[column] = False
-            if not np.any(falling):
-                break
-            far = row[falling] / -change[falling]
-            functional = functional + float(far.min()) * step
-            normal = rows[:, np.flatnonzero(falling)[int(np.argmin(far))]]
-        return _SHORT_OF_THE_CORNER * functional + (1.0 - _SHORT_OF_THE_CORNER) * begin
