@@ -520,6 +520,22 @@ def test_as_many_samples_as_features_come_apart_without_a_copy() -> None:
         assert len(set(matched(recovery, case).tolist())) == recovery.isolated
 
 
+def test_copies_are_told_by_duality_also_where_rows_and_features_are_far_apart() -> None:
+    """A row of cosine 0.01 to its own sample's features looks dual to them; their product says that it is not."""
+    features, row = np.array([100.0, 0.0, 0.0]), np.array([0.01, 1.0, 0.0])
+
+    def sample(a: np.ndarray, m: np.ndarray) -> Sample:
+        return Sample(column=0, features=a, row=m, residual=1e-6, noise=1e-6)
+
+    one = sample(features, row)
+    assert one.row @ one.features == 1.0
+    assert one.overlaps(sample(features * 1.001, row / 1.001))
+    other = sample(np.array([1.0, -0.01, 0.0]), np.array([0.0, -100.0, 0.0]))  # dual to the first, and of one itself
+    assert other.row @ other.features == 1.0
+    assert not one.overlaps(other)
+    assert one.overlaps(sample(np.array([1.0, 0.2, 0.0]), np.array([0.0, 5.0, 0.0])))  # a mixture
+
+
 def test_what_could_be_of_noise_alone_is_no_sample() -> None:
     """A solution as good as any, but for the noise that its row is said to hold."""
     case = make_head_update(positions=8, features=64, classes=100, seed=14)
