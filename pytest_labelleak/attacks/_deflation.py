@@ -4,8 +4,7 @@ Features and error rows of different samples are dual (see _rowspace): ``m_s . a
 every other sample's row has coordinates orthogonal to ``a_t`` and its features have coordinates orthogonal to
 ``m_t``: both spaces lose a dimension, and the row space fits the rest more tightly. That is what isolates
 
-* samples that share a label, whose rows no direction separates from each other: with all other classes taken
-  out, two of them leave a plane;
+* samples that share a label, whose rows no direction separates: with all other classes taken out, two leave a plane;
 * the most confident samples, whose rows hold a few entries above the noise, too few to determine all
   features: with the others taken out they need not.
 """
@@ -109,6 +108,9 @@ class Deflation:
             Draws further starts.
         """
         stalled = 0
+        if self._smoothing:
+            # What single rows of nearly constant entries lead to can be wrong; all of them at once cannot.
+            self._jointly(everything=True)
         # Where not one sample fits, the weights are not those of the gradient: more starts would not help.
         while self.left and stalled < (self._effort.stalls if self.samples else 1):
             found = self._round(rng, stalled)
@@ -178,13 +180,15 @@ class Deflation:
                     break
                 self.best_rejected = min(self.best_rejected, solved.residual)
         if stalled == 1:
-            for solved in self._without_label(judge):
-                lifted = self._lift(solved, solved.column, of_rows, of_features)
-                candidates += [] if lifted is None else [lifted]
+            sure = [self._lift(one, one.column, of_rows, of_features) for one in self._without_label(judge)]
+            candidates += [sample for sample in sure if sample is not None]
         return self._take(candidates)
 
-    def _jointly(self) -> int:
-        """Solve for all that are left at once; keep those that count by themselves, if the gradient agrees."""
+    def _jointly(self, *, everything: bool = False) -> int:
+        """Solve for all that are left at once; keep those that count by themselves, if the gradient agrees.
+
+        With `everything` keep all or none.
+        """
         whole = self._whole
         of_rows, of_features = self._bases()
         problem = SampleProblem(
@@ -196,16 +200,15 @@ class Deflation:
             smoothing=self._smoothing,
         )
         inputs = whole.inputs[-1] @ of_features if whole.biased else None
-        candidates = []
-        for solved in solve_jointly(problem, of_rows.T @ of_features, inputs=inputs):
-            lifted = self._lift(solved, solved.column, of_rows, of_features)
-            candidates += [] if lifted is None else [lifted]
+        solutions = solve_jointly(problem, of_rows.T @ of_features, inputs=inputs)
+        lifted = [self._lift(solved, solved.column, of_rows, of_features) for solved in solutions]
+        candidates = [sample for sample in lifted if sample is not None]
         if not candidates:
             return 0
         before, remains = list(self.samples), self._remains.copy()
         found = self._take(candidates)
         error = [reconstruction_error(whole, samples, smoothing=self._smoothing) for samples in (before, self.samples)]
-        if error[1] >= error[0]:
+        if error[1] >= error[0] or (everything and self.left):
             self.samples, self._remains = before, remains
             return 0
         self.jointly += found
