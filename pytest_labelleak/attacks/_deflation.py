@@ -34,13 +34,9 @@ _LARGEST_RESIDUAL = 0.03
 _ALL_NOISE = 1.5
 # A row that holds more noise than this, relative to its length, could be of noise alone.
 _LARGEST_NOISE = 0.1
-# What others left behind in a row is worth removing where it is this many times what rounding explains, ...
-_INHERITED = 10.0
-# ... with so many Jacobians, and it moves features by less than this of their length.
-_POLISHING = 4
-# ... if there is something to it at all.
-_WORTH_POLISHING = 0.3
-_NEARBY = 0.3
+# What others left behind in a row is removed where it is this many times what rounding explains, and the residual at most
+# this; it takes at most so many Jacobians, and moves features by less than this of their length.
+_INHERITED, _WORTH_POLISHING, _POLISHING, _NEARBY = 10.0, 0.3, 4, 0.3
 # With a bias every sample's last input is one; a solution that misses it by more is none.
 _OFF_ONE = 0.1
 
@@ -109,8 +105,8 @@ class Deflation:
         """
         stalled = 0
         if self._smoothing:
-            # What single rows of nearly constant entries lead to can be wrong; all of them at once cannot.
-            self._jointly(everything=True)
+            # What single rows of nearly constant entries lead to can be wrong; most of them at once cannot.
+            self._jointly(most=True)
         # Where not one sample fits, the weights are not those of the gradient: more starts would not help.
         while self.left and stalled < (self._effort.stalls if self.samples else 1):
             found = self._round(rng, stalled)
@@ -184,10 +180,10 @@ class Deflation:
             candidates += [sample for sample in sure if sample is not None]
         return self._take(candidates)
 
-    def _jointly(self, *, everything: bool = False) -> int:
+    def _jointly(self, *, most: bool = False) -> int:
         """Solve for all that are left at once; keep those that count by themselves, if the gradient agrees.
 
-        With `everything` keep all or none.
+        With `most` keep none if that is less than half, nor any whose residual takes noise to explain.
         """
         whole = self._whole
         of_rows, of_features = self._bases()
@@ -202,13 +198,14 @@ class Deflation:
         inputs = whole.inputs[-1] @ of_features if whole.biased else None
         solutions = solve_jointly(problem, of_rows.T @ of_features, inputs=inputs)
         lifted = [self._lift(solved, solved.column, of_rows, of_features) for solved in solutions]
-        candidates = [sample for sample in lifted if sample is not None]
-        if not candidates:
+        limit = self._tolerance if most else np.inf
+        candidates = [sample for sample in lifted if sample is not None and sample.residual <= limit]
+        if len(candidates) < (self.left / 2 if most else 1):
             return 0
         before, remains = list(self.samples), self._remains.copy()
         found = self._take(candidates)
-        error = [reconstruction_error(whole, samples, smoothing=self._smoothing) for samples in (before, self.samples)]
-        if error[1] >= error[0] or (everything and self.left):
+        less = reconstruction_error(whole, self.samples, smoothing=self._smoothing)
+        if less >= reconstruction_error(whole, before, smoothing=self._smoothing):
             self.samples, self._remains = before, remains
             return 0
         self.jointly += found
