@@ -447,6 +447,21 @@ def test_where_single_rows_mislead_all_of_them_do_not() -> None:
     assert recovery.explained > 0.95
 
 
+def test_one_shared_label_does_not_cost_all_the_others() -> None:
+    """Sure samples of one label have the same row, so that together they are not all found; most are."""
+    case = make_head_update(positions=20, features=256, classes=400, seed=0, confidence=0.99)
+    inputs, labels = case.features.copy(), case.labels.copy()
+    inputs[1] = inputs[0] + 1e-3 * np.random.default_rng(0).normal(size=256) * np.abs(inputs[0]).mean()
+    labels[1] = labels[0]
+    shared = with_loss(dataclasses.replace(case, features=inputs), smoothing=0.1, labels=labels)
+    subspace = find_subspace(shared.update)
+    assert isinstance(subspace, Subspace)
+    search = Deflation(row_space(shared.update, subspace), smoothing=0.1, tolerance=1e-4, effort=Effort())
+    assert 16 <= search._jointly(most=True) < 20
+    recovery = attack("disaggregate", shared.update)
+    assert (Counter(recovery.sample_labels) & Counter(labels.tolist())).total() >= 18
+
+
 def test_no_joint_solution_is_taken_that_explains_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples that each pass, and that leave as much of the gradient as before, are not taken."""
     case = make_head_update(positions=12, features=96, classes=200, seed=3, confidence=0.99)
