@@ -1,7 +1,6 @@
 """Batches taken apart: samples isolated, how exactly, at what cost, beside the attacks that only count, and the limits.
 
-Times are seconds of processor time on one thread, so that other work on the machine weighs less; ratios come
-from one run.
+Times are processor seconds on one thread, on which other work weighs less; ratios come from one run.
 """
 
 from __future__ import annotations
@@ -164,8 +163,7 @@ def rivals(draws: int) -> Iterator[str]:
 
 
 def _rounded(update: Update, name: str) -> Update:
-    shared = RoundTo(dtype=name)(update, rng=np.random.default_rng(0))
-    return dataclasses.replace(shared, compute_dtype=name)
+    return dataclasses.replace(RoundTo(dtype=name)(update, rng=_rng()), compute_dtype=name)
 
 
 def _smoothed(case: LabelledUpdate, smoothing: float) -> tuple[LabelledUpdate, Update]:

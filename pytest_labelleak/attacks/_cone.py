@@ -68,6 +68,8 @@ _SPREAD = 3.0
 _CHECKED_AT_ONCE = 64
 # Columns that may be left without a bound before another closing is worth its time.
 _FEW = 16
+# Columns of unit length are never known better than this, whatever is said of their noise.
+_ROUNDING = float(np.finfo(np.float64).eps)
 # Columns tested before the border is looked at again.
 _CHUNK = 8
 
@@ -321,6 +323,7 @@ def separate(
     deviations: float = DEVIATIONS,
     leading: int | None = None,
     balance: np.ndarray | None = None,
+    most_tests: int | None = None,
 ) -> Separation:
     """Decide for every column whether it can be separated from all others.
 
@@ -336,6 +339,9 @@ def separate(
         Number of leading coordinates that are certainly signal; candidates are looked for in these.
     balance : ndarray of shape (C',), optional
         Positive weights under which the columns sum to zero, up to noise; by default all the same.
+    most_tests : int, optional
+        Give up on the rest, as absent, after about so many columns were tested: those furthest from the bounds, the
+        likeliest, come first. For who wants directions, not a decision on every column.
 
     Returns
     -------
@@ -343,7 +349,7 @@ def separate(
         The decisions and their evidence.
     """
     count = points.shape[1]
-    test = _Test(points, deviations * noise)
+    test = _Test(points, np.maximum(deviations * noise, _ROUNDING))
     bases: list[Basis] = []
     bound, working = np.full(count, np.inf), np.arange(count)
     if count > _TEST_ALL_BELOW:
@@ -352,7 +358,7 @@ def separate(
             bound, working = basis.bound, basis.columns
     while True:
         waiting = np.flatnonzero(np.isnan(test.distance) & (bound > max(test.border, SEPARATED * test.price)))
-        if waiting.size == 0:
+        if waiting.size == 0 or (most_tests is not None and test.projected >= most_tests):
             break
         # First those without any bound, the bases: what they turn out to be sets the border for the rest.
         unbounded = np.count_nonzero(np.isinf(bound[waiting]))

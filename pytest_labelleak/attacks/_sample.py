@@ -1,25 +1,7 @@
-"""One sample out of the batch: features whose softmax, without the label's own entry, lies in the row space.
-
-A sample with label c has the error row ``w (p - onehot(c))``, ``p = softmax(K a)`` (see _rowspace for K and a). Solving
-for a so that ``p - onehot(c)`` lies in the row space has a trivial root: ``p = onehot(c)``, which a confident sample
-is a millionth away from. So the label's own entry is left out. All other entries of the row are
-
-    w p_j = exp(K_j a) * (a common factor),    j != c,
-
-which knows neither how confident the sample is nor its weight, and needs no sign, no p_c and none of its rounding
-(``p_c - 1`` is where single precision loses everything). Up to the factor, the residual
-
-    r(a) = (I - V^T V) f / |f - u|,    f_j = s_j exp(K_j a) for j != c,   f_c free,
-
-with V an orthonormal basis of the row space and s the scale of the columns, is zero for the sample alone. Dividing by
-the distance from the uniform output u matters in untrained networks: the sum of all rows is nearly uniform, so
-``a = 0`` nearly solves the equation, and would draw in every start between two samples that share a label.
+"""One sample out of the batch: where to start from, and the way to a residual of zero (see _residual).
 
 It has a good start: a direction that separates class c gives a row that is nearly the sample's, and its
 logarithm is *linear* in a.
-
-With label smoothing e the row is ``w (p - (1 - e) onehot(c) - e / C)``, and ``f_j = s_j (p_j - e / C)`` with the
-softmax over all classes.
 """
 
 from __future__ import annotations
@@ -28,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
+
+from ._residual import RowResidual
 
 __all__ = ["Sample", "SampleProblem"]
 
@@ -45,15 +29,17 @@ _SURER = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 # Where the label's own entry tells nothing, the row's lowest entries do: they are this share of minus ``e / C``.
 _LOWEST = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
 _AMONG_THE_LOWEST = 0.05
-# Logits that differ by more carry no weight: exp would only underflow.
-_SMALLEST_LOGIT = -700.0
 # An old Jacobian is used again while a step with it takes this off the squared residual; ...
 _STILL_HELPS = 0.04
 # ... and with a new one this ends the iteration.
 _CONVERGED = 0.999
 _MOST_DAMPING = 1e6
-# No row is closer to uniform than this.
-_UNIFORM = 1e-6
+
+
+# A sample's own row sees one of its features, and another sample's none of them, ...
+_COPY = 0.5
+# ... up to this cosine.
+_DUAL = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,54 +66,21 @@ class Sample:
     residual: float
     noise: float
 
+    def overlaps(self, other: Sample) -> bool:
+        """Say whether two solutions, with rows divided by their loss weights, are copies or mixtures of each other."""
+        seen = float(self.row @ other.features), float(other.row @ self.features)
+        # For a copy both are one; their cosines are small too where features are far from dual to rows.
+        if min(seen) > _COPY:
+            return True
+        lengths = (
+            np.linalg.norm(self.row) * np.linalg.norm(other.features),
+            np.linalg.norm(other.row) * np.linalg.norm(self.features),
+        )
+        return bool(abs(seen[0]) > _DUAL * lengths[0] or abs(seen[1]) > _DUAL * lengths[1])
 
-class SampleProblem:
-    """Solve for one sample at a time, in a row space of r dimensions.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (r, n)
-        Basis of the error rows, equilibrated.
-    noise : ndarray of shape (n,)
-        Standard deviation of the noise in each of its columns.
-    logits : ndarray of shape (n, r)
-        Logits K of the basis of the features.
-    offset : ndarray of shape (n,)
-        Logits that do not depend on the features.
-    scale : ndarray of shape (n,)
-        What columns were multiplied by.
-    smoothing : float, default 0.0
-        Label smoothing of the loss. If not zero, `rows` has to hold every class.
-    """
-
-    def __init__(
-        self,
-        rows: np.ndarray,
-        noise: np.ndarray,
-        logits: np.ndarray,
-        offset: np.ndarray,
-        scale: np.ndarray,
-        *,
-        smoothing: float = 0.0,
-    ) -> None:
-        self.rows, self.noise, self.offset = rows, noise, offset
-        self._scale, self._log_scale = scale, np.log(scale)
-        self._uniform = scale / np.linalg.norm(scale)
-        self._floor = smoothing / scale.size
-        self._kept = 1.0 - smoothing
-        orthogonal, self._triangle = scipy.linalg.qr(rows.T, mode="economic", check_finite=False)
-        self.space = np.ascontiguousarray(orthogonal.T)
-        # Unknowns in which the logits are orthonormal: steps then have a natural length.
-        basis, triangle = scipy.linalg.qr(logits, mode="economic", check_finite=False)
-        left, values, right = scipy.linalg.svd(triangle, check_finite=False)
-        kept = values > 1e-12 * values[0]
-        self.logits = basis @ left[:, kept]
-        self._back = right[kept].T / values[kept]
-        self._forth = right[kept] * values[kept, None]
-
-    def unknowns(self, features: np.ndarray) -> np.ndarray:
-        """Return the unknowns that stand for coordinates `features` (r,)."""
-        return np.asarray(self._forth @ features)
+class SampleProblem(RowResidual):
+    """Solve for one sample at a time."""
 
     def start(self, column: int | None, functional: np.ndarray) -> np.ndarray | None:
         """Fit logits to the logarithm of the row ``functional @ rows``.
@@ -150,21 +103,21 @@ class SampleProblem:
         if not self._floor:
             return self._fit(column, row, deviation)
         # How much of a smoothed row is the constant part depends on the label's own output: try several.
-        row, deviation = row / self._scale, deviation / self._scale
+        row, deviation = row / self.scale, deviation / self.scale
         lowest = float(np.quantile(row, _AMONG_THE_LOWEST)) if column is None else float(row[column])
         if lowest >= 0.0:
             return None
         if column is None:
             shares = [part * self._floor / -lowest for part in _LOWEST]
         else:
-            beyond = self._floor * self._scale.size / self._kept
+            beyond = self._floor * self.scale.size / self._kept
             tried = (*_OWN_OUTPUTS, *(1.0 + part * beyond for part in _SURER))
             # Negative beyond the target, where the functional shows the row with its sign turned.
             shares = [(1.0 - own) * self._kept / -lowest for own in tried]
         best: tuple[float, np.ndarray] | None = None
         for share in shares:
             spread = np.hypot(share * deviation, _SHARE_ERROR * self._floor / _ABOVE_NOISE)
-            fitted = self._fit(column, (share * row + self._floor) * self._scale, spread * self._scale)
+            fitted = self._fit(column, (share * row + self._floor) * self.scale, spread * self.scale)
             if fitted is not None:
                 label = self.favourite(fitted) if column is None else column
                 shape = self._evaluate(fitted, label)[0]
@@ -192,54 +145,6 @@ class SampleProblem:
         gram[np.diag_indices_from(gram)] += 1e-10 * np.trace(gram) / gram.shape[0]
         solved: np.ndarray = scipy.linalg.solve(gram, design.T @ wanted, assume_a="pos", check_finite=False)
         return solved[:-1]
-
-    def _label(self, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the row space lacks of the label's own entry: divided by its squared length, and normalised."""
-        label = -self.space.T @ self.space[:, column]
-        label[column] += 1.0
-        length = max(float(np.linalg.norm(label)), 1e-14)
-        return label / length**2, label / length
-
-    def _outside(self, block: np.ndarray, extra: np.ndarray) -> np.ndarray:
-        """Project columns of `block` (n, k) onto what neither the row space nor `extra` reaches."""
-        block = block - self.space.T @ (self.space @ block)
-        return np.asarray(block - np.multiply.outer(extra, extra @ block))
-
-    def favourite(self, unknowns: np.ndarray) -> int:
-        """Return the column of the largest output."""
-        return int(np.argmax(self.logits @ unknowns + self.offset))
-
-    def _evaluate(self, unknowns: np.ndarray, column: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return the normalised row f (n,) without the label's entry, and its derivative.
-
-        The latter is ``diag(slope) (K - 1 middle^T)``, but for what the normalisation takes out.
-        """
-        logits = self.logits @ unknowns + self.offset
-        if not self._floor:
-            logits += self._log_scale
-            logits[column] = -np.inf
-            row = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
-            row[column] = 0.0
-            row /= self._size(row, column)
-            return row, row, None
-        output = np.exp(np.maximum(logits - logits.max(), _SMALLEST_LOGIT))
-        output /= output.sum()
-        middle = output @ self.logits
-        row, slope = self._scale * (output - self._floor), self._scale * output
-        row[column] = slope[column] = 0.0
-        length = self._size(row, column)
-        return row / length, slope / length, middle
-
-    def _aside(self, row: np.ndarray, column: int) -> np.ndarray:
-        """Return the part of a row that is not uniform."""
-        others = max(1.0 - float(self._uniform[column]) ** 2, 1e-12)
-        part: np.ndarray = row - float(self._uniform @ row) / others * self._uniform
-        part[column] = 0.0
-        return part
-
-    def _size(self, row: np.ndarray, column: int) -> float:
-        """Return the length of that part, or a little if the row has none."""
-        return max(float(np.linalg.norm(self._aside(row, column))), _UNIFORM * float(np.linalg.norm(row)))
 
     def solve(self, column: int, start: np.ndarray, *, iterations: int) -> Sample:
         """Minimise the residual from `start` with Levenberg-Marquardt steps.
@@ -318,6 +223,6 @@ class SampleProblem:
     def _sample(self, column: int, unknowns: np.ndarray, row: np.ndarray, residual: float, label: np.ndarray) -> Sample:
         inside = self.space @ row - self.space[:, column] * float(label @ row)
         functional = scipy.linalg.solve_triangular(self._triangle, inside, check_finite=False)
-        features = self._back @ unknowns
+        features = self.back @ unknowns
         noise = float(np.linalg.norm(functional) * np.linalg.norm(self.noise))
         return Sample(column=column, features=features, row=functional, residual=residual, noise=noise)

@@ -121,8 +121,8 @@ class Disaggregate:
                 )
             return Recovery.not_applicable(
                 self.name,
-                f"no sample fits the head's weights: the best start leaves a residual of {search.best_rejected:.1g} "
-                f"where the arithmetic explains {tolerance:.1g}. {why}",
+                f"no sample fits the head's weights: {_best(search)} where the arithmetic explains {tolerance:.1g}. "
+                f"{why}",
                 **details,
             )
         account = account_for(update, whole, search.samples, temperature=self.temperature)
@@ -152,6 +152,8 @@ class Disaggregate:
             samples=subspace.positions if complete or subspace.exact else None,
             details=details
             | {
+                "one_by_one": isolated - search.jointly,
+                "jointly": search.jointly,
                 "residual_median": float(f"{np.median(residuals):.2g}"),
                 "residual_max": float(f"{max(residuals):.2g}"),
                 "unexplained": float(f"{1.0 - account.explained:.2g}"),
@@ -174,6 +176,12 @@ class Disaggregate:
         if positions > self.most_positions:
             return f"the gradient holds {positions} label positions; raise most_positions={self.most_positions} to try"
         return None
+
+
+def _best(search: Deflation) -> str:
+    if np.isinf(search.best_rejected):
+        return "no direction leads to one"
+    return f"the best start leaves a residual of {search.best_rejected:.1g}"
 
 
 def _reason(search: Deflation) -> str:

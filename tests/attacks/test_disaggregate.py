@@ -13,8 +13,9 @@ from pytest_labelleak import GaussianNoise, InvalidArgumentError, Recovery, Sign
 from pytest_labelleak.attacks import Disaggregate
 from pytest_labelleak.attacks._account import account_for
 from pytest_labelleak.attacks._deflation import Deflation, Effort
+from pytest_labelleak.attacks._joint import _Rows, reconstruction_error, solve_jointly
 from pytest_labelleak.attacks._rowspace import row_space
-from pytest_labelleak.attacks._sample import SampleProblem
+from pytest_labelleak.attacks._sample import Sample, SampleProblem
 from pytest_labelleak.attacks._subspace import Subspace, find_subspace
 from pytest_labelleak.testing import LabelledUpdate, check_attack, make_head_update
 
@@ -413,3 +414,176 @@ def test_samples_whose_label_entry_was_rounded_away_are_found() -> None:
     recovery = attack("disaggregate", case.update)
     assert recovery.isolated == 20
     assert Counter(recovery.sample_labels) == Counter(case.labels.tolist())
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_sure_samples_of_smoothed_targets_come_out_together(smoothing: float, bias: bool) -> None:
+    """Far past the target all rows are nearly the same constant: none has a start of its own, but all have one."""
+    case = make_head_update(positions=20, features=256, classes=400, seed=0, bias=bias, confidence=0.99)
+    smoothed = with_loss(case, smoothing=smoothing)
+    recovery = attack("disaggregate", smoothed.update)
+    assert_taken_apart(recovery, smoothed)
+    assert (recovery.details["one_by_one"], recovery.details["jointly"]) == (0, 20)
+
+
+def test_one_by_one_alone_stalls_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the second path is for: without it most of that batch stays together."""
+    case = make_head_update(positions=20, features=256, classes=400, seed=0, confidence=0.99)
+    smoothed = with_loss(case, smoothing=0.2)
+    monkeypatch.setattr(Deflation, "_jointly", lambda self, **_: 0)
+    recovery = attack("disaggregate", smoothed.update)
+    assert recovery.isolated is None or recovery.isolated < 20
+
+
+def test_where_single_rows_mislead_all_of_them_do_not() -> None:
+    """Nearly saturated, without a bias, one by one takes chance solutions for samples; together they leave no room."""
+    case = make_head_update(positions=20, features=256, classes=400, seed=1, bias=False, confidence=0.9999)
+    smoothed = with_loss(case, smoothing=0.05)
+    recovery = attack("disaggregate", smoothed.update)
+    assert recovery.isolated == 20
+    assert Counter(recovery.sample_labels) == Counter(case.labels.tolist())
+    assert recovery.explained is not None
+    assert recovery.explained > 0.95
+
+
+def test_one_shared_label_does_not_cost_all_the_others() -> None:
+    """Sure samples of one label have the same row, so that together they are not all found; most are."""
+    case = make_head_update(positions=20, features=256, classes=400, seed=0, confidence=0.99)
+    inputs, labels = case.features.copy(), case.labels.copy()
+    inputs[1] = inputs[0] + 1e-3 * np.random.default_rng(0).normal(size=256) * np.abs(inputs[0]).mean()
+    labels[1] = labels[0]
+    shared = with_loss(dataclasses.replace(case, features=inputs), smoothing=0.1, labels=labels)
+    subspace = find_subspace(shared.update)
+    assert isinstance(subspace, Subspace)
+    search = Deflation(row_space(shared.update, subspace), smoothing=0.1, tolerance=1e-4, effort=Effort())
+    assert 16 <= search._jointly(most=True) < 20
+    recovery = attack("disaggregate", shared.update)
+    assert (Counter(recovery.sample_labels) & Counter(labels.tolist())).total() >= 18
+
+
+def test_no_joint_solution_is_taken_that_explains_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples that each pass, and that leave as much of the gradient as before, are not taken."""
+    case = make_head_update(positions=12, features=96, classes=200, seed=3, confidence=0.99)
+    smoothed = with_loss(case, smoothing=0.2)
+    subspace = find_subspace(smoothed.update)
+    assert isinstance(subspace, Subspace)
+    whole = row_space(smoothed.update, subspace)
+
+    def search() -> Deflation:
+        return Deflation(whole, smoothing=0.2, tolerance=1e-4, effort=Effort())
+
+    taken = search()
+    assert taken._jointly() == taken.jointly == len(taken.samples) > 6
+    errors = [reconstruction_error(whole, samples, smoothing=0.2) for samples in ([], taken.samples)]
+    assert errors[1] < 1e-2 * errors[0]
+    monkeypatch.setattr("pytest_labelleak.attacks._deflation.reconstruction_error", lambda *_, **__: 1.0)
+    refused = search()
+    assert refused._jointly() == refused.jointly == 0
+    assert not refused.samples
+    assert not refused._remains.any()
+
+
+def test_the_reconstruction_error_is_that_of_the_gradient() -> None:
+    """Computed within the row space, against the samples subtracted from the gradient itself."""
+    case = make_head_update(positions=6, features=40, classes=80, seed=12, dtype="float64")
+    subspace = find_subspace(case.update)
+    assert isinstance(subspace, Subspace)
+    whole = row_space(case.update, subspace)
+    search = Deflation(whole, smoothing=0.0, tolerance=1e-6, effort=Effort())
+    search.run(np.random.default_rng(0))
+    bias = case.update.bias_gradient
+    assert bias is not None
+    total = np.vstack([case.update.kernel_gradient, bias])
+    assert reconstruction_error(whole, [], smoothing=0.0) == pytest.approx(np.linalg.norm(total), rel=1e-9)
+    some = search.samples[:4]
+    account = account_for(case.update, whole, some, temperature=1.0)
+    left = (1.0 - account.explained) * np.linalg.norm(total)
+    assert reconstruction_error(whole, some, smoothing=0.0) == pytest.approx(left, rel=1e-6)
+    assert reconstruction_error(whole, search.samples, smoothing=0.0) < 1e-8 * np.linalg.norm(total)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_joint_derivatives_are_those_of_the_rows(smoothing: float) -> None:
+    rng = np.random.default_rng(0)
+    problem = SampleProblem(
+        rng.normal(size=(3, 30)),
+        np.exp(0.1 * rng.normal(size=30)),
+        rng.normal(size=(30, 3)),
+        rng.normal(size=30),
+        np.exp(rng.normal(size=30)),
+        smoothing=smoothing,
+    )
+    rows = _Rows(problem, rng.normal(size=(3, 3)), np.array([2, 5, 9]))
+    unknowns, logs = rng.normal(size=(3, 3)), 0.1 * rng.normal(size=3)
+    missed, parts = rows.evaluate(unknowns, logs)
+    hessian, gradient = rows.derivatives(missed, parts, unknowns)
+    columns = []
+    for step in 1e-6 * np.eye(12):
+        ends = [rows.evaluate(unknowns + s * step[:9].reshape(3, 3), logs + s * step[9:])[0] for s in (1, -1)]
+        columns.append((ends[0] - ends[1]).ravel() / 2e-6)
+    jacobian = np.array(columns).T
+    assert hessian == pytest.approx(jacobian.T @ jacobian, rel=1e-6, abs=1e-6 * np.abs(hessian).max())
+    assert gradient == pytest.approx(jacobian.T @ missed.ravel(), rel=1e-6, abs=1e-6 * np.abs(gradient).max())
+
+
+def test_more_than_the_joint_path_can_take_is_left_alone() -> None:
+    rng = np.random.default_rng(0)
+    problem = SampleProblem(
+        rng.normal(size=(49, 120)), np.ones(120), rng.normal(size=(120, 49)), np.zeros(120), np.ones(120)
+    )
+    assert solve_jointly(problem, np.eye(49), inputs=None) == []
+
+
+def test_as_many_samples_as_features_come_apart_without_a_copy() -> None:
+    """What earlier rounds leave behind adds up there, and two starts that lead to one sample look like two samples."""
+    for seed in (0, 1):
+        case = make_head_update(positions=64, features=64, classes=500, seed=seed, confidence=0.9, among=64)
+        recovery = attack("disaggregate", case.update)
+        assert recovery.isolated is not None
+        assert recovery.isolated >= 62
+        assert len(set(matched(recovery, case).tolist())) == recovery.isolated
+
+
+def test_copies_are_told_by_duality_also_where_rows_and_features_are_far_apart() -> None:
+    """A row of cosine 0.01 to its own sample's features looks dual to them; their product says that it is not."""
+    features, row = np.array([100.0, 0.0, 0.0]), np.array([0.01, 1.0, 0.0])
+
+    def sample(a: np.ndarray, m: np.ndarray) -> Sample:
+        return Sample(column=0, features=a, row=m, residual=1e-6, noise=1e-6)
+
+    one = sample(features, row)
+    assert one.row @ one.features == 1.0
+    assert one.overlaps(sample(features * 1.001, row / 1.001))
+    other = sample(np.array([1.0, -0.01, 0.0]), np.array([0.0, -100.0, 0.0]))  # dual to the first, and of one itself
+    assert other.row @ other.features == 1.0
+    assert not one.overlaps(other)
+    assert one.overlaps(sample(np.array([1.0, 0.2, 0.0]), np.array([0.0, 5.0, 0.0])))  # a mixture
+
+
+def test_what_could_be_of_noise_alone_is_no_sample() -> None:
+    """A solution as good as any, but for the noise that its row is said to hold."""
+    case = make_head_update(positions=8, features=64, classes=100, seed=14)
+    subspace = find_subspace(case.update)
+    assert isinstance(subspace, Subspace)
+    search = Deflation(row_space(case.update, subspace), smoothing=0.0, tolerance=1e-4, effort=Effort())
+    search.run(np.random.default_rng(0))
+    assert len(search.samples) == 8
+    good: Sample = search.samples[0]
+    assert search._accepted(good) is not None
+    assert search._accepted(dataclasses.replace(good, noise=0.09)) is not None
+    assert search._accepted(dataclasses.replace(good, noise=0.11)) is None
+    # Nor may the residual be more than noise of that size makes of a true sample.
+    assert search._accepted(dataclasses.replace(good, noise=0.05, residual=0.07)) is not None
+    assert search._accepted(dataclasses.replace(good, noise=0.05, residual=0.09)) is None
+
+
+def test_confident_samples_come_out_of_noise() -> None:
+    case = make_head_update(positions=20, features=256, classes=400, seed=0, confidence=0.5)
+    noisy = GaussianNoise(relative=1e-3)(case.update, rng=np.random.default_rng(0))
+    recovery = attack("disaggregate", noisy)
+    assert recovery.isolated == 20
+    order = matched(recovery, case)
+    truth = case.features[order]
+    assert recovery.features is not None
+    assert (np.linalg.norm(recovery.features - truth, axis=1) < 0.03 * np.linalg.norm(truth, axis=1)).all()

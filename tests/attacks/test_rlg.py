@@ -392,6 +392,7 @@ def test_weight_decay_is_subtracted() -> None:
     assert recovered_set(dataclasses.replace(case.update, gradients=gradients, head=head)) == set(case.labels.tolist())
 
 
+<<<<<<< HEAD
 def difference_of_weights(case: LabelledUpdate, *, steps: int, learning_rate: float) -> Update:
     """Let the weights take the case's gradient in equal steps, in float32, and share what they have moved by."""
     rng = np.random.default_rng(0)
@@ -426,3 +427,29 @@ def test_the_end_of_a_spectrum_of_noise_is_no_gap(seed: int) -> None:
     recovery = rlg(Update.from_arrays(shared, bias_gradient=case.update.bias_gradient))
     assert recovery.samples != 96
     assert set(recovery.labels) <= set(case.labels.tolist())
+=======
+def test_columns_without_any_noise_are_decided_all_the_same() -> None:
+    """Exact arithmetic says that nothing is off; a cone without a tilt would divide by it."""
+    error = np.full((3, 80), 0.01)
+    error[np.arange(3), [4, 9, 30]] -= 0.8
+    points = np.linalg.qr(error.T)[0].T
+    points /= np.linalg.norm(points, axis=0)
+    separation = separate(points, np.zeros(80))
+    assert np.flatnonzero(separation.present).tolist() == [4, 9, 30]
+    assert not np.isnan(separation.margin[[4, 9, 30]]).any()
+
+
+def test_tests_beyond_those_allowed_are_not_made() -> None:
+    """In noise most columns need a test of their own; the labels are among the first."""
+    rng = np.random.default_rng(0)
+    error = np.exp(2 * rng.normal(size=(6, 400)))
+    error /= error.sum(axis=1, keepdims=True)
+    error[np.arange(6), [3, 3, 50, 50, 80, 120]] -= 1
+    points = np.linalg.qr(error.T)[0].T
+    points /= np.linalg.norm(points, axis=0)
+    points += 1e-3 * rng.normal(size=points.shape)
+    everything = separate(points, np.full(400, 1e-3))
+    some = separate(points, np.full(400, 1e-3), most_tests=8)
+    assert some.tested < 20 < 100 < everything.tested
+    assert set(some.directions) == set(everything.directions) == {3, 50, 80, 120}
+>>>>>>> wt-joint
