@@ -392,7 +392,6 @@ def test_weight_decay_is_subtracted() -> None:
     assert recovered_set(dataclasses.replace(case.update, gradients=gradients, head=head)) == set(case.labels.tolist())
 
 
-<<<<<<< HEAD
 def difference_of_weights(case: LabelledUpdate, *, steps: int, learning_rate: float) -> Update:
     """Let the weights take the case's gradient in equal steps, in float32, and share what they have moved by."""
     rng = np.random.default_rng(0)
@@ -427,7 +426,8 @@ def test_the_end_of_a_spectrum_of_noise_is_no_gap(seed: int) -> None:
     recovery = rlg(Update.from_arrays(shared, bias_gradient=case.update.bias_gradient))
     assert recovery.samples != 96
     assert set(recovery.labels) <= set(case.labels.tolist())
-=======
+
+
 def test_columns_without_any_noise_are_decided_all_the_same() -> None:
     """Exact arithmetic says that nothing is off; a cone without a tilt would divide by it."""
     error = np.full((3, 80), 0.01)
@@ -452,4 +452,3 @@ def test_tests_beyond_those_allowed_are_not_made() -> None:
     some = separate(points, np.full(400, 1e-3), most_tests=8)
     assert some.tested < 20 < 100 < everything.tested
     assert set(some.directions) == set(everything.directions) == {3, 50, 80, 120}
->>>>>>> wt-joint
