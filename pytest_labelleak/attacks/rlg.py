@@ -11,12 +11,19 @@ import numpy as np
 from ..recovery import RECOVERED, Certificate, Recovery
 from ..update import Update
 from ._absences import Absences
-from ._cone import SEPARATED, separate
+from ._cone import DEVIATIONS, SEPARATED, Separation, separate
 from ._linear import coarseness
-from ._subspace import find_subspace
+from ._subspace import Subspace, find_subspace
 from ._tied import split
 
 __all__ = ["RLG"]
+
+# How much more a direction may give to the other classes than it takes from the label, as a share of the latter.
+# Rounding of probabilities makes a tenth for samples within a few units of the last place of one, erased rows many
+# times as much.
+_SURPLUS = 1.0
+# Where all columns together are further from zero than this share of their sizes, classes have units of their own.
+_BALANCED = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +105,7 @@ class RLG:
         # Directions come from projections and programs with tolerances of their own: each is checked against all
         # columns, and a class whose direction does not separate is not named.
         verified = separation.verified()
+        balanced = _balanced(subspace, separation)
         certificates = [
             Certificate(
                 label=int(subspace.columns[column]),
@@ -106,7 +114,7 @@ class RLG:
                 direction=subspace.directions @ direction,
             )
             for column, direction in separation.directions.items()
-            if verified[column] > SEPARATED
+            if verified[column] > SEPARATED and column in balanced
         ]
         # Every label takes a direction of its own. Where rounding has erased some rows, columns at the rim of
         # the cone stand out too; more classes than directions cannot be labels, and the clearest are taken.
@@ -132,3 +140,25 @@ class RLG:
             absences=Absences(subspace, separation, update.classes),
             details=details | {"tested": separation.tested, "doubtful": doubtful},
         )
+
+
+def _balanced(subspace: Subspace, separation: Separation) -> set[int]:
+    """Return the present columns whose direction takes as much from the label as it gives to all others.
+
+    The rows ``p - onehot(y)`` sum to zero over the classes, and so does every combination of them. A row whose
+    probability was rounded to one does not: its label has no negative entry any more, only the others have positive
+    ones. Directions through such rows separate whatever column is at the rim of the cone, by a small negative part
+    beside a large positive one.
+    """
+    masses = 1.0 / subspace.column_scale
+    total = subspace.coordinates @ masses
+    if np.linalg.norm(total) > _BALANCED * float(masses.sum()):
+        return set(separation.directions)
+    noise = DEVIATIONS * float(np.linalg.norm(subspace.noise * masses))
+    found = set()
+    for column, direction in separation.directions.items():
+        taken = -float(direction @ subspace.coordinates[:, column]) * masses[column]
+        surplus = float(direction @ total)
+        if surplus <= max(_SURPLUS * taken, noise):
+            found.add(column)
+    return found

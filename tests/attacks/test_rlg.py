@@ -339,6 +339,16 @@ def test_more_classes_than_directions_are_never_named() -> None:
     assert recovery.details["doubtful"] > 0
 
 
+@pytest.mark.parametrize(
+    ("seed", "positions", "features", "classes"), [(3002, 50, 512, 1000), (2, 50, 512, 1000), (2, 30, 128, 100)]
+)
+def test_a_row_whose_label_was_erased_names_nobody_else(seed: int, positions: int, features: int, classes: int) -> None:
+    case = make_update(positions=positions, features=features, classes=classes, seed=seed, confidence=0.999995)
+    p = case.probabilities[np.arange(positions), case.labels]
+    assert np.count_nonzero(p == 1.0) > 0
+    assert set(rlg(case.update).labels) == set(case.labels[p < 1.0].tolist())
+
+
 @pytest.mark.parametrize("doubt", [1e-8, 1e-9])
 def test_rows_far_below_double_precision_of_others_name_no_absent_class(doubt: float) -> None:
     rng = np.random.default_rng(0)
