@@ -73,6 +73,8 @@ class Recovery:
         Evidence for the classes not named, where the attack has any; made when it is asked for.
     details : mapping of str to float, int or str
         Figures worth reporting (rank, noise floor). Hold no label.
+    variables : tuple of str
+        The shared variables that the claim was read from, by their names in the update.
     isolated : int or None
         Number n of single samples that were separated from the batch.
     explained : float or None
@@ -95,6 +97,7 @@ class Recovery:
     certificates: tuple[Certificate, ...] = field(default=(), repr=False)
     absences: Sequence[Certificate] = field(default=(), repr=False)
     details: Mapping[str, Any] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
     isolated: int | None = None
     explained: float | None = None
     sample_labels: tuple[int, ...] = field(default=(), repr=False)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
+from ..truth import Truth
 from ..update import Update
-from ..verdict import Truth
 
 __all__ = ["ArraysAdapter"]
 

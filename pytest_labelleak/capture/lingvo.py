@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError, UnsupportedModelError
+from ..truth import Truth
 from ..update import COMPUTE_DTYPES, Head, Update
-from ..verdict import Truth
 from ._lingvo_batch import read_batch, targets_of
 from ._lingvo_head import Softmax, find_softmax, key_of, tables_of
 from ._lingvo_settings import learner_of, names_of, penalty_scale, smoothing_of
@@ -140,7 +140,11 @@ class LingvoAdapter:
         """
         task, softmax, batches = _prepared(model, batch, head, class_weight)
         truths = [_truth(task, softmax, data) for data in batches]
-        return Truth(labels=np.concatenate([truth.labels for truth in truths]), classes=softmax.classes)
+        return Truth(
+            labels=np.concatenate([truth.labels for truth in truths]),
+            classes=softmax.classes,
+            lengths=[length for truth in truths for length in truth.lengths or ()],
+        )
 
     def _eager(self, task: Any) -> EagerRunner:
         if not self._compiled:
