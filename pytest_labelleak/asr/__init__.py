@@ -1,11 +1,12 @@
 """Speech recognition: from recovered tokens to words, and the report over utterances.
 
-`vocabulary` and `subwords` say what a token stands for, `words` which words can be formed from a set of tokens, and
-`report` how much of each utterance an attack found.
+`vocabulary` and `subwords` say what a token stands for, `words` which words can be formed from a set of tokens,
+`ordering` in which order they were said, and `report` how much of each utterance an attack found.
 """
 
 from __future__ import annotations
 
+from .ordering import Ordering, Transcripts
 from .report import BagReport, Utterance, bag_report, word_error_rate
 from .subwords import SentencePieces, TokenizerFile
 from .vocabulary import Graphemes, Vocabulary, WordPieces
@@ -14,8 +15,10 @@ from .words import exposed_terms, formable, pieces, whole_words
 __all__ = [
     "BagReport",
     "Graphemes",
+    "Ordering",
     "SentencePieces",
     "TokenizerFile",
+    "Transcripts",
     "Utterance",
     "Vocabulary",
     "WordPieces",

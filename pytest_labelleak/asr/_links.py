@@ -5,14 +5,14 @@ what the head saw one step before. So for two label positions p and q the vector
 of these rows of the cell's gradient if q follows p, and [c_q, 0] if q is the first of its utterance. What is outside of
 the space is linear in both parts: one vector for every q, one for every p, and a link where they cancel.
 
-Everything is measured by backward error: how much noise the gradient must hold for the vector to be in its column
-space exactly, in units of the noise it does hold. True members measure about one whatever the size of a step's error.
+What noise leaves outside of a true link can be foretold: noise of the gradient enters by the combination of columns
+that the vector is, and the errors of context and state are seen where each is tested alone, since all contexts, and all
+states but the last ones, are in the rows that take them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -25,12 +25,12 @@ __all__ = ["Links", "Membership", "find_links"]
 _ABOVE_NOISE = 3.0
 #: Contexts are in the rows that take them, but for noise: as far outside as this they are not, in relative size.
 _OUTSIDE = 0.1
-#: A true link may exceed what its context and its state measure alone by this factor, for it is the largest of many ...
+#: A true link may leave this many times what noise and errors that are measured alone explain ...
 _SLACK = 10.0
-#: ... or by any other if there are as many links as positions and this factor lies between them and all others.
+#: ... or more, up to this factor, if there are as many links as positions and this factor lies between them and others.
 _GAP = 10.0
-#: At least this share of positions is not the last of its utterance, whatever the utterances.
-_INNER = 0.25
+#: Smaller relative sizes differ by chance.
+_ROUNDING = 1e-6
 #: Tiny sizes that are no sizes.
 _TINY = 1e-300
 
@@ -54,7 +54,21 @@ class Membership:
         kept = values > _ABOVE_NOISE * edge
         self.basis = basis[:, kept]
         self._inverse = (right[kept].T / values[kept]) if kept.any() else np.zeros((rows.shape[1], 0))
-        self.freedom = max(rows.shape[0] - int(kept.sum()), 1)
+        self._zero = ~np.isfinite(self._noise)
+        #: How many entries of a vector are left to test, once its combination of columns is chosen.
+        self.freedom = int(np.count_nonzero(~self._zero)) - int(kept.sum())
+
+    def fits(self, vectors: np.ndarray) -> bool:
+        """Tell whether all of vectors (k, n) may be members, roughly, and whether that would mean anything."""
+        if self.freedom < self.basis.shape[1]:
+            return False
+        blind = np.linalg.norm(vectors[:, self._zero], axis=1)  # rows without a gradient had no input
+        outside, _, sizes = self.split(vectors)
+        ratio = np.linalg.norm(outside, axis=1) / np.maximum(sizes, _TINY)
+        return bool(
+            np.median(ratio) < _OUTSIDE
+            and np.median(blind / np.maximum(np.linalg.norm(vectors, axis=1), _TINY)) < _OUTSIDE
+        )
 
     def split(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return what of vectors is outside, and the combination of columns that the inside is.
@@ -77,13 +91,6 @@ class Membership:
         inside = scaled @ self.basis
         return scaled - inside @ self.basis.T, inside @ self._inverse.T, np.linalg.norm(scaled, axis=1)
 
-    def error(self, outside: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return backward errors from norms of what is outside and of the weights."""
-        bottom = np.sqrt(self.freedom) * np.maximum(weights, _TINY)
-        with np.errstate(over="ignore"):
-            error: np.ndarray = np.where(outside > 0.0, outside / bottom, 0.0)
-        return error
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Links:
@@ -92,7 +99,7 @@ class Links:
     Attributes
     ----------
     cost : ndarray of shape (S, S)
-        Backward error of position q (column) following position p (row), in units of the largest that noise explains.
+        What is left outside if position q (column) follows position p (row), in units of the most that noise explains.
     begins, ends : ndarray of bool, shape (S,)
         Which positions are the first and the last of an utterance; as many of either.
     clear : bool
@@ -122,7 +129,7 @@ def find_links(factor: RowFactor, features: np.ndarray, units: int, *, anywhere:
     Returns
     -------
     list of Links
-        For every placement that fits, the best first. Empty if the head sees the state alone, or nothing of what the
+        For every placement that fits. Empty if the head sees the state alone, or nothing of what the
         cell takes.
     """
     width = features.shape[1] - units
@@ -133,67 +140,67 @@ def find_links(factor: RowFactor, features: np.ndarray, units: int, *, anywhere:
         (features[:, :units], features[:, units:]),
         (features[:, width:], features[:, :width]),
     ):
-        for offset, outside in _offsets(factor, context, anywhere=anywhere):
-            found.append((outside, _test(factor, np.arange(offset, offset + width), context, state)))
-    return [links for _, links in sorted(found, key=lambda item: item[0])]
-
-
-def _offsets(factor: RowFactor, context: np.ndarray, *, anywhere: bool) -> list[tuple[int, float]]:
-    """Return where among the input rows the contexts fit, with their median relative distance from the space."""
-    width = context.shape[1]
-    last = factor.inputs - width
-    found: list[tuple[int, float]] = []
-    for offset in range(1, last) if anywhere else sorted({0, last}):
-        chosen = np.arange(offset, offset + width)
-        if not np.isfinite(factor.noise[chosen]).any():
-            continue
-        outside, _, sizes = Membership(factor, chosen).split(context)
-        ratio = float(np.median(np.linalg.norm(outside, axis=1) / np.maximum(sizes, _TINY)))
-        if ratio < _OUTSIDE:
-            found.append((offset, ratio))
+        last = factor.inputs - width
+        # Inputs are concatenated: the context is at one end, or anywhere if there are several other inputs.
+        for offset in range(1, last) if anywhere else sorted({0, last}):
+            place = np.arange(offset, offset + width)
+            alone = Membership(factor, place)
+            if alone.fits(context):
+                found.append(_test(factor, alone, place, context, state))
     return found
 
 
-def _test(factor: RowFactor, place: np.ndarray, context: np.ndarray, state: np.ndarray) -> Links:
+def _test(factor: RowFactor, alone: Membership, place: np.ndarray, context: np.ndarray, state: np.ndarray) -> Links:
     positions, width = context.shape
     units = state.shape[1]
     states = np.arange(factor.inputs, factor.inputs + units)
-    alone = Membership(factor, place)
-    outside, weights, _ = alone.split(context)
-    usual = alone.error(np.linalg.norm(outside, axis=1), np.linalg.norm(weights, axis=1))
-
+    # What is outside of the space that takes it alone is the error of a context, or of a state; ...
+    outside, _, _ = alone.split(context)
+    error_current = np.linalg.norm(outside, axis=1) / np.sqrt(alone.freedom)
     member = Membership(factor, states)
-    outside, weights, _ = member.split(state)
-    previous = member.error(np.linalg.norm(outside, axis=1), np.linalg.norm(weights, axis=1))
+    outside, _, sizes = member.split(state)
+    error_before = np.linalg.norm(outside, axis=1) / np.sqrt(max(member.freedom, 1))
+    # ... except that no space takes the last states.
+    missing = np.linalg.norm(outside, axis=1) / np.maximum(sizes, _TINY)
 
     both = Membership(factor, np.concatenate([place, states]))
     current = both.split(np.hstack([context, np.zeros((positions, units))]))
     before = both.split(np.hstack([np.zeros((positions, width)), state]))
-    first = both.error(np.linalg.norm(current[0], axis=1), np.linalg.norm(current[1], axis=1))
-    cost = both.error(_norms(before[0], current[0]), _norms(before[1], current[1]))
-    np.fill_diagonal(cost, np.inf)
 
-    # What a pair may cost: each position's state and context were found to some error, which is measured alone.
-    common = max(1.0, float(np.median(usual)), _finite(float(np.quantile(previous, _INNER))))
-    tolerance = _SLACK * np.maximum(common, np.maximum.outer(_finite(previous), usual))
-    tolerance_first = _SLACK * np.maximum(common, usual)
+    def cost_of(outside: np.ndarray, weights: np.ndarray, error: np.ndarray) -> np.ndarray:
+        # The gradient holds noise of unit size, of which a combination of its columns takes this much.
+        noise: np.ndarray = np.sqrt(max(both.freedom, 1) * (weights**2 + error**2)) * _SLACK
+        cost: np.ndarray = np.divide(outside, noise, out=np.zeros_like(outside), where=outside > 0.0)
+        return cost
+
+    first = cost_of(np.linalg.norm(current[0], axis=1), np.linalg.norm(current[1], axis=1), error_current)
+    cost = cost_of(
+        _norms(before[0], current[0]),
+        _norms(before[1], current[1]),
+        np.hypot(error_before[:, None], error_current[None, :]),
+    )
+    np.fill_diagonal(cost, np.inf)
+    ends, clear = _ends(missing, member)
+    cost[ends] = np.inf
     # Every position follows another or is a first one: that many of all are true.
     every = np.sort(np.concatenate([cost[np.isfinite(cost)], first]))
-    if every.size > positions and every[positions] > _GAP * every[positions - 1]:
-        between = float(np.sqrt(every[positions] * max(every[positions - 1], 1.0)))
-        tolerance, tolerance_first = np.full_like(cost, between), np.full_like(first, between)
-    begins = first <= tolerance_first
-    order = np.argsort(-previous)
-    ends = np.zeros(positions, bool)
-    ends[order[: int(begins.sum())]] = True
-    inner = previous[~ends]
-    # States of utterances of one label reach no other step, and their gradient is zero.
-    clear = bool(begins.any() and previous[ends].min() > _GAP * inner.max()) if inner.size else not member.basis.size
-    return Links(cost=cost / tolerance, begins=begins, ends=ends, clear=clear)
+    if every.size > positions and every[positions] > _GAP * every[positions - 1] and every[positions - 1] < _GAP**2:
+        between = float(np.sqrt(every[positions] * every[positions - 1]))
+        cost, first = cost / between, first / between
+    return Links(cost=cost, begins=first <= 1.0, ends=ends, clear=clear)
 
 
-def _finite(values: Any) -> Any:
-    return np.where(np.isfinite(values), values, 0.0)
+def _ends(missing: np.ndarray, member: Membership) -> tuple[np.ndarray, bool]:
+    """Return which states no step takes, and whether they stand out: at least one, all if the rows have no gradient."""
+    if not member.basis.size:
+        return np.ones(missing.size, bool), True
+    order = np.argsort(-missing)
+    sizes = np.maximum(missing[order], _ROUNDING)
+    jumps = sizes[:-1] / sizes[1:]
+    number = int(np.argmax(jumps)) + 1
+    ends = np.zeros(missing.size, bool)
+    ends[order[:number]] = True
+    return ends, bool(jumps[number - 1] > _GAP)
 
 
 def _norms(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

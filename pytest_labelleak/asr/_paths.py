@@ -44,7 +44,7 @@ class Cover:
     unique : bool
         Whether all plausible orders read the same.
     exhausted : bool
-        Whether all of them were looked at.
+        Whether the question was settled in time.
     """
 
     paths: tuple[tuple[int, ...], ...] = field(repr=False)
@@ -107,8 +107,8 @@ def cover(
     return Cover(
         paths=tuple(chosen),
         certain=tuple(tuple(certain[p] for p in path[:-1]) for path in chosen),
-        unique=search.exhausted and len(readings) == 1,
-        exhausted=search.exhausted,
+        unique=not search.timed_out and len(readings) == 1,
+        exhausted=not search.timed_out,
     )
 
 
@@ -144,7 +144,7 @@ class _Search:
         self._order = sorted(range(len(rows)), key=lambda place: len(options[place]))
         self._rows, self._options = rows, options
         self._first, self._labels, self._deadline = first, labels, deadline
-        self.exhausted = False
+        self.timed_out = False
 
     def readings(self) -> set[tuple[tuple[int, ...], ...]]:
         """Return the different sets of transcripts, at most two."""
@@ -169,7 +169,6 @@ class _Search:
         successor = np.full(len(self._labels), -1)
         ends = list(range(len(self._labels)))  # the other end of the path that ends, or begins, here
         taken: set[int] = set()
-        self.exhausted = False
         looked = 0
         # Iterative, so that the depth of a long utterance is no matter.
         pending: list[list[int]] = []
@@ -181,12 +180,12 @@ class _Search:
 
         if not self._order:
             yield successor.copy()
-            self.exhausted = True
             return
         pending.append(choices(0))
         while pending:
             looked += 1
             if looked % _STEPS_PER_LOOK == 0 and time.monotonic() > self._deadline:
+                self.timed_out = True
                 return
             if len(trail) == len(pending):
                 row, column, head, tail = trail.pop()
@@ -207,4 +206,3 @@ class _Search:
                 yield successor.copy()
             else:
                 pending.append(choices(len(pending)))
-        self.exhausted = True

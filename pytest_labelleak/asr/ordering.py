@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..attacks.disaggregate import Disaggregate
 from ..errors import InvalidArgumentError
-from ..recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED
+from ..recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 from ..update import Update
 from ._links import Links, find_links
 from ._paths import Cover, cover
@@ -35,7 +36,7 @@ class Transcripts:
     attack : str
         Its name.
     status : {"recovered", "not applicable", "inconclusive"}
-        "inconclusive" if the time ran out.
+        "inconclusive" if the time ran out before there was any order.
     message : str
         Reason for a status other than "recovered", or what is uncertain.
     transcripts : tuple of tuple of int
@@ -47,10 +48,12 @@ class Transcripts:
         Whether nothing else is plausible at all.
     finished : bool
         False if the time ran out before everything was tried.
+    variables : tuple of str
+        Names of the shared variables that were read.
     seconds : mapping of str to float
-        Where the time went.
-    details : mapping of str to object
-        Names of the kernels that were read; sizes of residuals.
+        Where the time went: "apart" and "order".
+    details : mapping of str to float
+        "largest_used" and "smallest_refused": backward errors of links, in units of the largest that noise explains.
     """
 
     attack: str
@@ -60,8 +63,9 @@ class Transcripts:
     certain: tuple[tuple[bool, ...], ...] = field(default=(), repr=False)
     unique: bool = False
     finished: bool = True
-    seconds: dict[str, float] = field(default_factory=dict)
-    details: dict[str, object] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,7 @@ class Ordering:
     temperature : float, default 1.0
         What the loss divides logits by.
     time_budget : float, default 600
-        Seconds after which the search for other readings stops.
+        Seconds after which no further cell is tried, and the search for other readings stops.
 
     References
     ----------
@@ -94,6 +98,7 @@ class Ordering:
 
     name: ClassVar[str] = "ordering"
     reference: ClassVar[str] = "this project"
+    cost: ClassVar[str] = "search"
 
     temperature: float = 1.0
     time_budget: float = 600.0
@@ -105,8 +110,38 @@ class Ordering:
                 f"time_budget={self.time_budget!r}. Expected a finite number of seconds above 0."
             )
 
-    def __call__(self, update: Update, *, rng: np.random.Generator) -> Transcripts:
-        """Return the transcripts.
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the transcripts as the claim of an attack, which an audit can score.
+
+        Parameters
+        ----------
+        update : Update
+            As for `order`.
+        rng : numpy.random.Generator
+            Random stream.
+
+        Returns
+        -------
+        Recovery
+            With `Recovery.transcripts`, and labels and counts from them.
+        """
+        found = self.order(update, rng=rng)
+        labels = Counter(label for transcript in found.transcripts for label in transcript)
+        recovered = found.status == RECOVERED
+        return Recovery(
+            attack=self.name,
+            status=found.status,
+            message=found.message,
+            labels=tuple(sorted(labels)),
+            counts=dict(sorted(labels.items())) if recovered else None,
+            samples=labels.total() if recovered else None,
+            details={**found.details, "unique": found.unique, "finished": found.finished},
+            variables=found.variables,
+            transcripts=found.transcripts if recovered else None,
+        )
+
+    def order(self, update: Update, *, rng: np.random.Generator) -> Transcripts:
+        """Return the transcripts, and what about them is certain.
 
         Parameters
         ----------
@@ -120,64 +155,71 @@ class Ordering:
         Transcripts
         """
         begun = time.monotonic()
+        deadline = begun + self.time_budget
         apart = Disaggregate(temperature=self.temperature)(update, rng=rng)
         split = time.monotonic()
-        seconds = {"apart": split - begun}
+        found = self._put_in_order(update, apart, rng, deadline)
+        return dataclasses.replace(found, seconds={"apart": split - begun, "order": time.monotonic() - split})
 
-        def failed(message: str, status: str = NOT_APPLICABLE, **details: object) -> Transcripts:
-            seconds["order"] = time.monotonic() - split
-            return Transcripts(attack=self.name, status=status, message=message, seconds=seconds, details=details)
-
+    def _put_in_order(self, update: Update, apart: Recovery, rng: np.random.Generator, deadline: float) -> Transcripts:
         if apart.status != RECOVERED or apart.features is None:
-            return failed(f"not applicable, because the batch cannot be taken apart: {apart.message}")
-        labels, features = apart.sample_labels, apart.features
-        positions = int(apart.details["rank"])
+            reason = apart.message.removeprefix("not applicable, because ")
+            return self._failed(f"the batch cannot be taken apart: {reason}")
+        labels, positions = apart.sample_labels, int(apart.details["rank"])
         if len(labels) < positions:
-            return failed(f"not applicable, because {apart.message}: the order of the rest would have gaps")
+            return self._failed("not every label position could be isolated, and the order of the rest would have gaps")
         if positions == 1:
-            seconds["order"] = 0.0
             return Transcripts(
-                attack=self.name,
-                status=RECOVERED,
-                transcripts=(tuple(labels),),
-                certain=((),),
-                unique=True,
-                seconds=seconds,
+                attack=self.name, status=RECOVERED, transcripts=(tuple(labels),), certain=((),), unique=True
             )
         best: tuple[Cover, Cell, Links] | None = None
-        tried, deadline = 0, begun + self.time_budget
-        for cell, links in self._candidates(update, features, positions, rng):
+        tried, finished = 0, True
+        for cell, links in self._candidates(update, apart.features, positions, rng):
             tried += 1
             found = _ordered(links, labels, deadline)
             if found is not None and (best is None or _rank(found) > _rank(best[0])):
                 best = found, cell, links
-            if (best is not None and best[0].unique) or time.monotonic() > deadline:
+            if best is not None and best[0].unique:
                 break
-        seconds["order"] = time.monotonic() - split
-        finished = time.monotonic() <= deadline
-        if best is None:
+            finished = time.monotonic() <= deadline
             if not finished:
-                return dataclasses.replace(
-                    failed(f"inconclusive, because the time budget of {self.time_budget:g} s ran out", INCONCLUSIVE),
-                    finished=False,
-                )
-            if not tried:
-                return failed(
-                    "not applicable, because no gradient is that of a recurrent cell that takes what the head sees: a "
-                    "context, and its own state one step before"
-                )
-            return failed(
-                "not applicable, because the gradients of the cells that fit hold too much noise, or too little of "
-                "some steps, to tell which label follows which"
+                break
+        if best is not None:
+            return self._ordered_by(*best, labels, update.head.kernel, finished=finished)
+        if not finished:
+            return Transcripts(
+                attack=self.name,
+                status=INCONCLUSIVE,
+                message=f"inconclusive, because {self._ran_out()} before an order was found: the batch was taken "
+                f"apart, and {tried} placement(s) in recurrent cells were tried",
+                finished=False,
             )
-        chosen, cell, links = best
+        if not tried:
+            return self._failed(
+                "no gradient is that of a recurrent cell that takes what the head sees: a context, and its own state "
+                "one step before"
+            )
+        return self._failed(
+            "the gradients of the cells that fit hold too much noise, or too little of some steps, to tell which label "
+            "follows which"
+        )
+
+    def _failed(self, because: str) -> Transcripts:
+        return Transcripts(attack=self.name, status=NOT_APPLICABLE, message=f"not applicable, because {because}")
+
+    def _ran_out(self) -> str:
+        return f"the time budget of {self.time_budget:g} s ran out"
+
+    def _ordered_by(
+        self, chosen: Cover, cell: Cell, links: Links, labels: tuple[int, ...], kernel: str, *, finished: bool
+    ) -> Transcripts:
         used = [links.cost[p, q] for path in chosen.paths for p, q in itertools.pairwise(path)]
-        others = links.cost[links.cost > 1.0]
+        refused = links.cost[np.isfinite(links.cost) & (links.cost > 1.0)]
         message = ""
         if not chosen.unique:
             sure, total = sum(map(sum, chosen.certain)), sum(map(len, chosen.certain))
-            how = "more than one order is plausible" if chosen.exhausted else "not all plausible orders were looked at"
-            message = f"{how}: {sure / max(total, 1):.0%} of the links are certain"
+            how = "more than one order is plausible" if chosen.exhausted else f"{self._ran_out()} before it was proven"
+            message = f"{how}; {sure / max(total, 1):.0%} of the links are certain"
         return Transcripts(
             attack=self.name,
             status=RECOVERED,
@@ -186,12 +228,10 @@ class Ordering:
             certain=chosen.certain,
             unique=chosen.unique,
             finished=finished,
-            seconds=seconds,
+            variables=tuple(name for name in (kernel, cell.kernel, cell.recurrent) if name is not None),
             details={
-                "kernel": cell.kernel,
-                "recurrent_kernel": cell.recurrent,
                 "largest_used": float(f"{max(used, default=0.0):.2g}"),
-                "smallest_refused": float(f"{others.min():.2g}") if others.size else None,
+                **({"smallest_refused": float(f"{refused.min():.2g}")} if refused.size else {}),
             },
         )
 
@@ -223,8 +263,6 @@ def _ordered(links: Links, labels: tuple[int, ...], deadline: float) -> Cover | 
     found = cover(links.cost, links.begins, links.ends, labels, deadline=deadline)
     if found is None or links.clear:
         return found
-    if links.begins.all():
-        return None
     # Where utterances end is a guess, and so is all that follows from it.
     nothing = tuple(tuple(False for _ in path) for path in found.certain)
     return dataclasses.replace(found, unique=False, certain=nothing)
