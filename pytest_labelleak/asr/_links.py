@@ -100,14 +100,16 @@ class Links:
     ----------
     cost : ndarray of shape (S, S)
         What is left outside if position q (column) follows position p (row), in units of the most that noise explains.
-    begins, ends : ndarray of bool, shape (S,)
-        Which positions are the first and the last of an utterance; as many of either.
+    first : ndarray of shape (S,)
+        The same if q is the first of its utterance.
+    ends : ndarray of bool, shape (S,)
+        Which positions are the last of one.
     clear : bool
         Whether the last ones stand out from all others.
     """
 
     cost: np.ndarray = field(repr=False)
-    begins: np.ndarray = field(repr=False)
+    first: np.ndarray = field(repr=False)
     ends: np.ndarray = field(repr=False)
     clear: bool
 
@@ -187,7 +189,7 @@ def _test(factor: RowFactor, alone: Membership, place: np.ndarray, context: np.n
     if every.size > positions and every[positions] > _GAP * every[positions - 1] and every[positions - 1] < _GAP**2:
         between = float(np.sqrt(every[positions] * every[positions - 1]))
         cost, first = cost / between, first / between
-    return Links(cost=cost, begins=first <= 1.0, ends=ends, clear=clear)
+    return Links(cost=cost, first=first, ends=ends, clear=clear)
 
 
 def _ends(missing: np.ndarray, member: Membership) -> tuple[np.ndarray, bool]:

@@ -29,6 +29,8 @@ __all__ = ["Cover", "cover"]
 _SMALLEST = 1e-6
 #: Partial paths looked at between two looks at the clock.
 _STEPS_PER_LOOK = 256
+#: Partial paths looked at before an order counts as ambiguous.
+_MOST_LOOKED = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,14 +63,16 @@ def cover(
     *,
     deadline: float = np.inf,
 ) -> Cover | None:
-    """Cover all positions by paths from first to last ones.
+    """Cover all positions by as many paths as there are last ones.
 
     Parameters
     ----------
     cost : ndarray of shape (S, S)
         Of position q (column) following p (row); a link of at most 1 is plausible.
-    first, last : ndarray of bool, shape (S,)
-        Which positions begin and which end a path.
+    first : ndarray of shape (S,)
+        Of each position beginning a path, likewise.
+    last : ndarray of bool, shape (S,)
+        Which positions end one.
     labels : sequence of int
         Label of each position.
     deadline : float, optional
@@ -80,112 +84,100 @@ def cover(
         None if no cover uses plausible links alone.
     """
     positions = len(labels)
-    rows, columns = np.flatnonzero(~last), np.flatnonzero(~first)
-    if rows.size != columns.size or not first.any():
+    # Every position has a predecessor: another one, or one of the starts, which are numbered after the positions.
+    rows = np.concatenate([np.flatnonzero(~last), positions + np.arange(int(last.sum()))])
+    costs = np.vstack([cost[~last], np.tile(first, (int(last.sum()), 1))])
+    plausible = costs <= 1.0
+    heights = np.log(np.maximum(costs, _SMALLEST))
+    # Any implausible link costs more than all others together.
+    heights = np.where(plausible, heights, 1.0 + 2.0 * positions * -np.log(_SMALLEST))
+    left, right = scipy.optimize.linear_sum_assignment(heights)
+    if not plausible[left, right].all():
         return None
-    plausible = cost[np.ix_(rows, columns)] <= 1.0
-    successor = np.full(positions, -1)
-    if rows.size:
-        heights = np.log(np.maximum(cost[np.ix_(rows, columns)], _SMALLEST))
-        # Any implausible link costs more than all others together.
-        heights = np.where(plausible, heights, 1.0 + 2.0 * rows.size * -np.log(_SMALLEST))
-        left, right = scipy.optimize.linear_sum_assignment(heights)
-        if not plausible[left, right].all():
+    successor = np.full(positions + int(last.sum()), -1)
+    successor[rows[left]] = right
+    component = _components(plausible, rows, successor)
+    # A link is in some perfect matching if it is in this one, or on an alternating cycle.
+    place = np.argsort(successor[rows])
+    possible = plausible & (component[:, None] == component[place][None, :])
+    search = _Search(rows, possible, labels, deadline)
+    if sum(map(len, _walk(successor, positions))) < positions:  # the assignment has a cycle
+        found = next(search.covers(), None)
+        if found is None:
             return None
-        successor[rows[left]] = columns[right]
-    options = [columns[plausible[place]].tolist() for place in range(rows.size)]
-    search = _Search(rows.tolist(), options, np.flatnonzero(first).tolist(), labels, deadline)
-    chosen = _walk(successor, np.flatnonzero(first))
-    if sum(map(len, chosen)) < positions:  # the assignment has a cycle
-        found = search.run(limit=1)
-        if not found:
-            return None
-        successor = found[0]
-        chosen = _walk(successor, np.flatnonzero(first))
+        successor = found
+    chosen = _walk(successor, positions)
     readings = search.readings()
-    certain = _certain(plausible, rows, columns, successor)
+    alone = np.bincount(component)[component] == 1
+    certain = dict(zip(rows.tolist(), alone.tolist(), strict=True))
     return Cover(
         paths=tuple(chosen),
         certain=tuple(tuple(certain[p] for p in path[:-1]) for path in chosen),
-        unique=not search.timed_out and len(readings) == 1,
-        exhausted=not search.timed_out,
+        unique=not search.gave_up and len(readings) == 1,
+        exhausted=not search.gave_up,
     )
 
 
-def _walk(successor: np.ndarray, first: np.ndarray) -> list[tuple[int, ...]]:
+def _walk(successor: np.ndarray, positions: int) -> list[tuple[int, ...]]:
     paths = []
-    for place in first:
-        path = [int(place)]
+    for start in successor[positions:]:
+        path = [int(start)]
         while successor[path[-1]] >= 0:
             path.append(int(successor[path[-1]]))
         paths.append(tuple(path))
     return paths
 
 
-def _certain(plausible: np.ndarray, rows: np.ndarray, columns: np.ndarray, successor: np.ndarray) -> dict[int, bool]:
-    """Return for every position with a successor whether every perfect matching gives it that one."""
-    place = {int(column): k for k, column in enumerate(columns)}
-    matched = np.array([place[int(successor[row])] for row in rows], dtype=np.int64)
-    # Row i leads to row j if i could take the successor of j: a cycle of rows is an alternating cycle.
-    moves = plausible[:, matched] if rows.size else plausible
-    _, component = scipy.sparse.csgraph.connected_components(
-        scipy.sparse.csr_array(moves), directed=True, connection="strong"
-    )
-    alone = np.bincount(component, minlength=1)[component] == 1 if rows.size else np.empty(0, bool)
-    return {int(row): bool(flag) for row, flag in zip(rows, alone, strict=True)}
+def _components(plausible: np.ndarray, rows: np.ndarray, successor: np.ndarray) -> np.ndarray:
+    """Return a number for every row, one for all rows on a common alternating cycle."""
+    # Row i leads to row j if i could take the successor of j.
+    moves = scipy.sparse.csr_array(plausible[:, successor[rows]])
+    component: np.ndarray = scipy.sparse.csgraph.connected_components(moves, directed=True, connection="strong")[1]
+    return component
 
 
 class _Search:
-    """Depth-first search for covers without cycles, the position with the fewest options first."""
+    """Depth-first search for covers without cycles, the row with the fewest options first."""
 
-    def __init__(
-        self, rows: list[int], options: list[list[int]], first: list[int], labels: Sequence[int], deadline: float
-    ) -> None:
-        self._order = sorted(range(len(rows)), key=lambda place: len(options[place]))
-        self._rows, self._options = rows, options
-        self._first, self._labels, self._deadline = first, labels, deadline
-        self.timed_out = False
+    def __init__(self, rows: np.ndarray, plausible: np.ndarray, labels: Sequence[int], deadline: float) -> None:
+        # Starts have the same options and are next to each other in any stable order.
+        order = np.argsort(plausible.sum(axis=1), kind="stable")
+        self._rows = rows[order].tolist()
+        self._options = [np.flatnonzero(plausible[place]).tolist() for place in order]
+        self._labels, self._deadline = labels, deadline
+        self.gave_up = False
 
     def readings(self) -> set[tuple[tuple[int, ...], ...]]:
         """Return the different sets of transcripts, at most two."""
         seen: set[tuple[tuple[int, ...], ...]] = set()
-        for successor in self._covers():
-            walked = _walk(successor, np.array(self._first))
+        for successor in self.covers():
+            walked = _walk(successor, len(self._labels))
             seen.add(tuple(sorted(tuple(int(self._labels[p]) for p in path) for path in walked)))
             if len(seen) > 1:
                 break
         return seen
 
-    def run(self, limit: int) -> list[np.ndarray]:
-        """Return the first covers."""
-        found = []
-        for successor in self._covers():
-            found.append(successor)
-            if len(found) >= limit:
-                break
-        return found
-
-    def _covers(self) -> Iterator[np.ndarray]:
-        successor = np.full(len(self._labels), -1)
-        ends = list(range(len(self._labels)))  # the other end of the path that ends, or begins, here
+    def covers(self) -> Iterator[np.ndarray]:
+        """Yield covers, until there are no more or the time has run out."""
+        positions = len(self._labels)
+        successor = np.full(1 + max(self._rows), -1)
+        ends = list(range(successor.size))  # the other end of the path that ends, or begins, here
         taken: set[int] = set()
-        looked = 0
-        # Iterative, so that the depth of a long utterance is no matter.
-        pending: list[list[int]] = []
-        trail: list[tuple[int, int, int, int]] = []
 
         def choices(depth: int) -> list[int]:
-            row = self._rows[self._order[depth]]
-            return [q for q in self._options[self._order[depth]] if q not in taken and ends[row] != q]
+            row = self._rows[depth]
+            least = -1
+            if row >= positions and depth and self._rows[depth - 1] >= positions:
+                least = int(successor[self._rows[depth - 1]])  # in one order of the starts alone
+            return [q for q in self._options[depth] if q not in taken and ends[row] != q and q > least]
 
-        if not self._order:
-            yield successor.copy()
-            return
-        pending.append(choices(0))
+        # Iterative, so that the depth of a long utterance is no matter.
+        pending, looked = [choices(0)], 0
+        trail: list[tuple[int, int, int, int]] = []
         while pending:
             looked += 1
-            if looked % _STEPS_PER_LOOK == 0 and time.monotonic() > self._deadline:
-                self.timed_out = True
+            if looked > _MOST_LOOKED or (looked % _STEPS_PER_LOOK == 0 and time.monotonic() > self._deadline):
+                self.gave_up = True
                 return
             if len(trail) == len(pending):
                 row, column, head, tail = trail.pop()
@@ -195,14 +187,13 @@ class _Search:
             if not pending[-1]:
                 pending.pop()
                 continue
-            column = pending[-1].pop()
-            row = self._rows[self._order[len(pending) - 1]]
+            column, row = pending[-1].pop(), self._rows[len(pending) - 1]
             head, tail = ends[row], ends[column]
             successor[row] = column
             taken.add(column)
             ends[head], ends[tail] = tail, head
             trail.append((row, column, head, tail))
-            if len(pending) == len(self._order):
+            if len(pending) == len(self._rows):
                 yield successor.copy()
             else:
                 pending.append(choices(len(pending)))

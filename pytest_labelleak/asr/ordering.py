@@ -218,7 +218,7 @@ class Ordering:
         message = ""
         if not chosen.unique:
             sure, total = sum(map(sum, chosen.certain)), sum(map(len, chosen.certain))
-            how = "more than one order is plausible" if chosen.exhausted else f"{self._ran_out()} before it was proven"
+            how = "more than one order is plausible" if chosen.exhausted else "too many orders are plausible to look at"
             message = f"{how}; {sure / max(total, 1):.0%} of the links are certain"
         return Transcripts(
             attack=self.name,
@@ -260,7 +260,7 @@ def _rank(found: Cover) -> tuple[bool, int]:
 
 
 def _ordered(links: Links, labels: tuple[int, ...], deadline: float) -> Cover | None:
-    found = cover(links.cost, links.begins, links.ends, labels, deadline=deadline)
+    found = cover(links.cost, links.first, links.ends, labels, deadline=deadline)
     if found is None or links.clear:
         return found
     # Where utterances end is a guess, and so is all that follows from it.
