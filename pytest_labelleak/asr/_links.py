@@ -25,6 +25,8 @@ __all__ = ["Links", "Membership", "find_links"]
 _ABOVE_NOISE = 3.0
 #: Contexts are in the rows that take them, but for noise: as far outside as this they are not, in relative size.
 _OUTSIDE = 0.1
+#: Share of a vector's entries that must be left to test; with fewer, chance would pass.
+_LEFT_TO_TEST = 0.05
 #: A true link may leave this many times what noise and errors that are measured alone explain ...
 _SLACK = 10.0
 #: ... or more, up to this factor, if there are as many links as positions and this factor lies between them and others.
@@ -60,7 +62,7 @@ class Membership:
 
     def fits(self, vectors: np.ndarray) -> bool:
         """Tell whether all of vectors (k, n) may be members, roughly, and whether that would mean anything."""
-        if self.freedom < self.basis.shape[1]:
+        if self.freedom < max(1.0, _LEFT_TO_TEST * np.count_nonzero(~self._zero)):
             return False
         blind = np.linalg.norm(vectors[:, self._zero], axis=1)  # rows without a gradient had no input
         outside, _, sizes = self.split(vectors)

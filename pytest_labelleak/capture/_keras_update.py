@@ -55,8 +55,10 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
     gradients = dict(zip(keys, step.gradients, strict=True))
     gradients[keys[kernel]] = head.matrix(step.gradients[kernel])
     penalties: list[np.ndarray | None] = [None, None]
+    cells: dict[str, np.ndarray] = {}
     if not overrides_compute_loss(model):  # whose penalties may count differently
         penalties = [penalty_gradient(head.kernel), None if bias is None else penalty_gradient(head.bias)]
+        cells = _cell_penalties(model, variables, keys)
     kernel_penalty = None if penalties[0] is None else head.matrix(penalties[0])
     compute_dtype = _compute_dtype(head, step.gradients[kernel])
     if not head.softmax:
@@ -78,7 +80,25 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
         device=step.device,
         reduction=head.loss.reduction,
         origin=f"keras/{keras.backend.backend()}",
+        penalties=cells,
     )
+
+
+def _cell_penalties(model: Any, variables: list[Any], keys: list[str]) -> dict[str, np.ndarray]:
+    """Return the gradients of the regularisers on kernels of recurrent layers, by name."""
+    recurrent = {
+        id(variable)
+        for layer in model._flatten_layers(include_self=False)
+        if any("recurrent_kernel" in own.path for own in layer.trainable_variables)
+        for variable in layer.trainable_variables
+    }
+    found = {}
+    for variable, key in zip(variables, keys, strict=True):
+        if id(variable) in recurrent and len(variable.shape) == 2:
+            penalty = penalty_gradient(variable)
+            if penalty is not None:
+                found[key] = penalty
+    return found
 
 
 def _compute_dtype(head: KerasHead, gradient: np.ndarray) -> str:
