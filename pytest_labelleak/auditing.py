@@ -17,6 +17,7 @@ from .portfolio import PortfolioRun, everything_read, threshold_passed
 from .recovery import INCONCLUSIVE
 from .result import Audit
 from .scoring import SequenceScorer
+from .sensitive import private_terms
 from .settings import Settings, active_scope
 from .truth import Truth
 from .update import Update
@@ -149,7 +150,12 @@ def run_audit(
         if not isinstance(flag, bool):
             raise InvalidArgumentError(f"{name}={flag!r} is a {type(flag).__name__}. Expected True or False.")
     scope = active_scope()
+    scope.deals_in_words |= vocabulary is not None
+    # Before anything can fail: the source of a test, in a traceback, may hold the terms.
+    scope.private_terms += private_terms(arguments.get("sensitive"))
     settings = scope.settings.override(**arguments)
+    if settings.sensitive is not None:
+        scope.private_terms.append(settings.sensitive)
     portfolio = attacks_.resolve(settings.attacks)
     defence = defences_.resolve(settings.defence)
     words = _word_scorer(vocabulary, lexicon, arguments.get("sensitive"), settings)

@@ -92,6 +92,8 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         lines.append(f"  {verdict.attack:<15} {_figures(verdict, titles)}")
         if show_labels and verdict.recovered:
             lines.append(f"  {'':<15} recovered: {[list(labels) for labels in verdict.recovered]}")
+        if show_labels and verdict.formed:
+            lines.append(f"  {'':<15} words formed: {[list(words) for words in verdict.formed]}")
         if show_labels and verdict.positions_exact is not None:
             lines.append(f"  {'':<15} label positions: {list(verdict.positions)}")
     left_out = [verdict for verdict in result.verdicts if verdict.status == NOT_RUN]

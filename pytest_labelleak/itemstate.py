@@ -11,6 +11,7 @@ import pytest
 
 from .baseline import Baseline
 from .errors import InvalidArgumentError
+from .hiding import hide_terms
 from .marker import marker_settings
 from .settings import Scope, Settings
 
@@ -73,6 +74,7 @@ class ItemState:
             settings = marker_settings(item, settings)
         except InvalidArgumentError as error:
             self.problem = error
+        self._terms = settings.sensitive
         nodeid = item.nodeid
         hook = item.ihook  # as opposed to config.hook: with the conftest files of this item's folder
         self.scope = Scope(
@@ -87,6 +89,8 @@ class ItemState:
     def begin(self, item: pytest.Item) -> None:
         """Forget everything from an earlier attempt: plugins that run a test again reuse the item."""
         self.scope.records.clear()
+        self.scope.deals_in_words = False
+        self.scope.private_terms[:] = [] if self._terms is None else [self._terms]
         self.called = False
         self._sent = 0
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith(_PROPERTY)]
@@ -95,6 +99,12 @@ class ItemState:
     def is_vacuous(self) -> bool:
         """Whether a test that was marked for an audit finished without one."""
         return self.marked and self.called and not self.scope.records
+
+    def hide(self, longrepr: Any) -> Any:
+        """Return how a failure is shown, without the test's sensitive terms, unless they may be shown."""
+        if self.scope.settings.show_labels:
+            return longrepr
+        return hide_terms(longrepr, self.scope.private_terms)
 
     def take_new(self, item: pytest.Item) -> list[dict[str, Any]]:
         """Return the records since the last call, as plain data, and note them for JUnit."""
@@ -113,6 +123,8 @@ class ItemState:
             ):
                 value = plain[key]
                 item.user_properties.append((f"{_PROPERTY}{name}{suffix}", "none" if value is None else value))
+            for name, value in _word_properties(plain):
+                item.user_properties.append((f"{_PROPERTY}{name}{suffix}", value))
         return fresh
 
     def privacy(self, item: pytest.Item, error: BaseException) -> str | None:
@@ -140,6 +152,18 @@ class ItemState:
         if is_ours(error) or passed_through_package(error):
             return "messages"
         return "values" if _uses_package(item) else None
+
+
+def _word_properties(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what JUnit is told about words, where they were asked for."""
+    from .report.findings import sensitive_line
+
+    words, sensitive = record["words"], record["sensitive"]
+    if words is not None:
+        yield "words", f"{words['number'] or 0:g}"
+        yield "words_recovered", words["recovered"] or 0.0
+    if sensitive is not None:
+        yield "sensitive", sensitive_line(sensitive)
 
 
 def _uses_package(item: pytest.Item) -> bool:

@@ -11,11 +11,12 @@ from . import hookspecs
 from .baseline import Baseline
 from .errors import InconclusiveAudit
 from .fixture import LabelLeakFixture
+from .hiding import hide_terms
 from .itemstate import STATE, ItemState
 from .marker import MARKER
 from .options import Options, add_options
 from .session import RECORDS, LabelLeakSession
-from .settings import activate, active_scope
+from .settings import Scope, activate, active_scope
 
 _OPTIONS = pytest.StashKey[Options]()
 _BASELINE = pytest.StashKey[Baseline]()
@@ -24,7 +25,8 @@ _WORKER_INPUT = "labelleak_baseline"
 
 _VACUOUS = (
     "inconclusive: no audit ran in this test, though it is marked with pytest.mark.labelleak. Call "
-    "assert_labels_not_recoverable (or audit) in the test or in a fixture of function scope, or remove the marker."
+    "assert_labels_not_recoverable, assert_words_not_recoverable, assert_samples_not_isolated or audit in the test or "
+    "in a fixture of function scope, or remove the marker."
 )
 
 
@@ -112,7 +114,8 @@ def pytest_runtest_makereport(
 
         level = state.privacy(item, call.excinfo.value)
         if level is not None:
-            report.longrepr = render(item, call.excinfo, clean=level == "messages")
+            clean, words = level == "messages", state.scope.deals_in_words
+            report.longrepr = state.hide(render(item, call.excinfo, clean=clean, words=words))
     return report
 
 
@@ -121,7 +124,8 @@ def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Keep private values off the report where an audit runs, and fails, while a module is imported."""
-    report = yield
+    with activate(Scope()) as scope:
+        report = yield
     excinfo = getattr(getattr(report, "call", None), "excinfo", None)
     if excinfo is None or not hasattr(report.longrepr, "reprtraceback"):
         return report
@@ -129,7 +133,8 @@ def pytest_make_collect_report(
 
     shown = collector.config.stash[_OPTIONS].settings.show_labels
     if not shown and (is_ours(excinfo.value) or passed_through_package(excinfo.value)):
-        report.longrepr = render(collector, excinfo, clean=True)
+        longrepr = render(collector, excinfo, clean=True, words=scope.deals_in_words)
+        report.longrepr = hide_terms(longrepr, scope.private_terms)
     return report
 
 

@@ -78,6 +78,9 @@ def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None, sample
         sensitive_exposed=_union([v.sensitive_exposed for v in verdicts]),
         variables=tuple(dict.fromkeys(name for v in verdicts for name in v.variables)),
         recovered=tuple(labels for v in verdicts for labels in (v.recovered or ((),))),
+        formed=tuple(words for v in verdicts for words in (v.formed or ((),)))
+        if any(v.formed for v in verdicts)
+        else (),
         positions=tuple(number for v in verdicts for number in (v.positions or (None,))),
         **means,
         **claims,

@@ -36,6 +36,14 @@ _MACHINERY = tuple(
 _OURS = tuple(getattr(errors, name) for name in errors.__all__)
 
 _COLLECTION = re.compile(r"\[[^\[\]]*(?:\]|\Z)")
+_TEXTS = re.compile(
+    r"""
+    \[[^\[\]]*['"][^\[\]]*(?:\]|\Z)           # a collection with text in it
+    | '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*"  # text
+    | (?<=^[ ]{2})[+?-][ ].*$ | ^[+?-][ ].*$    # a line of a comparison of two texts
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?!\w)")
 
 
@@ -75,13 +83,15 @@ def passed_through_package(error: BaseException) -> bool:
     return False
 
 
-def clean_message(text: str) -> str:
+def clean_message(text: str, *, words: bool = False) -> str:
     """Hide everything in `text` that may be a label: whole numbers, and collections of numbers.
 
     Parameters
     ----------
     text : str
         Message of an exception.
+    words : bool, default False
+        Hide what is quoted as well: in a test that deals in words it may be one, or a transcript.
 
     Returns
     -------
@@ -95,8 +105,11 @@ def clean_message(text: str) -> str:
     (numbers are hidden, since they may be labels; --labelleak-show-labels shows them)
     >>> clean_message("assert 0.95 < 0.1")
     'assert 0.95 < 0.1'
+    >>> clean_message("assert 'cat' in ['the', 'dog']", words=True).splitlines()[0]
+    "assert '...' in [...]"
     """
-    cleaned = _COLLECTION.sub(lambda m: "[...]" if any(c.isdigit() for c in m[0]) else m[0], text)
+    cleaned = _TEXTS.sub(lambda m: "'...'" if m[0][0] in "'\"" else "[...]", text) if words else text
+    cleaned = _COLLECTION.sub(lambda m: "[...]" if any(c.isdigit() for c in m[0]) else m[0], cleaned)
     cleaned = _NUMBER.sub(_hide, cleaned)
     return text if cleaned == text else f"{cleaned}\n{HINT}"
 
@@ -110,7 +123,13 @@ def _hide(match: re.Match[str]) -> str:
     return number if math.isfinite(value) and not value.is_integer() else "#"
 
 
-def render(item: pytest.Item | pytest.Collector, excinfo: pytest.ExceptionInfo[BaseException], *, clean: bool) -> Any:
+def render(
+    item: pytest.Item | pytest.Collector,
+    excinfo: pytest.ExceptionInfo[BaseException],
+    *,
+    clean: bool,
+    words: bool = False,
+) -> Any:
     """Represent a failure without arguments and local variables.
 
     Parameters
@@ -121,6 +140,8 @@ def render(item: pytest.Item | pytest.Collector, excinfo: pytest.ExceptionInfo[B
         How it failed.
     clean : bool
         Whether messages are cleaned too. Those of our own exceptions never need it.
+    words : bool, default False
+        Whether quoted text may be private as well; see `clean_message`.
 
     Returns
     -------
@@ -129,7 +150,7 @@ def render(item: pytest.Item | pytest.Collector, excinfo: pytest.ExceptionInfo[B
     """
     everything = bool(item.config.getoption("fulltrace", False))
     style = item.config.getoption("tbstyle", "auto")
-    copy = _Copier(item=item, clean=clean, everything=everything).copy(excinfo.value)
+    copy = _Copier(item=item, clean=clean, words=words, everything=everything).copy(excinfo.value)
     location = None
     if getattr(excinfo.value, "pytrace", True) is False:
         style = "value"
@@ -186,8 +207,9 @@ def render_message(item: pytest.Item, error: BaseException) -> Any:
 class _Copier:
     """Copies exceptions with everything behind them, each one once."""
 
-    def __init__(self, *, item: pytest.Item | pytest.Collector, clean: bool, everything: bool) -> None:
+    def __init__(self, *, item: pytest.Item | pytest.Collector, clean: bool, words: bool, everything: bool) -> None:
         self._path = str(item.path)
+        self._words = words
         self._clean = clean
         self._everything = everything
         self._copies: dict[int, BaseException] = {}
@@ -216,7 +238,7 @@ class _Copier:
         return copy
 
     def _text(self, error: BaseException, text: str) -> str:
-        return clean_message(text) if self._clean and not is_ours(error) else text
+        return clean_message(text, words=self._words) if self._clean and not is_ours(error) else text
 
     def _visible(self, first: types.TracebackType | None) -> types.TracebackType | None:
         entries = list(_entries(first))

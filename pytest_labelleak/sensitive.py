@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import InvalidArgumentError
 
-__all__ = ["SensitiveTerms", "sensitive_terms"]
+__all__ = ["SensitiveTerms", "private_terms", "sensitive_terms"]
 
 _EXPECTED = (
     "Expected a list of terms, or the path of a UTF-8 file with one term per line, where empty lines and lines that "
@@ -53,16 +54,16 @@ class SensitiveTerms:
         str
             Terms are found in any letter case and spacing, where they are not part of a longer word.
         """
-        folded = {_folded(term): index for index, term in reversed(list(enumerate(self.terms)))}
-        # Longest first: of two terms that begin alike, the longer one must not be left half shown.
-        words = sorted(folded, key=len, reverse=True)
-        pattern = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
-        return re.sub(
-            rf"(?<!\w)(?:{pattern})(?!\w)",
-            lambda match: f"<sensitive term {folded.get(_folded(match[0]), 'hidden')}>",
-            text,
-            flags=re.IGNORECASE,
-        )
+        pattern, places = _pattern(self.terms)
+        return pattern.sub(lambda match: f"<sensitive term {places.get(_folded(match[0]), 'hidden')}>", text)
+
+
+@functools.lru_cache(maxsize=8)
+def _pattern(terms: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, int]]:
+    places = {_folded(term): index for index, term in reversed(list(enumerate(terms)))}
+    # Longest first: of two terms that begin alike, the longer one must not be left half shown.
+    spelt = [r"\s+".join(map(re.escape, term.split())) for term in sorted(places, key=len, reverse=True)]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(spelt)})(?!\w)", re.IGNORECASE), places
 
 
 def _folded(term: str) -> str:
@@ -97,7 +98,8 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
         return value
     if isinstance(value, (str, os.PathLike)):
         return SensitiveTerms(terms=_read(value), must_occur=must_occur)
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
+    # Reports name terms by their indices, which a set does not have.
+    if isinstance(value, (bytes, Set, Mapping)) or not isinstance(value, Iterable):
         _refuse(f"sensitive is a {type(value).__name__}.")
     terms = []
     for index, term in enumerate(value):
@@ -111,13 +113,34 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
     return SensitiveTerms(terms=tuple(terms), must_occur=must_occur)
 
 
+def private_terms(value: Any) -> list[SensitiveTerms]:
+    """Return what is text in a list of sensitive terms, also where the list cannot be used.
+
+    Parameters
+    ----------
+    value : object
+        As given to `sensitive_terms`.
+
+    Returns
+    -------
+    list of SensitiveTerms
+        None or one.
+    """
+    if isinstance(value, (str, bytes, os.PathLike, SensitiveTerms)) or not isinstance(value, Sequence):
+        return []
+    texts = tuple(term for term in value if isinstance(term, str) and term.strip())
+    return [SensitiveTerms(terms=texts)] if texts else []
+
+
 def _read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     # A string may be a term that was meant to be in a list: only a path object is quoted.
-    name = f"the file {os.fspath(path)!r}" if isinstance(path, os.PathLike) else "the file that sensitive names"
+    known = isinstance(path, os.PathLike)
+    name = f"the file {os.fspath(path)!r}" if known else "the file that sensitive names"
+    hint = "" if known else " One term alone goes into a list."
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        _refuse(f"{name} cannot be read: {error.strerror or error}. One term alone goes into a list.")
+        _refuse(f"{name} cannot be read: {error.strerror or error}.{hint}")
     except (UnicodeDecodeError, ValueError):
         _refuse(f"{name} cannot be read: it is no UTF-8 text.")
     found = [line.strip() for line in lines]

@@ -173,6 +173,10 @@ class Scope:
         ``adapter(model)`` gives a hook-provided adapter or None.
     recorded_limit : callable
         ``recorded_limit(index)`` gives the baseline's figure for the test's index-th assertion, or None.
+    deals_in_words : bool
+        Whether an audit was given a vocabulary: then text in messages may be as private as numbers.
+    private_terms : list of SensitiveTerms
+        Lists of sensitive terms that the test's audits were given: what a failure must not show.
     records : list of dict
         Plain dictionaries (JSON types only), one per audit, in order.
     """
@@ -182,6 +186,8 @@ class Scope:
     defences: Mapping[str, Any] = field(default_factory=dict)
     adapter: Callable[[Any], Any] = field(default=lambda model: None)
     recorded_limit: Callable[[int], float | None] = field(default=lambda index: None)
+    deals_in_words: bool = False
+    private_terms: list[SensitiveTerms] = field(default_factory=list, repr=False)
     records: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -75,6 +75,8 @@ class Verdict:
         where samples were asked for, the shares of label positions isolated.
     recovered : tuple of tuple of int
         What was named in each batch. Private.
+    formed : tuple of tuple of str
+        Where words were asked for: those said in each batch that can be formed. Private.
     positions : tuple of (int or None)
         Number of label positions claimed for each batch. Private.
     """
@@ -112,6 +114,7 @@ class Verdict:
     variables: tuple[str, ...] = ()
     series: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     recovered: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+    formed: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
     positions: tuple[int | None, ...] = field(default=(), repr=False)
 
     @property
@@ -155,6 +158,8 @@ class Verdict:
         if show_labels:
             record["recovered"] = [list(labels) for labels in self.recovered]
             record["positions"] = list(self.positions)
+            if self.words is not None:
+                record["formed"] = [list(words) for words in self.formed]
         return record
 
 

@@ -44,6 +44,7 @@ LAYER = {
     "auditing": 4,
     "portfolio": 4,
     "fixture": 5,
+    "hiding": 5,
     "itemstate": 5,
     "marker": 5,
     "options": 5,

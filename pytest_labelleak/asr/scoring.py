@@ -137,17 +137,19 @@ class WordScorer:
         Returns
         -------
         dict
-            "words_recovered", the share of the words said that can be formed; where the lexicon has a word that was
-            not said, "words_false_positive_rate", the share of those that can be formed, and "words_advantage", the
-            difference of both; with a list, "sensitive_exposed", indices of terms that were said and can be formed.
+            "words_recovered", the share of the words said that can be formed, and "formed", which; where the lexicon
+            has a word that was not said, "words_false_positive_rate", the share of those that can be formed, and
+            "words_advantage", the difference of both; with a list, "sensitive_exposed", indices of terms that were said
+            and can be formed.
         """
         said = self._analyse(truth)
         tokens = {int(token) for token in claimed if token < self._size} - self._special
         bag = Bag(tokens, self._vocabulary)
         figures: dict[str, Any] = {}
         if said.words:
-            hits = sum(any(self._forms(bag, word) for word in ways) for ways in said.words.values())
-            figures["words_recovered"] = hits / len(said.words)
+            hits = [name for name, ways in said.words.items() if any(self._forms(bag, word) for word in ways)]
+            figures["words_recovered"] = len(hits) / len(said.words)
+            figures["formed"] = (tuple(sorted(hits)),)
             others = [place for place, word in enumerate(self._folded) if word not in said.words]
             if others:
                 formed = self._formed(bag)

@@ -80,8 +80,8 @@ class Bag:
         Returns
         -------
         int or None
-            Of the vocabulary's own way to cut each word, if the bag has those tokens, or of any other; None if none
-            does it with tokens of the bag, or for an empty term.
+            Over the vocabulary's own way to cut each word and all others; None if none does it with tokens of the bag,
+            or for an empty term.
         """
         total = 0
         for word in term.split():
@@ -107,9 +107,10 @@ class Bag:
             As for `fewest`.
         """
         own = frozenset(cut)
+        ways = [self._chain(f"{self._space}{word}")]
         if own and own <= self.tokens and not own & self._special:
-            return len(own)
-        return self._chain(f"{self._space}{word}")
+            ways.append(len(own))
+        return min((way for way in ways if way is not None), default=None)
 
     def _chain(self, word: str) -> int | None:
         """Return the length of the shortest chain of texts that spells `word`."""

@@ -153,19 +153,16 @@ def variables_line(verdicts: Iterable[Mapping[str, Any]], limit: float) -> str:
 
     Examples
     --------
-    >>> variables_line([{"attack": "embedding_rows", "variables": ["decoder/emb"], "advantage": 1.0}], 0.1)
-    "read from 'decoder/emb' (embedding_rows: its rows betray the tokens with no attack at all)"
+    >>> variables_line([{"attack": "rlg", "variables": ["fc/kernel"], "advantage": 1.0, "message": ""}], 0.1)
+    "read from 'fc/kernel' (rlg)"
     """
     leaking: dict[tuple[str, ...], list[str]] = {}
     for verdict in verdicts:
         figures = [verdict.get(name) or 0.0 for name in ("advantage", "counts_advantage", "words_advantage")]
         if verdict["variables"] and (max(figures) > limit or verdict.get("sensitive_exposed")):
-            leaking.setdefault(tuple(verdict["variables"]), []).append(verdict["attack"])
-    parts = []
-    for variables, attacks in leaking.items():
-        names = " and ".join(map(repr, variables))
-        rows = "embedding_rows" in attacks
-        parts.append(f"{names} ({', '.join(attacks)}{': its rows betray the tokens with no attack at all' * rows})")
+            why = f": {verdict['message']}" if verdict["message"] else ""
+            leaking.setdefault(tuple(verdict["variables"]), []).append(f"{verdict['attack']}{why}")
+    parts = [f"{' and '.join(map(repr, names))} ({', '.join(attacks)})" for names, attacks in leaking.items()]
     return f"read from {'; '.join(parts)}" if parts else ""
 
 

@@ -49,7 +49,7 @@ def render(report: Mapping[str, Any]) -> str:
         f"<title>Label leakage</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Label leakage</h1>\n"
         f"<table>\n<caption>{totals(report)}.</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody>\n</table>\n"
-        "<p>Advantage: the attacker's true-positive rate minus false-positive rate over classes; "
+        "<p>Advantage: the attacker's true-positive rate minus false-positive rate over classes, or words; "
         "0 is guessing, 1 is the exact set of labels. Where it says so, the share of the samples that were isolated "
         "from their batch.</p>\n"
         f"<p>{html.escape(tool['name'])} {html.escape(tool['version'])}</p>\n</body>\n</html>\n"

@@ -63,6 +63,11 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
     name = _named(attack, "attack")
     cost = getattr(attack, "cost", None)
     _require(cost is None or cost in COSTS, f"attack {name!r} has cost {cost!r}, which is none of {', '.join(COSTS)}")
+    reads = getattr(attack, "reads", ())
+    _require(
+        isinstance(reads, tuple) and {"kernel", "bias"}.issuperset(reads),
+        f"attack {name!r} has reads {reads!r}. Expected a tuple of 'kernel' and 'bias': what of the head it looks at",
+    )
     for positions, features, classes in _SHAPES:
         for signed in (False, True):
             case = make_update(positions=positions, features=features, classes=classes, signed=signed, bias=not signed)

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_labelleak import InvalidArgumentError
 from pytest_labelleak.asr import Graphemes, SentencePieces, TokenizerFile, Vocabulary, WordPieces
+from pytest_labelleak.asr.loading import load_vocabulary
 
 CORPUS = ["the cat sat on the mat", "a cat is not a mat", "the hat and the cat", "that is what they said"] * 20
 ENTRIES = ["<unk>", "<s>", "</s>", "▁", *"abcdehimnorstwxy", "th", "at", "▁c", "▁the", "▁cat", "▁m", "▁mat", "▁t"]
@@ -110,6 +111,16 @@ def test_a_word_has_the_same_tokens_wherever_it_stands(vocabulary):
 def test_no_piece_is_in_the_repr(vocabulary):
     assert "cat" not in repr(vocabulary)
     assert len(repr(vocabulary)) < 200
+
+
+def test_a_vocabulary_is_read_by_what_its_file_is(folder, word_pieces, sentence_pieces):
+    assert load_vocabulary(word_pieces) is word_pieces
+    for path, kind in (("sp.model", SentencePieces), ("pieces.vocab", WordPieces)):
+        for given in (folder / path, str(folder / path)):
+            assert type(load_vocabulary(given)) is kind
+    assert type(load_vocabulary(tokenizer_json(folder, "ByteLevel"))) is TokenizerFile
+    with pytest.raises(InvalidArgumentError, match="vocabulary is a dict"):
+        load_vocabulary({})
 
 
 def test_word_pieces_join_the_pair_of_lowest_number(word_pieces):

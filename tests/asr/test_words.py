@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_labelleak.asr import Graphemes, WordPieces, exposed_terms, formable, pieces, whole_words
+from pytest_labelleak.asr.words import Bag
 
 ENTRIES = ["<unk>", "<s>", "</s>", "▁", *"abcdehimnorst", "▁the", "▁ca", "t", "▁cat", "ma", "▁ma", "▁John", "son", "▁j"]
 VOCABULARY = WordPieces(entries=tuple(dict.fromkeys(ENTRIES)))
@@ -36,6 +37,16 @@ def test_pieces_leave_marks_out():
 )
 def test_formable(texts, word, expected):
     assert formable(word, bag(*texts), VOCABULARY) is expected
+
+
+def test_the_fewest_tokens_that_form_a_term():
+    vocabulary = WordPieces(entries=("<unk>", "▁", *"abcd", "cd", "▁abc"))
+    everything = range(1, vocabulary.size)
+    assert Bag(everything, vocabulary).fewest("abcd") == 2
+    assert Bag(set(everything) - {7}, vocabulary).fewest("abcd") == 4
+    assert Bag(everything, vocabulary).fewest("abcd a") == 4
+    assert Bag({1, 2}, vocabulary).fewest("abcd") is None
+    assert repr(Bag({2}, vocabulary)) == "<bag of tokens>"
 
 
 def test_words_from_characters():

@@ -66,8 +66,22 @@ def reason(update: Update) -> str:
 
 def test_noise_hides_the_rows() -> None:
     update, _ = token_update()
-    noisy = GaussianNoise(absolute=1e-9)(update, rng=np.random.default_rng(0))
+    noisy = GaussianNoise(absolute=0.1)(update, rng=np.random.default_rng(0))
     assert "has a gradient in 60 of 60 rows: it is no lookup table, or noise was added" in reason(noisy)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_stand_out_of_little_noise_and_of_a_weight_penalty(seed: int) -> None:
+    update, tokens = token_update(seed=seed)
+    table = update.gradients["decoder/embedding"]
+    weights = np.random.default_rng(seed).normal(size=table.shape).astype(np.float32)
+    noisy = GaussianNoise(absolute=1e-5)(update, rng=np.random.default_rng(0))
+    for shared in (noisy, with_gradients(update, embedding=table + np.float32(1e-5) * weights)):
+        recovery = attack("embedding_rows", shared)
+        assert set(recovery.labels) == tokens
+        assert "above all the rows of the batch's tokens move" in recovery.message
+    # Only by its name: of another variable, more would have to be known.
+    assert "it is no lookup table" in reason(with_gradients(update, dense=table + np.float32(1e-5) * weights))
 
 
 def test_a_tied_or_frozen_embedding_does_not_apply() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import string
+
 import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras")
 layers, ops = keras.layers, keras.ops
 
-from pytest_labelleak import UnsupportedModelError, attack  # noqa: E402
+from pytest_labelleak import LabelLeak, UnsupportedModelError, assert_words_not_recoverable, attack  # noqa: E402
+from pytest_labelleak.asr import WordPieces  # noqa: E402
 from pytest_labelleak.capture.keras import KerasAdapter  # noqa: E402
 
 CE = "sparse_categorical_crossentropy"
@@ -97,6 +100,41 @@ def test_masked_positions_are_no_labels(body):
     np.testing.assert_array_equal(found, targets[inputs != PAD])
     update = KerasAdapter().capture(model, (inputs, targets))
     assert set(attack("rlg", update).labels) == set(found.tolist())
+
+
+def test_the_truth_knows_where_sequences_end():
+    model, (inputs, targets) = decoder(mask_zero=True), texts()
+    said = (inputs != PAD).sum(axis=1).tolist()
+    assert said[0] > said[1]
+    truth = KerasAdapter().labels(model, (inputs, targets))
+    assert truth.lengths == said
+    weights = np.ones(targets.shape, "float32")
+    weights[0, :2] = 0.0
+    assert KerasAdapter().labels(model, (inputs, targets, weights)).lengths == [said[0] - 2, said[1]]
+    rows = decoder(mask_zero=True, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    hot = np.eye(TOKENS, dtype="float32")[targets]
+    assert KerasAdapter().labels(rows, (inputs, hot)).lengths == said
+    hot[0, 0] = hot[0, 0] / 2 + np.eye(TOKENS)[39 - targets[0, 0]] / 2  # a row that mixes two classes
+    assert KerasAdapter().labels(rows, (inputs, hot)).lengths is None
+
+
+def test_words_leak_from_a_decoder():
+    """From the model to the verdict: two sentences, padded, in one batch."""
+    texts_ = ("ann denies pain", "the dog")
+    words = sorted({word for text in texts_ for word in text.split()} | {"cat", "sun", "moon", "bird"})
+    entries = ("<pad>", "<unk>", "<s>", "</s>", *string.ascii_lowercase, *(f"▁{word}" for word in words))
+    assert len(entries) <= TOKENS
+    vocabulary = WordPieces(entries=entries)
+    rows = [[2, *vocabulary.encode(text), 3] for text in texts_]
+    table = np.array([row + [PAD] * (5 - len(row)) for row in rows], "int32")
+    batch = (table[:, :-1], table[:, 1:], (table[:, 1:] != PAD).astype("float32"))
+    with pytest.raises(LabelLeak) as caught:
+        assert_words_not_recoverable(decoder(), batch, vocabulary=vocabulary, sensitive=["Ann", "cat", "pain the"])
+    found = caught.value.audit
+    assert (found.words["number"], found.words["recovered"]) == (5.0, 1.0)
+    assert found.sensitive == {"listed": 3, "present": 1, "exposed": [0]}
+    assert found.strongest.variables == ("head/bias",)  # the first of several that tell everything
+    assert "embedding/embeddings" in str(caught.value)
 
 
 def test_a_mask_that_a_layer_of_ones_own_makes():

@@ -91,6 +91,7 @@ def test_truth_leaves_out_padding_and_never_shows(task, captured):
     batch, update, _ = captured
     truth = ADAPTER.labels(task, batch)
     np.testing.assert_array_equal(truth.labels, batch.tgt.labels[batch.tgt.weights > 0])
+    assert truth.lengths == (batch.tgt.weights > 0).sum(axis=1).tolist()
     without = batch.DeepCopy()
     del without.tgt.weights
     np.testing.assert_array_equal(ADAPTER.labels(task, without).labels, truth.labels)
@@ -138,7 +139,7 @@ def test_local_steps_share_the_difference_of_the_weights(task, make_batch):
     before_moving = kept[update.head.kernel]
     np.testing.assert_allclose(update.kernel_gradient, (before_moving - moved) / 0.25, rtol=1e-3, atol=1e-6)
     truth = ADAPTER.labels(task, steps)
-    assert truth.labels.size == 3 + 4
+    assert truth.labels.size == sum(truth.lengths) == 3 + 4
     assert set(pl.attack("bias_sign", update).labels) == set(truth.labels.tolist())
     assert "batches" not in repr(steps)
 

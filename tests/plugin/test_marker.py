@@ -8,7 +8,9 @@ from .conftest import HOLDS
 
 
 def test_marker_is_registered(run):
-    run("--markers").stdout.fnmatch_lines(["@pytest.mark.labelleak(*threshold, confidence, attacks, defence, seed): *"])
+    run("--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.labelleak(*threshold, confidence, attacks, defence, seed, sensitive): *"]
+    )
 
 
 @pytest.mark.parametrize(

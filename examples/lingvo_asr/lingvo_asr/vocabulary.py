@@ -58,6 +58,7 @@ class WordPieces:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         import sentencepiece
 
+        self.path = Path(path)
         self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
         self.size = int(self._processor.get_piece_size())
 

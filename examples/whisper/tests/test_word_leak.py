@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_labelleak import GaussianNoise, LabelLeak, Sign, assert_labels_not_recoverable, attack, audit
-from pytest_labelleak.asr import exposed_terms, formable
+from pytest_labelleak import GaussianNoise, LabelLeak, Sign, assert_words_not_recoverable, attack, audit
+from pytest_labelleak.asr import formable
 
 
 # The three lines of a gate. On an undefended network it fails; this test passes because it expects that.
-def test_undefended_gradient_leaks(model, batch):
-    with pytest.raises(LabelLeak):
-        assert_labels_not_recoverable(model, batch)
+def test_undefended_gradient_leaks(model, batch, vocabulary):
+    with pytest.raises(LabelLeak) as caught:
+        assert_words_not_recoverable(model, batch, vocabulary=vocabulary)
+
+    found = caught.value.audit
+    assert found.words["recovered"] == 1.0  # all eight words of the sentence
+    # The input embedding gives them away by itself: its gradient is zero but for the rows of the tokens that were fed.
+    assert found.strongest.attack == "embedding_rows"
+    assert "embedding" in found.strongest.variables[0]
+
+
+# A list of terms that must never be told, whatever the average says: here nothing else is asked for.
+def test_sensitive_terms(labelleak, model, batch, vocabulary, words):
+    listed = ["pneumonia", words[-1], "Dashwood"]
+    with pytest.raises(LabelLeak) as caught:
+        labelleak.assert_words_not_recoverable(
+            model, batch, vocabulary=vocabulary, sensitive=listed, threshold=1.0, attacks="rlg"
+        )
+    # Only numbers and indices appear in any output.
+    assert caught.value.audit.sensitive == {"listed": 3, "present": 1, "exposed": [1]}
 
 
 def test_every_token_is_named_from_one_gradient(model, batch):
@@ -30,14 +47,6 @@ def test_a_tied_projection_leaks_as_well(tied_model, batch):
     assert verdict.claimed == verdict.labels + 2  # the two tokens of the prompt, which everybody knows
 
 
-# The embedding itself needs no attack: its gradient is zero but for the rows of the tokens that were fed.
-def test_the_input_embedding_names_the_words(update, words, vocabulary):
-    fed = attack("embedding_rows", update).labels
-
-    found = [formable(word, fed, vocabulary) for word in words]
-    assert (sum(found), len(found)) == (8, 8)
-
-
 def test_the_words_follow_from_the_tokens(update, words, vocabulary):
     tokens = attack("rlg", update).labels
 
@@ -45,20 +54,16 @@ def test_the_words_follow_from_the_tokens(update, words, vocabulary):
     assert (sum(found), len(found)) == (8, 8)
 
 
-# A list of terms that must never be told. Only their numbers appear in any output.
-def test_sensitive_terms(update, words, vocabulary):
-    tokens = attack("rlg", update).labels
-
-    assert exposed_terms(tokens, vocabulary, ["pneumonia", words[-1], "Dashwood"]) == (1,)
-
-
 # Sharing only the signs of the gradient is often taken for protection. The zero rows of the embedding survive it.
-def test_signs_alone_leak(model, batch):
+def test_signs_alone_leak(model, batch, vocabulary):
     with pytest.raises(LabelLeak):
-        assert_labels_not_recoverable(model, batch, defence=Sign(), attacks="embedding_rows")
+        assert_words_not_recoverable(model, batch, vocabulary=vocabulary, defence=Sign(), attacks="embedding_rows")
 
 
 # What holds is noise a thousand times the gradient's own size. At ten times, a token is still named now and then:
 # the columns of the tokens that were said are far larger than the average of 51864.
-def test_overwhelming_noise_holds(model, batch):
-    assert_labels_not_recoverable(model, batch, defence=GaussianNoise(relative=1000.0))
+def test_overwhelming_noise_holds(model, batch, vocabulary, words):
+    held = assert_words_not_recoverable(
+        model, batch, vocabulary=vocabulary, defence=GaussianNoise(relative=1000.0), sensitive=words[-1:]
+    )
+    assert held.sensitive == {"listed": 1, "present": 1, "exposed": []}
