@@ -24,8 +24,9 @@ from growing_table import GrowingTable, add_output_arguments
 from pytest_labelleak import Defence, DropSmallest, GaussianNoise, Quantise, Sign, Truth, Update
 from pytest_labelleak.attacks import Attack, builtin_attacks, run
 from pytest_labelleak.recovery import RECOVERED
+from pytest_labelleak.scoring import score
 from pytest_labelleak.testing import make_head_update
-from pytest_labelleak.verdict import Verdict, score
+from pytest_labelleak.verdict import Verdict
 
 DEFENCES: dict[str, Defence | None] = {
     "none": None,

@@ -20,7 +20,9 @@ import numpy as np
 
 from pytest_labelleak import GaussianNoise, Sign, Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
-from pytest_labelleak.verdict import Verdict, pool, score
+from pytest_labelleak.pooling import pool
+from pytest_labelleak.scoring import score
+from pytest_labelleak.verdict import Verdict
 
 
 def measure(noise: list[float], seed: int) -> str:

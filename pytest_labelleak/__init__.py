@@ -6,8 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .assertions import (
+        assert_labels_not_recoverable,
+        assert_samples_not_isolated,
+        assert_transcripts_not_recoverable,
+        assert_words_not_recoverable,
+    )
     from .attacks import Attack, attack
-    from .auditing import assert_labels_not_recoverable, assert_samples_not_isolated, audit
+    from .auditing import audit
     from .capture import Adapter, capture_update
     from .defences import (
         ClipNorm,
@@ -30,11 +36,12 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedModelError,
     )
-    from .outcome import Audit
     from .recovery import Certificate, Recovery
+    from .result import Audit
     from .settings import Settings
+    from .truth import Truth
     from .update import Head, Update
-    from .verdict import Truth, Verdict
+    from .verdict import Verdict
 
 __version__ = "0.1.0"
 
@@ -43,7 +50,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Adapter": "capture",
     "Attack": "attacks",
-    "Audit": "outcome",
+    "Audit": "result",
     "BaselineError": "errors",
     "Certificate": "recovery",
     "ClipNorm": "defences",
@@ -63,13 +70,15 @@ _HOME = {
     "Settings": "settings",
     "Sign": "defences",
     "TopK": "defences",
-    "Truth": "verdict",
+    "Truth": "truth",
     "UnknownNameError": "errors",
     "UnsupportedModelError": "errors",
     "Update": "update",
     "Verdict": "verdict",
-    "assert_labels_not_recoverable": "auditing",
-    "assert_samples_not_isolated": "auditing",
+    "assert_labels_not_recoverable": "assertions",
+    "assert_samples_not_isolated": "assertions",
+    "assert_transcripts_not_recoverable": "assertions",
+    "assert_words_not_recoverable": "assertions",
     "attack": "attacks",
     "audit": "auditing",
     "capture_update": "capture",
@@ -105,6 +114,8 @@ __all__ = [
     "Verdict",
     "assert_labels_not_recoverable",
     "assert_samples_not_isolated",
+    "assert_transcripts_not_recoverable",
+    "assert_words_not_recoverable",
     "attack",
     "audit",
     "capture_update",

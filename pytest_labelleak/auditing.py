@@ -1,26 +1,30 @@
-"""audit() and the assertions: capture, defend, attack, score, decide."""
+"""audit(), and what every assertion runs: capture, defend, attack, score, decide."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import attacks as attacks_
 from . import defences as defences_
 from .baseline import round_up
-from .errors import InconclusiveAudit, InvalidArgumentError, LabelLeak
-from .explanation import explain
-from .isolation_outcome import isolation_outcome
-from .outcome import HELD, LEAKED, Audit, figure_of, outcome_of, strongest
+from .decision import decide
+from .errors import InvalidArgumentError
+from .outcome import figure_of, strongest
 from .portfolio import PortfolioRun, everything_read, threshold_passed
 from .recovery import INCONCLUSIVE
-from .settings import active_scope
+from .result import Audit
+from .scoring import SequenceScorer
+from .settings import Settings, active_scope
+from .truth import Truth
 from .update import Update
-from .verdict import Truth, Verdict
 
-__all__ = ["assert_labels_not_recoverable", "assert_samples_not_isolated", "audit"]
+if TYPE_CHECKING:
+    from .asr.scoring import WordScorer
+
+__all__ = ["audit", "run_audit"]
 
 
 def audit(
@@ -37,6 +41,9 @@ def audit(
     class_weight: Mapping[int, float] | None = None,
     counts: bool = False,
     samples: bool = False,
+    vocabulary: Any = None,
+    lexicon: Iterable[str] | None = None,
+    sensitive: Any = None,
 ) -> Audit:
     """Attack the update that `model` would share for `batch`, and measure what comes out.
 
@@ -72,6 +79,8 @@ def audit(
     samples : bool, default False
         Compare the share of the samples that an attack isolates from the batch instead; see
         `assert_samples_not_isolated`.
+    vocabulary, lexicon, sensitive
+        With a vocabulary, words are scored as well; see `assert_words_not_recoverable`.
 
     Returns
     -------
@@ -95,172 +104,47 @@ def audit(
     """
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": counts, "samples": samples}
-    return _audit(model, batch, capture_options, **asked, asserted=False, arguments=arguments)
+    arguments["sensitive"] = sensitive
+    asked = {"counts": counts, "samples": samples, "vocabulary": vocabulary, "lexicon": lexicon}
+    return run_audit(model, batch, capture_options, **asked, asserted=False, arguments=arguments)
 
 
-def assert_labels_not_recoverable(
-    model: Any,
-    batch: Any,
-    *,
-    threshold: float | None = None,
-    confidence: float | None = None,
-    attacks: Any = None,
-    defence: Any = None,
-    seed: int | None = None,
-    head: str | None = None,
-    training: bool = True,
-    class_weight: Mapping[int, float] | None = None,
-    counts: bool = False,
-) -> Audit:
-    """Fail if the labels of `batch` can be read from the update that `model` would share.
-
-    Parameters
-    ----------
-    model : object
-        A compiled Keras 3 model; an `Update`, with its labels as `batch`; or anything an adapter knows.
-    batch : tuple, dict or iterable of these
-        ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
-    threshold : float, optional
-        Tolerated advantage in [0, 1]; default 0.1.
-    confidence : float, optional
-        In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
-        as the unit, is within the threshold too. By default the mean over the batches is compared.
-    attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered, cheapest first. Once everything has been read
-        exactly in every batch, "auto" leaves the rest out: its outcome and its figures are those of all.
-    defence : str or defence, optional
-        What is applied to the update before it is shared.
-    seed : int, optional
-        Seeds attacks and defence; default 0.
-    head : str, optional
-        Name of the classification head's layer or output, where the model has several.
-    training : bool, default True
-        Whether the model runs in training mode.
-    class_weight : mapping of int to float, optional
-        As in Keras' ``fit``.
-    counts : bool, default False
-        Also score how often each label is said to occur, corrected for chance; then the larger of the two
-        advantages is compared with the threshold.
-
-    Returns
-    -------
-    Audit
-        With outcome "held".
-
-    Raises
-    ------
-    LabelLeak
-        If an attack's advantage is above the threshold (or above the baseline's figure for this test).
-    InconclusiveAudit
-        If the audit could not decide. That is never a pass.
-    InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
-    """
-    __tracebackhide__ = True
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": counts, "samples": False}
-    result = _audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
-    _raise_for(result)
-    return result
-
-
-def assert_samples_not_isolated(
-    model: Any,
-    batch: Any,
-    *,
-    threshold: float | None = None,
-    confidence: float | None = None,
-    attacks: Any = None,
-    defence: Any = None,
-    seed: int | None = None,
-    head: str | None = None,
-    training: bool = True,
-    class_weight: Mapping[int, float] | None = None,
-) -> Audit:
-    """Fail if samples of `batch` can be isolated from the update that `model` would share.
-
-    Whoever has the weights of the model, as its sender does, can separate an averaged gradient into its samples:
-    each one's label, softmax output and features, the input of the head. What is compared
-    with the threshold is the share of the label positions that an attack isolates with the right label. It does not
-    depend on classes that are absent, so a batch in which every class is present is audited like any other.
-
-    An attack that cannot solve for a sample makes no claim. So without a defence, no attack that applies is
-    "inconclusive", for example where the weights are unknown. With one, the attacks are run on the undefended update
-    of the same batch too. If they isolate more than the threshold there, they are able on this very batch, and
-    the audit holds when with the defence no attack isolates any.
-
-    Parameters
-    ----------
-    model : object
-        A compiled Keras 3 model; an `Update` with the head's weights, and its labels as `batch`; or anything an
-        adapter knows.
-    batch : tuple, dict or iterable of these
-        ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled. For an `Update`, labels or
-        ``{"y": labels, "features": inputs of the head}``, with which the error of recovered features is
-        reported.
-    threshold : float, optional
-        Tolerated share in [0, 1]; default 0.1.
-    confidence : float, optional
-        In (0, 1). Then the audit holds only if an upper bound of the share, one-sided, exact, with the batch
-        as the unit, is within the threshold too. By default the mean over the batches is compared.
-    attacks : str, attack or sequence of these, optional
-        Which attacks to run; default "auto", all that are registered, cheapest first. Those that do not isolate
-        samples only add their findings.
-    defence : str or defence, optional
-        What is applied to the update before it is shared.
-    seed : int, optional
-        Seeds attacks and defence; default 0.
-    head : str, optional
-        Name of the classification head's layer or output, where the model has several.
-    training : bool, default True
-        Whether the model runs in training mode.
-    class_weight : mapping of int to float, optional
-        As in Keras' ``fit``.
-
-    Returns
-    -------
-    Audit
-        With outcome "held".
-
-    Raises
-    ------
-    LabelLeak
-        If an attack isolates more than the threshold (or than the baseline's figure for this test).
-    InconclusiveAudit
-        If the audit could not decide. That is never a pass.
-    InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
-    """
-    __tracebackhide__ = True
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    asked = {"counts": False, "samples": True}
-    result = _audit(model, batch, capture_options, **asked, asserted=True, arguments=arguments)
-    _raise_for(result)
-    return result
-
-
-def _raise_for(result: Audit) -> None:
-    __tracebackhide__ = True
-    show_labels = active_scope().settings.show_labels
-    if result.outcome == LEAKED:
-        raise LabelLeak(explain(result, show_labels=show_labels), audit=result)
-    if result.outcome != HELD:
-        raise InconclusiveAudit(explain(result, show_labels=False), audit=result)
-
-
-def _audit(
+def run_audit(
     model: Any,
     batch: Any,
     capture_options: Mapping[str, Any],
     *,
-    counts: bool,
-    samples: bool,
     asserted: bool,
     arguments: Mapping[str, Any],
+    counts: bool = False,
+    samples: bool = False,
+    vocabulary: Any = None,
+    lexicon: Iterable[str] | None = None,
+    transcripts: SequenceScorer | None = None,
 ) -> Audit:
+    """Do what `audit` and the assertions have in common: everything but to raise on a leak.
+
+    Parameters
+    ----------
+    model, batch : object
+        As for `audit`.
+    capture_options : mapping
+        Arguments of the adapter: "head", "training" and "class_weight".
+    asserted : bool
+        Whether the outcome decides about a test. Then a baseline's figure takes the place of the threshold, and
+        attacks are left out that can change nothing.
+    arguments : mapping
+        Settings as given by the caller; None for what was not given.
+    counts, samples, vocabulary, lexicon
+        As for `audit`.
+    transcripts : SequenceScorer, optional
+        Compare the share of the transcripts rebuilt instead.
+
+    Returns
+    -------
+    Audit
+        Noted in the records of the running test, too.
+    """
     for name, flag in (("counts", counts), ("samples", samples)):
         if not isinstance(flag, bool):
             raise InvalidArgumentError(f"{name}={flag!r} is a {type(flag).__name__}. Expected True or False.")
@@ -268,6 +152,9 @@ def _audit(
     settings = scope.settings.override(**arguments)
     portfolio = attacks_.resolve(settings.attacks)
     defence = defences_.resolve(settings.defence)
+    words = _word_scorer(vocabulary, lexicon, arguments.get("sensitive"), settings)
+    if words is not None and samples:
+        raise InvalidArgumentError("samples=True and vocabulary= are given. Expected one of them: ask twice.")
     recorded = None
     if asserted:
         recorded = scope.recorded_limit(sum(1 for record in scope.records if record["asserted"]))
@@ -275,7 +162,8 @@ def _audit(
     limit = settings.threshold if recorded is None else recorded
     # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
     thrifty = asserted and settings.attacks == ("auto",)
-    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts, "samples": samples}
+    run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts, "samples": samples, "words": words}
+    run_options["transcripts"] = transcripts
     rules = (
         everything_read(limit, counts=counts, samples=samples),
         threshold_passed(settings.threshold, samples=samples),
@@ -294,6 +182,9 @@ def _audit(
                 f"the adapter gives {truth.features.shape[1]} features for each label, the head has {update.features} "
                 "inputs."
             )
+        if words is not None:  # before the attacks, which may take long
+            words.ignored(truth.classes)
+            words.said(truth)
         shared = update
         if update is not None:
             context = context or _context(update, defence)
@@ -314,6 +205,9 @@ def _audit(
         "batches": batches,
         "counts": counts,
         "samples": samples,
+        "lexicon": None if words is None else words.lexicon,
+        "listed": None if words is None else words.listed,
+        "transcripts": None if transcripts is None else transcripts.limit,
         **context,
     }
     if not batches:
@@ -322,15 +216,16 @@ def _audit(
     else:
         verdicts = attacked.verdicts(confidence=settings.confidence)
         controls = control.verdicts()
-        certainty: dict[str, Any] = {"confidence": settings.confidence, "threshold": settings.threshold}
-        if samples:
-            isolating = [member.name for member in portfolio if getattr(member, "isolates", False)]
-            undefended = None if defence is None else controls
-            outcome, message = isolation_outcome(verdicts, limit, isolating=isolating, control=undefended, **certainty)
-        else:
-            outcome, message = outcome_of(verdicts, limit, **certainty)
-            if defence is not None and outcome == HELD:
-                outcome, message = _with_control(outcome, message, controls, settings.threshold)
+        outcome, message = decide(
+            verdicts,
+            limit,
+            threshold=settings.threshold,
+            confidence=settings.confidence,
+            control=None if defence is None else controls,
+            isolating=[m.name for m in portfolio if getattr(m, "isolates", False)] if samples else None,
+            sensitive=None if words is None else settings.sensitive,
+            transcripts=transcripts is not None,
+        )
         best = strongest(verdicts, samples=samples)
         result = Audit(
             outcome=outcome,
@@ -345,6 +240,19 @@ def _audit(
     record = {**figures, **result.to_record(show_labels=settings.show_labels)}
     scope.records.append(record)
     return result
+
+
+def _word_scorer(vocabulary: Any, lexicon: Iterable[str] | None, given: Any, settings: Settings) -> WordScorer | None:
+    if vocabulary is None:
+        for name, value in (("lexicon", lexicon), ("sensitive", given)):
+            if value is not None:
+                raise InvalidArgumentError(f"{name}= is given and vocabulary= is not. Expected both, or neither.")
+        return None
+    # Imported on use: what asks about labels needs nothing of speech.
+    from .asr.loading import load_vocabulary
+    from .asr.scoring import WordScorer
+
+    return WordScorer(load_vocabulary(vocabulary), lexicon=lexicon, sensitive=settings.sensitive)
 
 
 def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
@@ -371,14 +279,3 @@ def _context(update: Update, defence: defences_.Defence | None) -> dict[str, Any
         "compute_dtype": update.compute_dtype,
         "head": update.head.layer,
     }
-
-
-def _with_control(outcome: str, message: str, control: Sequence[Verdict], threshold: float) -> tuple[str, str]:
-    """Turn a pass into "inconclusive" if the same attacks fail without the defence too."""
-    undefended, reason = outcome_of(control, threshold)
-    if undefended == LEAKED:
-        return outcome, message
-    return INCONCLUSIVE, (
-        f"inconclusive: the positive control failed, the attacks find nothing without the defence either ({reason}); "
-        "use a batch or a model on which they succeed undefended"
-    )

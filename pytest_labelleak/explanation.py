@@ -1,13 +1,46 @@
-"""What a failed assertion says: the verdict first, then every attack's figures."""
+"""What a failed assertion raises and says: the verdict first, then every attack's figures."""
 
 from __future__ import annotations
 
-from .outcome import LEAKED, Audit
+from .errors import InconclusiveAudit, LabelLeak
+from .outcome import HELD, LEAKED
 from .recovery import RECOVERED
-from .report import positions_line, samples_line
+from .report.findings import (
+    positions_line,
+    samples_line,
+    sensitive_line,
+    transcripts_line,
+    variables_line,
+    words_line,
+)
+from .result import Audit
+from .settings import active_scope
 from .verdict import NOT_RUN, Verdict
 
-__all__ = ["explain"]
+__all__ = ["explain", "raise_for"]
+
+
+def raise_for(result: Audit) -> None:
+    """Raise what an assertion raises about an audit, with the explanation; nothing if it held.
+
+    Parameters
+    ----------
+    result : Audit
+        The audit.
+
+    Raises
+    ------
+    LabelLeak
+        If it leaked.
+    InconclusiveAudit
+        If it could not decide.
+    """
+    __tracebackhide__ = True
+    show_labels = active_scope().settings.show_labels
+    if result.outcome == LEAKED:
+        raise LabelLeak(explain(result, show_labels=show_labels), audit=result)
+    if result.outcome != HELD:
+        raise InconclusiveAudit(explain(result, show_labels=False), audit=result)
 
 
 def explain(result: Audit, *, show_labels: bool) -> str:
@@ -28,13 +61,28 @@ def explain(result: Audit, *, show_labels: bool) -> str:
     lines = [result.message]
     if result.strongest is None and len({verdict.message for verdict in result.verdicts}) <= 1:
         return lines[0]  # one reason for all: a table would only repeat it
+    what = "labels" if result.words is None else "words"
+    verb = "name"
+    if result.transcripts is not None:
+        what, verb = "transcripts", "rebuild"
     where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
     lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
-    titles = {"samples": 7, "advantage": 9, "counts": 6, "bound": 5, "precision": 9, "recall": 7, "exact": 6}
+    titles = {
+        "samples": 7,
+        "advantage": 9,
+        "counts": 6,
+        "words": 5,
+        "bound": 5,
+        "precision": 9,
+        "recall": 7,
+        "exact": 6,
+    }
     if not result.samples:
         del titles["samples"]
     if not result.counts:
         del titles["counts"]
+    if result.lexicon is None:
+        del titles["words"]
     if result.confidence is None:
         del titles["bound"]
     lines.append(f"  {'attack':<15} " + " ".join(f"{title:>{width}}" for title, width in titles.items()))
@@ -53,6 +101,15 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         lines.append(f"  {positions_line(result.positions_exact, result.batches)}")
     if result.samples_isolated:
         lines.append(f"  {samples_line(result.samples_isolated, result.features_exposed)}{_error(result)}")
+    if result.words is not None:
+        lines.append(f"  {words_line(result.words)}")
+    if result.sensitive is not None:
+        lines.append(f"  {sensitive_line(result.sensitive)}")
+    if result.transcripts is not None:
+        lines.append(f"  {transcripts_line(result.to_record()['transcripts'])}")
+    if result.outcome == LEAKED:
+        read = variables_line((verdict.to_record() for verdict in result.verdicts), result.limit)
+        lines += [f"  {read}"] if read else []
     if result.outcome == LEAKED and result.samples:
         lines.append(
             "  Whoever receives this update and has the model's weights can take the batch apart: each of these "
@@ -61,9 +118,12 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         )
     elif result.outcome == LEAKED:
         lines.append(
-            "  Whoever receives this update can name these labels. Share a protected update (defence=...) and assert "
-            "on that, aggregate more samples before sharing, or record what is accepted with --labelleak-baseline."
+            f"  Whoever receives this update can {verb} these {what}. Share a protected update (defence=...) and "
+            "assert on that, aggregate more samples before sharing, or record what is accepted with "
+            "--labelleak-baseline."
         )
+        if result.sensitive is not None and result.sensitive["exposed"]:
+            lines.append("  Neither threshold nor baseline accepts a sensitive term.")
     return "\n".join(lines)
 
 
@@ -79,6 +139,7 @@ def _figures(verdict: Verdict, titles: dict[str, int]) -> str:
         "samples": verdict.samples_isolated,
         "advantage": verdict.advantage,
         "counts": verdict.counts_advantage,
+        "words": verdict.words_recovered,
         "bound": verdict.upper_bound,
         "precision": verdict.precision,
         "recall": verdict.recall,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .outcome import Audit
+    from .result import Audit
     from .update import Update
 
 __all__ = ["LabelLeakFixture"]
@@ -45,6 +45,9 @@ class LabelLeakFixture:
         class_weight: Mapping[int, float] | None = None,
         counts: bool = False,
         samples: bool = False,
+        vocabulary: Any = None,
+        lexicon: Iterable[str] | None = None,
+        sensitive: Any = None,
     ) -> Audit:
         """Call `pytest_labelleak.audit`, which takes the same arguments."""
         from .auditing import audit
@@ -62,6 +65,9 @@ class LabelLeakFixture:
             class_weight=class_weight,
             counts=counts,
             samples=samples,
+            vocabulary=vocabulary,
+            lexicon=lexicon,
+            sensitive=sensitive,
         )
 
     def assert_labels_not_recoverable(
@@ -81,7 +87,7 @@ class LabelLeakFixture:
     ) -> Audit:
         """Call `pytest_labelleak.assert_labels_not_recoverable`, which takes the same arguments."""
         __tracebackhide__ = True
-        from .auditing import assert_labels_not_recoverable
+        from .assertions import assert_labels_not_recoverable
 
         return assert_labels_not_recoverable(
             model,
@@ -113,12 +119,86 @@ class LabelLeakFixture:
     ) -> Audit:
         """Call `pytest_labelleak.assert_samples_not_isolated`, which takes the same arguments."""
         __tracebackhide__ = True
-        from .auditing import assert_samples_not_isolated
+        from .assertions import assert_samples_not_isolated
 
         return assert_samples_not_isolated(
             model,
             batch,
             threshold=threshold,
+            confidence=confidence,
+            attacks=attacks,
+            defence=defence,
+            seed=seed,
+            head=head,
+            training=training,
+            class_weight=class_weight,
+        )
+
+    def assert_words_not_recoverable(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        vocabulary: Any,
+        sensitive: Any = None,
+        lexicon: Iterable[str] | None = None,
+        threshold: float | None = None,
+        confidence: float | None = None,
+        attacks: Any = None,
+        defence: Any = None,
+        seed: int | None = None,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Audit:
+        """Call `pytest_labelleak.assert_words_not_recoverable`, which takes the same arguments."""
+        __tracebackhide__ = True
+        from .assertions import assert_words_not_recoverable
+
+        return assert_words_not_recoverable(
+            model,
+            batch,
+            vocabulary=vocabulary,
+            sensitive=sensitive,
+            lexicon=lexicon,
+            threshold=threshold,
+            confidence=confidence,
+            attacks=attacks,
+            defence=defence,
+            seed=seed,
+            head=head,
+            training=training,
+            class_weight=class_weight,
+        )
+
+    def assert_transcripts_not_recoverable(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        threshold: float | None = None,
+        word_error_rate: float = 0.0,
+        vocabulary: Any = None,
+        time_budget: float = 600.0,
+        confidence: float | None = None,
+        attacks: Any = None,
+        defence: Any = None,
+        seed: int | None = None,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Audit:
+        """Call `pytest_labelleak.assert_transcripts_not_recoverable`, which takes the same arguments."""
+        __tracebackhide__ = True
+        from .assertions import assert_transcripts_not_recoverable
+
+        return assert_transcripts_not_recoverable(
+            model,
+            batch,
+            threshold=threshold,
+            word_error_rate=word_error_rate,
+            vocabulary=vocabulary,
+            time_budget=time_budget,
             confidence=confidence,
             attacks=attacks,
             defence=defence,

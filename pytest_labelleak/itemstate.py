@@ -11,7 +11,7 @@ import pytest
 
 from .baseline import Baseline
 from .errors import InvalidArgumentError
-from .options import marker_settings
+from .marker import marker_settings
 from .settings import Scope, Settings
 
 __all__ = ["STATE", "ItemState"]

@@ -1,4 +1,4 @@
-"""Command-line options, their ini twins and the marker: read and validated before any test runs."""
+"""Command-line options and their ini twins: read and validated before any test runs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,11 @@ import pytest
 from .atomic import obstacle
 from .baseline import Baseline
 from .errors import BaselineError, InvalidArgumentError
+from .sensitive import SensitiveTerms, sensitive_terms
 from .settings import DEFAULTS, Settings
 
-__all__ = ["MARKER", "Options", "add_options", "marker_settings"]
+__all__ = ["Options", "add_options"]
 
-MARKER = (
-    "labelleak(*, threshold, confidence, attacks, defence, seed): audits label leakage with these settings, all "
-    "optional; the test fails if no audit runs in it."
-)
-
-_MARKER_KEYWORDS = ("threshold", "confidence", "attacks", "defence", "seed")
 _SUFFIXES = (".json", ".md", ".html")
 
 
@@ -88,6 +83,11 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="INTEGER",
     )
     declare(
+        *("--labelleak-sensitive", "labelleak_sensitive", "string"),
+        "File of terms, one per line, that assertions on words must not find recoverable where one was said.",
+        metavar="PATH",
+    )
+    declare(
         *("--labelleak-show-labels", "labelleak_show_labels", "bool"),
         "Show recovered labels and test values in failures and reports. Private data: off by default.",
         default=False,
@@ -151,6 +151,10 @@ class Options:
             for where, given in ((f"ini option {ini}", _ini(config, ini)), (flag, config.getoption(flag))):
                 if given is not None and given != []:
                     settings = _override(settings, where, field, given, convert)
+        if terms := config.getoption("--labelleak-sensitive"):
+            settings = settings.override(sensitive=_terms("--labelleak-sensitive", here, terms))
+        elif terms := _ini(config, "labelleak_sensitive"):
+            settings = settings.override(sensitive=_terms("ini option labelleak_sensitive", beside_ini, terms))
         if _switched(config, "labelleak_show_labels"):
             settings = settings.override(show_labels=True)
 
@@ -214,41 +218,6 @@ class Options:
         return _load(self.baseline_path) if self.baseline_path.exists() else Baseline()
 
 
-def marker_settings(item: pytest.Item, settings: Settings) -> Settings:
-    """Return `settings` with what the item's markers say, the closest marker first.
-
-    Parameters
-    ----------
-    item : pytest.Item
-        The test.
-    settings : Settings
-        The session's.
-
-    Returns
-    -------
-    Settings
-        The test's.
-
-    Raises
-    ------
-    InvalidArgumentError
-        For an argument that the marker does not have, or a value that does not fit.
-    """
-    values: dict[str, Any] = {}
-    for mark in item.iter_markers("labelleak"):
-        expected = f"Expected only keywords among {', '.join(_MARKER_KEYWORDS)}."
-        if mark.args:
-            raise InvalidArgumentError(f"pytest.mark.labelleak got {len(mark.args)} positional argument(s). {expected}")
-        unknown = sorted(set(mark.kwargs) - set(_MARKER_KEYWORDS))
-        if unknown:
-            raise InvalidArgumentError(f"pytest.mark.labelleak got an unknown keyword {unknown[0]!r}. {expected}")
-        values = {**{name: value for name, value in mark.kwargs.items() if value is not None}, **values}
-    try:
-        return settings.override(**values)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"pytest.mark.labelleak: {error}") from None
-
-
 def _override(settings: Settings, where: str, field: str, given: Any, convert: Callable[[Any], Any]) -> Settings:
     try:
         value = convert(given)
@@ -256,6 +225,14 @@ def _override(settings: Settings, where: str, field: str, given: Any, convert: C
         value = given  # the validator refuses it, and knows what was expected
     try:
         return settings.override(**{field: value})
+    except InvalidArgumentError as error:
+        raise pytest.UsageError(f"{where}: {error}") from None
+
+
+def _terms(where: str, folder: Path, given: str) -> SensitiveTerms:
+    try:
+        # A whole project's list: most tests' transcripts hold none of it.
+        return sensitive_terms(folder / Path(given).expanduser(), must_occur=False)
     except InvalidArgumentError as error:
         raise pytest.UsageError(f"{where}: {error}") from None
 

@@ -1,142 +1,18 @@
-"""Audit: all verdicts on one model and its batches, and the decision between held, leaked and inconclusive."""
+"""The decision between held, leaked and inconclusive."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from .interval import observations_needed
 from .recovery import INCONCLUSIVE, RECOVERED
-from .verdict import NOT_RUN, Verdict, rounded
+from .verdict import FURTHER_ADVANTAGES, NOT_RUN, Verdict
 
-__all__ = ["HELD", "LEAKED", "Audit", "figure_of", "outcome_of", "strongest", "within_bound"]
+__all__ = ["HELD", "LEAKED", "figure_of", "outcome_of", "strongest", "within_bound"]
 
 HELD = "held"
 LEAKED = "leaked"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Audit:
-    """The outcome of attacking a model's updates, and everything that led to it.
-
-    Attributes
-    ----------
-    outcome : {"held", "leaked", "inconclusive"}
-        Whether the advantage is above `limit`.
-    message : str
-        The reason, with figures and without labels.
-    advantage : float
-        What was compared with `limit`: the maximum over the attacks; with `counts`, of the advantage over classes
-        and the one over counts; with `samples`, of the share of label positions isolated.
-    limit : float
-        What the advantage was compared with.
-    limit_source : {"threshold", "baseline"}
-        Where the limit comes from.
-    threshold : float
-        The configured threshold, also where the baseline decided.
-    confidence : float or None
-        What was asked for; None if the point estimate alone was compared.
-    verdicts : tuple of Verdict
-        One per attack, in the order they ran.
-    control : tuple of Verdict
-        With a defence: the same attacks on the undefended updates (positive control).
-    classes, batches : int
-        Size of the problem.
-    counts : bool
-        Whether counts were scored too.
-    samples : bool
-        Whether isolated samples decided, and not labels.
-    defence : str or None
-        Name of the defence.
-    origin, device, compute_dtype, head : str
-        Where the updates came from.
-    """
-
-    outcome: str
-    message: str
-    advantage: float
-    limit: float
-    limit_source: str = "threshold"
-    threshold: float
-    confidence: float | None = None
-    verdicts: tuple[Verdict, ...]
-    control: tuple[Verdict, ...] = ()
-    classes: int = 0
-    batches: int = 1
-    counts: bool = False
-    samples: bool = False
-    defence: str | None = None
-    origin: str = ""
-    device: str = ""
-    compute_dtype: str = ""
-    head: str = ""
-
-    @property
-    def strongest(self) -> Verdict | None:
-        """The verdict with the highest figure among the attacks that made a claim, or None."""
-        return strongest(self.verdicts, samples=self.samples)
-
-    @property
-    def upper_bound(self) -> float | None:
-        """One-sided upper confidence bound of the maximum over the attacks, or None if there is none."""
-        return max((v.upper_bound for v in self.verdicts if v.upper_bound is not None), default=None)
-
-    @property
-    def positions_exact(self) -> float | None:
-        """Share of batches whose number of label positions the best attack read exactly, None without any claim."""
-        return max((v.positions_exact for v in self.verdicts if v.positions_exact is not None), default=None)
-
-    @property
-    def samples_isolated(self) -> float | None:
-        """Share of label positions that the best attack at it isolated, None if none isolates anything."""
-        return max((v.samples_isolated for v in self.verdicts if v.samples_isolated is not None), default=None)
-
-    @property
-    def features_exposed(self) -> float | None:
-        """Share of label positions whose features the best attack at it recovered, None without any."""
-        return max((v.features_exposed for v in self.verdicts if v.features_exposed is not None), default=None)
-
-    def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
-        """Return the audit as a dictionary of JSON types, without labels unless asked.
-
-        Parameters
-        ----------
-        show_labels : bool, default False
-            Include what was named.
-
-        Returns
-        -------
-        dict
-            As described by the report's JSON schema.
-        """
-        best = self.strongest
-        return {
-            "outcome": self.outcome,
-            "message": self.message,
-            "advantage": round(self.advantage, 6),
-            "limit": round(self.limit, 6),
-            "limit_source": self.limit_source,
-            "threshold": round(self.threshold, 6),
-            "confidence": self.confidence,
-            "upper_bound": rounded(self.upper_bound),
-            "counts": self.counts,
-            "samples": self.samples,
-            "positions_exact": rounded(self.positions_exact),
-            "samples_isolated": rounded(self.samples_isolated),
-            "features_exposed": rounded(self.features_exposed),
-            "strongest_attack": None if best is None else best.attack,
-            "classes": self.classes,
-            "batches": self.batches,
-            "defence": self.defence,
-            "origin": self.origin,
-            "device": self.device,
-            "compute_dtype": self.compute_dtype,
-            "head": self.head,
-            "verdicts": [v.to_record(show_labels=show_labels) for v in self.verdicts],
-            "control": [v.to_record(show_labels=show_labels) for v in self.control],
-        }
 
 
 def strongest(verdicts: Sequence[Verdict], *, samples: bool = False) -> Verdict | None:
@@ -299,8 +175,9 @@ def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float, 
 def _named_figure(verdict: Verdict, *, samples: bool) -> str:
     if samples:
         return f"share of samples isolated {figure_of(verdict, samples=True):.2f}"
-    name = "advantage" if verdict.figure == verdict.advantage else "counts advantage"
-    return f"{name} {verdict.figure:.2f}"
+    names = ("advantage", *FURTHER_ADVANTAGES)
+    name = next(name for name in names if getattr(verdict, name) == verdict.figure)
+    return f"{name.replace('_', ' ')} {verdict.figure:.2f}"
 
 
 def _floor(limit: float) -> str:

@@ -12,7 +12,8 @@ from .baseline import Baseline
 from .errors import InconclusiveAudit
 from .fixture import LabelLeakFixture
 from .itemstate import STATE, ItemState
-from .options import MARKER, Options, add_options
+from .marker import MARKER
+from .options import Options, add_options
 from .session import RECORDS, LabelLeakSession
 from .settings import activate, active_scope
 

@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import attacks as attacks_
+from .pooling import mean_figure, pool
 from .recovery import INCONCLUSIVE, RECOVERED, Recovery
+from .scoring import Scorer, SequenceScorer, score, score_transcripts
+from .sensitive_outcome import terms_missed
+from .truth import Truth
 from .update import Update
-from .verdict import NOT_RUN, Truth, Verdict, mean_figure, pool, score
+from .verdict import NOT_RUN, Verdict
 
 __all__ = ["PortfolioRun", "Rule", "everything_read", "threshold_passed"]
 
@@ -41,7 +45,8 @@ def everything_read(limit: float, *, counts: bool, samples: bool = False) -> Rul
     read every number of label positions; and, where counts are asked for, some attack every multiset.
     Where samples are asked for, the share of them that was isolated takes the place of the set, and their features
     have to be out as well; where they are not, they are a finding of attacks that run anyway and keep none from
-    being left out. A figure that audits report in future as a maximum over attacks has to be added here.
+    being left out. From the exact set of tokens every word said and every sensitive term can be formed, so that words
+    need nothing of their own. A figure that audits report in future as a maximum over attacks has to be added here.
 
     Parameters
     ----------
@@ -85,10 +90,12 @@ def threshold_passed(threshold: float, *, samples: bool = False) -> Rule:
     Returns
     -------
     Rule
-        To pass to `PortfolioRun`.
+        To pass to `PortfolioRun`. Where sensitive terms were said, each must be exposed as well, by whichever attack.
     """
 
     def holds(columns: Sequence[Sequence[Verdict]]) -> bool:
+        if terms_missed([verdict for column in columns for verdict in column]):
+            return False
         for column in columns:
             statuses = {verdict.status for verdict in column}
             decided = INCONCLUSIVE not in statuses and RECOVERED in statuses
@@ -117,6 +124,10 @@ class PortfolioRun:
         Whether counts are scored.
     samples : bool, default False
         Whether isolated samples decide.
+    words : Scorer, optional
+        Where words are asked for: scores a set of tokens.
+    transcripts : SequenceScorer, optional
+        Where transcripts are asked for: scores their order.
     rule : Rule, optional
         When to leave the rest out; by default never.
     """
@@ -128,12 +139,16 @@ class PortfolioRun:
         seed: int,
         counts: bool,
         samples: bool = False,
+        words: Scorer | None = None,
+        transcripts: SequenceScorer | None = None,
         rule: Rule | None = None,
     ) -> None:
         self._members = tuple(members)
         self._seed = seed
         self._counts = counts
         self._samples = samples
+        self._words = words
+        self._transcripts = transcripts
         self._rule = rule
         self._columns: list[list[Verdict]] = []
         self._kept: list[tuple[int, Update | None, Truth]] = []
@@ -206,7 +221,9 @@ class PortfolioRun:
             recovery = Recovery.inconclusive(member.name, "the batch is empty")
         else:
             recovery = attacks_.run(member, update, seed=self._seed, batch=index)
-        return score(recovery, truth, counts=self._counts, samples=self._samples)
+        if self._transcripts is not None:
+            return score_transcripts(recovery, truth, self._transcripts)
+        return score(recovery, truth, counts=self._counts, samples=self._samples, words=self._words)
 
 
 def _size(update: Update | None) -> int:

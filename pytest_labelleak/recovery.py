@@ -73,6 +73,8 @@ class Recovery:
         Evidence for the classes not named, where the attack has any; made when it is asked for.
     details : mapping of str to float, int or str
         Figures worth reporting (rank, noise floor). Hold no label.
+    variables : tuple of str
+        The shared variables that the claim was read from, by their names in the update.
     isolated : int or None
         Number n of single samples that were separated from the batch.
     explained : float or None
@@ -84,6 +86,8 @@ class Recovery:
         The head's output for each, in the same order. Private.
     features : ndarray of shape (n, d) or None
         The head's input for each, in the same order. Private.
+    transcripts : tuple of tuple of int, or None
+        Labels in the order they were said, one tuple for every utterance; None if the attack does not tell. Private.
     """
 
     attack: str
@@ -95,11 +99,13 @@ class Recovery:
     certificates: tuple[Certificate, ...] = field(default=(), repr=False)
     absences: Sequence[Certificate] = field(default=(), repr=False)
     details: Mapping[str, Any] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
     isolated: int | None = None
     explained: float | None = None
     sample_labels: tuple[int, ...] = field(default=(), repr=False)
     softmax: np.ndarray | None = field(default=None, repr=False)
     features: np.ndarray | None = field(default=None, repr=False)
+    transcripts: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
 
     @classmethod
     def not_applicable(cls, attack: str, because: str, **details: Any) -> Recovery:

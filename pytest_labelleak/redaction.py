@@ -28,7 +28,7 @@ HINT = "(numbers are hidden, since they may be labels; --labelleak-show-labels s
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # The conformance checks work on made-up data, and their messages are their whole point.
-_CHECKS = os.path.join(_PACKAGE, "testing.py")
+_CHECKS = os.path.join(_PACKAGE, "testing", "")
 _PYTEST = Path(pytest.__file__).parent.parent
 _MACHINERY = tuple(
     str(folder) + os.sep for folder in (_PYTEST / "pytest", _PYTEST / "_pytest", Path(pluggy.__file__).parent)
@@ -70,7 +70,7 @@ def passed_through_package(error: BaseException) -> bool:
     """
     for member in _family(error):
         files = [entry.tb_frame.f_code.co_filename for entry in _entries(member.__traceback__)]
-        if any(file.startswith(_PACKAGE) and file != _CHECKS for file in files):
+        if any(file.startswith(_PACKAGE) and not file.startswith(_CHECKS) for file in files):
             return True
     return False
 
@@ -231,7 +231,7 @@ class _Copier:
 
 def _is_hidden(frame: types.FrameType) -> bool:
     file = frame.f_code.co_filename
-    if file.startswith((_PACKAGE, "<frozen ", *_MACHINERY)) and file != _CHECKS:
+    if file.startswith((_PACKAGE, "<frozen ", *_MACHINERY)) and not file.startswith(_CHECKS):
         return True
     hidden = frame.f_locals.get("__tracebackhide__") or frame.f_globals.get("__tracebackhide__")
     return bool(hidden) or "__unittest" in frame.f_globals

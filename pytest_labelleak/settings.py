@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidArgumentError
+from .sensitive import SensitiveTerms, sensitive_terms
 
 __all__ = ["DEFAULTS", "Scope", "Settings", "activate", "active_scope"]
 
@@ -23,9 +24,9 @@ def _threshold(value: Any) -> float:
 
 
 def _confidence(value: Any) -> float | None:
-    if value is None:
+    if value is None or value is False:
         return None
-    expected = "Expected a number between 0 and 1, such as 0.95, or None to compare the point estimate."
+    expected = "Expected a number between 0 and 1, such as 0.95, or False to compare the mean alone."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentError(f"confidence={value!r} is a {type(value).__name__}. {expected}")
     if not 0.0 < value < 1.0:  # NaN is not
@@ -73,12 +74,17 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _sensitive(value: Any) -> SensitiveTerms | None:
+    return None if value is None or value is False else sensitive_terms(value)
+
+
 _VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
     "threshold": _threshold,
     "confidence": _confidence,
     "attacks": _attacks,
     "defence": _defence,
     "seed": _seed,
+    "sensitive": _sensitive,
     "show_labels": _flag,
 }
 
@@ -94,13 +100,16 @@ class Settings:
         which a recovery counts as a leak.
     confidence : float or None
         None compares the mean advantage over the batches with the threshold. A number in (0, 1) also asks
-        for that much confidence, one-sided and with the batch as the unit, before an audit may pass.
+        for that much confidence, one-sided and with the batch as the unit, before an audit may pass. Given as False,
+        it is None also where something else was set.
     attacks : tuple of (str or attack)
         Names of registered attacks, or attacks; ``("auto",)`` runs every registered one.
     defence : None, str or defence
         What the participant applies to the update before sharing it.
     seed : int
         Seeds every random choice of attacks and defences.
+    sensitive : None, path, sequence of str or SensitiveTerms
+        Terms that no words of a transcript may expose; False for none, also where a list was set. Private.
     show_labels : bool
         Put recovered labels into messages and reports. Off unless the user asks.
 
@@ -115,6 +124,7 @@ class Settings:
     attacks: tuple[Any, ...] = ("auto",)
     defence: Any = None
     seed: int = 0
+    sensitive: Any = None
     show_labels: bool = False
 
     def __post_init__(self) -> None:

@@ -131,6 +131,9 @@ class Update:
         Learning rate of those steps, where known.
     defences : tuple of str
         Names of the defences already applied, in order.
+    penalties : mapping of str to ndarray
+        For other variables than the head's, the part of the gradient that comes from weight regularisers, as
+        `Head.kernel_penalty` is.
     """
 
     gradients: Mapping[str, np.ndarray] = field(repr=False)
@@ -142,6 +145,7 @@ class Update:
     steps: int = 1
     learning_rate: float | None = None
     defences: tuple[str, ...] = ()
+    penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     #: Intermediate results that several attacks share (not part of the value, never saved).
     scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -185,6 +189,14 @@ class Update:
                 raise InvalidArgumentError(
                     f"{name} has shape {array.shape}, but the kernel gradient has shape {kernel.shape}. "
                     f"Expected {shape}.{hint}"
+                )
+
+        for name, penalty in self.penalties.items():
+            wanted = self.gradients[name].shape if name in self.gradients else None
+            if penalty.shape != wanted:
+                raise InvalidArgumentError(
+                    f"penalties[{name!r}] has shape {penalty.shape}. Expected that of the gradient of its name, "
+                    f"{wanted}."
                 )
 
     @classmethod

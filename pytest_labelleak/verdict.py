@@ -1,80 +1,14 @@
-"""Verdict: a Recovery scored against the truth, the only place where the two meet."""
+"""Verdict: the figures of one attack on one or several batches."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from .counting import count_accuracy, counts_advantage
-from .errors import InvalidArgumentError
-from .interval import bounded_mean_interval, upper_bound
-from .isolation import isolation_figures
-from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
-
-__all__ = ["NOT_RUN", "Truth", "Verdict", "mean_figure", "pool", "rounded", "score"]
+__all__ = ["FURTHER_ADVANTAGES", "NOT_RUN", "SHARES", "Verdict", "rounded"]
 
 #: Status of an attack that was left out, because nothing it could find would change anything.
 NOT_RUN = "not run"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truth:
-    """The labels that one update was really computed from, and its features where they are known.
-
-    Attributes
-    ----------
-    labels : ndarray of int, shape (S,)
-        Class of every label position with a non-zero weight. Private.
-    classes : int
-        Number of classes C.
-    features : ndarray of shape (S, d), or None
-        The head's input at each, in the same order, to measure how well an attack recovers it. Private.
-    """
-
-    labels: np.ndarray = field(repr=False)
-    classes: int
-    features: np.ndarray | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        """Check type and range without ever quoting a label."""
-        labels = np.asarray(self.labels)
-        if labels.size == 0:
-            labels = labels.astype(np.int64)
-        if labels.dtype.kind not in "iu":
-            raise InvalidArgumentError(f"labels have dtype {labels.dtype}. Expected integers: class indices.")
-        labels = labels.reshape(-1).astype(np.int64)
-        outside = int(np.count_nonzero((labels < 0) | (labels >= self.classes)))
-        if outside:
-            raise InvalidArgumentError(
-                f"{outside} of {labels.size} labels are out of range. "
-                f"Expected class indices from 0 to {self.classes - 1}: the head has {self.classes} outputs."
-            )
-        object.__setattr__(self, "labels", labels)
-        if self.features is not None:
-            object.__setattr__(self, "features", _checked_features(self.features, labels.size))
-
-    @property
-    def present(self) -> np.ndarray:
-        """Distinct classes in the update, sorted. Private."""
-        return np.unique(self.labels)
-
-
-def _checked_features(given: Any, positions: int) -> np.ndarray:
-    expected = f"Expected finite numbers, one row for each of the {positions} label positions: the head's input there."
-    features = np.asarray(given)
-    if features.dtype.kind not in "fiu":
-        raise InvalidArgumentError(f"features have dtype {features.dtype}. {expected}")
-    if features.ndim != 2 or features.shape[0] != positions:
-        raise InvalidArgumentError(f"features have shape {features.shape}. {expected}")
-    features = features.astype(np.float64)
-    bad = int(np.count_nonzero(~np.isfinite(features)))
-    if bad:
-        raise InvalidArgumentError(f"{bad} of {features.size} features are not finite. {expected}")
-    return features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,8 +56,22 @@ class Verdict:
         Share of the label positions whose features, the input of the head, came with it; None without any.
     feature_error : float or None
         Median relative error of these features, where the truth has them; over batches, the median of theirs.
+    words : float or None
+        Mean number of different words per batch, where words were asked for. Then tokens that stand for no text count
+        neither as present nor as claimed.
+    words_recovered, words_false_positive_rate, words_advantage : float or None
+        Share of the words said that can be formed from the tokens named, share of the other words of a lexicon that
+        can be formed too, and the difference of both.
+    sensitive_present, sensitive_exposed : tuple of int or None
+        With a list of sensitive terms: indices of those that were said, and of those among them that can be formed
+        from the tokens named; over batches, in any of them.
+    transcripts_recovered : float or None
+        Where transcripts were asked for: share of the utterances that the attack rebuilt to within the word error rate
+        that was asked for. Then it is also the advantage: guessing a transcript has no chance.
+    variables : tuple of str
+        Names of the shared variables that the claim was read from.
     series : tuple of tuple of float
-        What the bound is computed from: the advantages of all batches, and their counts advantages if there are;
+        What the bound is computed from: the advantages of all batches, and those over counts or words if there are;
         where samples were asked for, the shares of label positions isolated.
     recovered : tuple of tuple of int
         What was named in each batch. Private.
@@ -154,14 +102,23 @@ class Verdict:
     samples_isolated: float | None = None
     features_exposed: float | None = None
     feature_error: float | None = None
+    words: float | None = None
+    words_recovered: float | None = None
+    words_false_positive_rate: float | None = None
+    words_advantage: float | None = None
+    sensitive_present: tuple[int, ...] | None = None
+    sensitive_exposed: tuple[int, ...] | None = None
+    transcripts_recovered: float | None = None
+    variables: tuple[str, ...] = ()
     series: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     recovered: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
     positions: tuple[int | None, ...] = field(default=(), repr=False)
 
     @property
     def figure(self) -> float:
-        """What is compared with the limit: the advantage or, if larger, the counts advantage."""
-        return self.advantage if self.counts_advantage is None else max(self.advantage, self.counts_advantage)
+        """What is compared with the limit: the largest of the advantages over classes, counts and words."""
+        others = (getattr(self, name) for name in FURTHER_ADVANTAGES)
+        return max(self.advantage, *(-1.0 if other is None else other for other in others))
 
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the verdict as a dictionary of JSON types.
@@ -184,6 +141,10 @@ class Verdict:
             **{name: rounded(getattr(self, name)) for name in _OPTIONAL},
             # Errors go down to rounding: digits that count, not decimals.
             "feature_error": None if self.feature_error is None else float(f"{self.feature_error:.2g}"),
+            "words": rounded(self.words),
+            "sensitive_present": _listed(self.sensitive_present),
+            "sensitive_exposed": _listed(self.sensitive_exposed),
+            "variables": list(self.variables),
             "batches": self.batches,
         }
         for name in (
@@ -197,11 +158,16 @@ class Verdict:
         return record
 
 
-_SHARES = (
+#: Figures that are None where an attack makes no such claim.
+SHARES = (
     *("positions_exact", "count_accuracy", "counts_exact", "counts_advantage"),
     *("samples_isolated", "features_exposed"),
+    *("words_recovered", "words_false_positive_rate", "words_advantage"),
+    "transcripts_recovered",
 )
-_OPTIONAL = ("upper_bound", *_SHARES)
+#: Advantages besides the one over classes, each None where it was not asked for or is not claimed.
+FURTHER_ADVANTAGES = ("counts_advantage", "words_advantage")
+_OPTIONAL = ("upper_bound", *SHARES)
 
 
 def rounded(value: float | None) -> float | None:
@@ -209,193 +175,5 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 6)
 
 
-def score(recovery: Recovery, truth: Truth, *, counts: bool = False, samples: bool = False) -> Verdict:
-    """Score what an attack claims about one update against the truth.
-
-    Parameters
-    ----------
-    recovery : Recovery
-        The claim.
-    truth : Truth
-        The labels.
-    counts : bool, default False
-        Also score how often each label is claimed to occur.
-    samples : bool, default False
-        What is asked is whether samples can be isolated, which can be told where every class is present too.
-
-    Returns
-    -------
-    Verdict
-        With status "inconclusive" if the truth leaves nothing to tell: no label, or, unless samples are asked for,
-        every class.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If the recovery names or counts classes that do not exist, or counts below zero, or if its samples
-        do not fit together.
-    """
-    present = truth.present
-    common: dict[str, Any] = {
-        "attack": recovery.attack,
-        "labels": float(present.size),
-        "chance": present.size / truth.classes,
-    }
-    if present.size == 0:
-        because = "the batch holds no label: it is empty or every sample weight is zero; pass a batch with samples"
-        return Verdict(status=INCONCLUSIVE, message=f"inconclusive, because {because}", **common)
-    if recovery.status == RECOVERED:
-        common["positions"] = (recovery.samples,)
-        if recovery.samples is not None:
-            common["positions_exact"] = float(recovery.samples == truth.labels.size)
-        _check_classes(np.asarray(recovery.sample_labels, dtype=np.int64), recovery.attack, truth)
-        common |= isolation_figures(recovery, truth.labels, truth.classes, truth.features)
-    if present.size == truth.classes and not samples:
-        because = (
-            f"every one of the {truth.classes} classes is present, so presence tells nothing; "
-            "use a smaller batch or one that misses some classes"
-        )
-        return Verdict(status=INCONCLUSIVE, message=f"inconclusive, because {because}", **common)
-    if recovery.status != RECOVERED:
-        return Verdict(status=recovery.status, message=recovery.message, **common)
-
-    claimed = np.unique(np.asarray(recovery.labels, dtype=np.int64))
-    _check_classes(claimed, recovery.attack, truth)
-    # Where every class is present, an exact multiset and none at all say the same about presence.
-    absent = truth.classes - present.size
-    if counts and absent and recovery.counts is not None:
-        common |= _score_counts(recovery.counts, recovery.attack, truth)
-    hits = int(np.intersect1d(claimed, present, assume_unique=True).size)
-    tpr = hits / present.size
-    fpr = (claimed.size - hits) / absent if absent else 0.0
-    precision = hits / claimed.size if claimed.size else 0.0
-    return Verdict(
-        status=RECOVERED,
-        message=recovery.message,
-        advantage=tpr - fpr if absent else 0.0,
-        true_positive_rate=tpr,
-        false_positive_rate=fpr,
-        precision=precision,
-        recall=tpr,
-        f1=2 * hits / (claimed.size + present.size),
-        exact_match=float(hits == claimed.size == present.size),
-        claimed=float(claimed.size),
-        recovered=(tuple(int(c) for c in claimed),),
-        **common,
-    )
-
-
-def _check_classes(claimed: np.ndarray, attack: str, truth: Truth) -> None:
-    if claimed.size and (claimed.min() < 0 or claimed.max() >= truth.classes):
-        raise InvalidArgumentError(
-            f"attack {attack!r} named a class that does not exist. "
-            f"Expected class indices from 0 to {truth.classes - 1}."
-        )
-
-
-def _score_counts(counts: Mapping[int, int], attack: str, truth: Truth) -> dict[str, float]:
-    labels = np.array(list(counts), dtype=np.int64)
-    numbers = np.array(list(counts.values()), dtype=np.int64)
-    _check_classes(labels, attack, truth)
-    if np.any(numbers < 0):
-        raise InvalidArgumentError(f"attack {attack!r} counted a label less than 0 times. Expected whole numbers.")
-    claimed = np.zeros(truth.classes, dtype=np.int64)
-    claimed[labels] = numbers
-    true = np.bincount(truth.labels, minlength=truth.classes)
-    return {
-        "count_accuracy": count_accuracy(claimed, true),
-        "counts_exact": float(np.array_equal(claimed, true)),
-        "counts_advantage": counts_advantage(claimed, true),
-    }
-
-
-_MEANS = (
-    *("advantage", "true_positive_rate", "false_positive_rate", "precision", "recall", "f1", "exact_match"),
-    *("labels", "claimed", "chance"),
-)
-
-
-def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None, samples: bool = False) -> Verdict:
-    """Pool one attack's verdicts over batches.
-
-    A batch on which the attack made no claim counts with advantage 0, as the attacker's loss; one
-    that could not be decided makes the pooled verdict inconclusive.
-
-    Parameters
-    ----------
-    verdicts : sequence of Verdict
-        At least one, all of the same attack.
-    confidence : float, optional
-        Coverage of the one-sided upper bound; without it there is none.
-    samples : bool, default False
-        Bound the share of label positions isolated instead of the advantage.
-
-    Returns
-    -------
-    Verdict
-        Means over the batches, with a confidence interval for two or more.
-    """
-    advantages = tuple(v.advantage for v in verdicts)
-    series, low = [advantages], -1.0
-    if samples:
-        series, low = [tuple(v.samples_isolated or 0.0 for v in verdicts)], 0.0
-    elif any(v.counts_advantage is not None for v in verdicts):
-        series.append(tuple(v.counts_advantage or 0.0 for v in verdicts))
-    bound = None
-    if confidence is not None and all(v.status != INCONCLUSIVE for v in verdicts):
-        bound = max(upper_bound(values, low=low, high=1.0, confidence=confidence) for values in series)
-    if len(verdicts) == 1:
-        return dataclasses.replace(verdicts[0], upper_bound=bound, series=tuple(series))
-    for status in (INCONCLUSIVE, RECOVERED, NOT_APPLICABLE):
-        of_status = [v for v in verdicts if v.status == status]
-        if of_status:
-            break
-    claims: dict[str, Any] = {name: _mean_of_claims([getattr(v, name) for v in verdicts]) for name in _SHARES}
-    means: dict[str, Any] = {name: float(np.mean([getattr(v, name) for v in verdicts])) for name in _MEANS}
-    errors = [v.feature_error for v in verdicts if v.feature_error is not None]
-    message = of_status[0].message
-    if status == INCONCLUSIVE:
-        message = f"{len(of_status)} of {len(verdicts)} batches {message}"
-    return Verdict(
-        attack=verdicts[0].attack,
-        status=status,
-        message=message,
-        batches=len(verdicts),
-        interval=bounded_mean_interval(advantages, low=-1.0, high=1.0),
-        upper_bound=bound,
-        series=tuple(series),
-        feature_error=float(np.median(errors)) if errors else None,
-        recovered=tuple(labels for v in verdicts for labels in (v.recovered or ((),))),
-        positions=tuple(number for v in verdicts for number in (v.positions or (None,))),
-        **means,
-        **claims,
-    )
-
-
-def mean_figure(verdicts: Sequence[Verdict], *, samples: bool = False) -> float:
-    """Return the `figure` that `pool` would give, without the rest.
-
-    Parameters
-    ----------
-    verdicts : sequence of Verdict
-        At least one, all of the same attack.
-    samples : bool, default False
-        Return the mean share of label positions isolated instead.
-
-    Returns
-    -------
-    float
-        The larger of the mean advantages over classes and over counts.
-    """
-    if samples:
-        return _mean_of_claims([v.samples_isolated for v in verdicts]) or 0.0
-    advantage = float(np.mean([v.advantage for v in verdicts]))
-    counts = _mean_of_claims([v.counts_advantage for v in verdicts])
-    return advantage if counts is None else max(advantage, counts)
-
-
-def _mean_of_claims(figures: Sequence[float | None]) -> float | None:
-    """Return the mean of `figures` in which None, no claim, counts 0; None if there was never a claim."""
-    if all(figure is None for figure in figures):
-        return None
-    return float(np.mean([figure or 0.0 for figure in figures]))
+def _listed(indices: tuple[int, ...] | None) -> list[int] | None:
+    return None if indices is None else list(indices)

@@ -75,14 +75,14 @@ MUTANTS = (
     ),
     (
         "labels in messages",
-        "auditing.py",
+        "explanation.py",
         "show_labels = active_scope().settings.show_labels",
         "show_labels = True",
         "tests/test_auditing.py tests/plugin/test_redaction.py",
     ),
     (
         "inconclusive is never a pass",
-        "auditing.py",
+        "explanation.py",
         "    if result.outcome != HELD:",
         "    if False:",
         "tests/test_auditing.py",
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     (
         "the false-positive rate in the advantage",
-        "verdict.py",
+        "scoring.py",
         "        advantage=tpr - fpr if absent else 0.0,",
         "        advantage=tpr if absent else 0.0,",
         "tests/test_verdict.py",
@@ -138,14 +138,14 @@ MUTANTS = (
     ),
     (
         "positions: distinct labels instead",
-        "verdict.py",
+        "scoring.py",
         "float(recovery.samples == truth.labels.size)",
         "float(recovery.samples == present.size)",
         "tests/test_verdict.py",
     ),
     (
         "positions: no claim is not read",
-        "verdict.py",
+        "pooling.py",
         "    return float(np.mean([figure or 0.0 for figure in figures]))",
         "    return float(np.mean([figure for figure in figures if figure is not None]))",
         "tests/test_verdict.py",

@@ -97,13 +97,15 @@ def test_terminal_table():
         record(test="t::a", outcome="inconclusive", strongest_attack=None, message="inconclusive: because"),
     ]
     lines = list(terminal.lines(report_.build(rows)))
-    assert [kind for _, kind in lines] == ["header", "failure", "failure", "failure", "notice", "held"]
+    assert [kind for _, kind in lines] == ["header", *["failure"] * 4, "notice", "notice", "held"]
     assert [text.split() for text, _ in lines] == [
         ["outcome", "advantage", "limit", "attack", "test"],
         ["inconclusive", "-", "0.10", "-", "t::a"],
         ["inconclusive:", "because"],
         ["leaked", "1.00", "0.10", "bias_sign", "t::d"],
+        ["read", "from", "'bias'", "(bias_sign)"],
         ["leaked,", "as", "the", "test", "expects", "1.00", "0.10", "bias_sign", "t::c"],
+        ["read", "from", "'bias'", "(bias_sign)"],
         ["held", "0.02", "0.25", "(baseline)", "bias_sign", "t::b"],
     ]
     assert terminal.totals(report_.build(rows[:1])) == "1 audit: 1 held, 0 leaked, 0 inconclusive"

@@ -29,11 +29,12 @@ from pytest_labelleak import (
 from pytest_labelleak import report as report_
 from pytest_labelleak.isolation import matched_errors
 from pytest_labelleak.isolation_outcome import isolation_outcome
+from pytest_labelleak.pooling import pool
 from pytest_labelleak.report import html as html_
 from pytest_labelleak.report import json_report, markdown, terminal
+from pytest_labelleak.scoring import score
 from pytest_labelleak.settings import Scope, activate
 from pytest_labelleak.testing import make_head_update, make_update
-from pytest_labelleak.verdict import pool, score
 
 CASE = make_head_update(positions=24, features=64, classes=60, seed=1, confidence=0.5)
 TRUTH = {"y": CASE.labels, "features": CASE.features}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
 from pytest_labelleak.interval import bounded_mean_interval, lower_bound, observations_needed, upper_bound
 from pytest_labelleak.outcome import outcome_of, strongest
-from pytest_labelleak.verdict import pool, score
+from pytest_labelleak.pooling import pool
+from pytest_labelleak.scoring import score
 
 TRUTH = Truth(labels=np.array([3, 3, 7, 11]), classes=20)
 

@@ -52,7 +52,8 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
 
     from pytest_labelleak import Truth, capture_update
     from pytest_labelleak import attacks as attacks_
-    from pytest_labelleak.verdict import pool, score
+    from pytest_labelleak.pooling import pool
+    from pytest_labelleak.scoring import score
 
     portfolio = attacks_.resolve(options.attacks)
     defence = parse_defence(options.defence)

@@ -1,13 +1,15 @@
 """Speech recognition: from recovered tokens to words, and the report over utterances.
 
-`vocabulary` and `subwords` say what a token stands for, `words` which words can be formed from a set of tokens, and
-`report` how much of each utterance an attack found. `matching` searches for the order of the words.
+`vocabulary` and `subwords` say what a token stands for, `words` which words can be formed from a set of tokens,
+`ordering` in which order they were said, `matching` searches for that order where linear algebra does not tell, and
+`report` how much of each utterance an attack found.
 """
 
 from __future__ import annotations
 
 from .free_contexts import FreeContextDecoder, free_contexts
 from .matching import PUBLISHED, GradientMatching, Matching
+from .ordering import Ordering, Transcripts
 from .progress import Progress, ProgressLine
 from .report import BagReport, Utterance, bag_report, word_error_rate
 from .subwords import SentencePieces, TokenizerFile
@@ -21,10 +23,12 @@ __all__ = [
     "GradientMatching",
     "Graphemes",
     "Matching",
+    "Ordering",
     "Progress",
     "ProgressLine",
     "SentencePieces",
     "TokenizerFile",
+    "Transcripts",
     "Utterance",
     "Vocabulary",
     "WordPieces",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..errors import InvalidArgumentError, UnknownNameError
-from ..recovery import Recovery
+from ..recovery import RECOVERED, Recovery
 from ..settings import active_scope
 from ..update import Update
 from .bias_counts import BiasCounts
@@ -60,6 +61,8 @@ class Attack(Protocol):
     runs last.
     An attack that can read a head which is tied to the input embedding says so with an attribute
     ``reads_tied = True``; others are not asked about such updates.
+    An attribute ``reads``, a tuple of "kernel" and "bias", says which of the head's gradients it looks at, for a
+    verdict that names them; by default both. What else was read, `Recovery.variables` names.
     An attack that separates samples from the batch (`Recovery.isolated`) says so with ``isolates = True``: then an
     assertion on samples also knows what it means that the attack did not apply.
     """
@@ -192,6 +195,10 @@ def run(member: Attack, update: Update, *, seed: int, batch: int = 0) -> Recover
         raise InvalidArgumentError(
             f"attack {member.name!r} returned {type(recovery).__name__}. Expected a Recovery with its own name."
         )
+    if recovery.status == RECOVERED and not recovery.variables:
+        parts = [getattr(update.head, part) for part in getattr(member, "reads", ("kernel", "bias"))]
+        read = tuple(name for name in parts if name in update.gradients)
+        recovery = dataclasses.replace(recovery, variables=read)
     return recovery
 
 

@@ -34,6 +34,7 @@ class BiasSign:
     name: ClassVar[str] = "bias_sign"
     reference: ClassVar[str] = "Wainakh et al. 2022, doi:10.2478/popets-2022-0043"
     cost: ClassVar[str] = "pass"
+    reads: ClassVar[tuple[str, ...]] = ("bias",)
     reads_tied: ClassVar[bool] = True  # from the bias alone
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:

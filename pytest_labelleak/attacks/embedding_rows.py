@@ -80,7 +80,8 @@ class EmbeddingRows:
             status=RECOVERED,
             message=f"the gradient of {best!r} is zero in every row but those of the tokens in the batch",
             labels=tuple(found[best].tolist()),
-            details={"variable": best, "rows": int(found[best].size)},
+            variables=(best,),
+            details={"rows": int(found[best].size)},
         )
 
     def _read_tied(self, update: Update) -> Recovery:
@@ -92,7 +93,8 @@ class EmbeddingRows:
             status=RECOVERED,
             message=f"columns of the gradient of {update.head.kernel!r} stand alone: those of the tokens in the batch",
             labels=tuple(parts.tokens.tolist()),
-            details={"variable": update.head.kernel, "rows": int(parts.tokens.size)},
+            variables=(update.head.kernel,),
+            details={"rows": int(parts.tokens.size)},
         )
 
 

@@ -33,6 +33,7 @@ class LLG:
     name: ClassVar[str] = "llg"
     reference: ClassVar[str] = "Wainakh et al. 2022, doi:10.2478/popets-2022-0043"
     cost: ClassVar[str] = "subspace"
+    reads: ClassVar[tuple[str, ...]] = ("kernel",)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""

@@ -34,6 +34,7 @@ class Yin:
     name: ClassVar[str] = "yin"
     reference: ClassVar[str] = "Yin et al. 2021, doi:10.1109/CVPR46437.2021.01607"
     cost: ClassVar[str] = "pass"
+    reads: ClassVar[tuple[str, ...]] = ("kernel",)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes with a negative entry."""

@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..errors import UnsupportedModelError
 from ..settings import active_scope
+from ..truth import Truth
 from ..update import Update
-from ..verdict import Truth
 from .batches import iter_batches
 
 __all__ = ["Adapter", "adapter_for", "capture_update", "iter_batches"]

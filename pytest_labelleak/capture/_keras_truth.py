@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from ..verdict import Truth
+from ..truth import Truth
 from ._keras_batch import Batch, describe
 from ._keras_head import KerasHead
 
@@ -172,12 +172,18 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
         keep = keep & mask
     if rows:
         flat = y.reshape(-1, head.classes)[keep.reshape(-1)]
-        return Truth(labels=_from_rows(flat), classes=head.classes)
+        labels = _from_rows(flat)
+        # A row that mixes classes has several labels, in no order.
+        single = len(positions) == 2 and labels.size == len(flat)
+        return Truth(labels=labels, classes=head.classes, lengths=keep.sum(axis=1).tolist() if single else None)
     flat = y.reshape(-1)
     labels = _from_indices(flat)
     known = np.ones(labels.shape, bool) if head.loss.ignored is None else labels != head.loss.ignored
     Truth(labels=labels[known], classes=head.classes)  # out of range is an error even where the weight is zero
-    return Truth(labels=labels[known & keep.reshape(-1)], classes=head.classes)
+    keep = keep & known.reshape(positions)
+    # Of sequences, how many positions of each count; the positions of an image are in no order.
+    lengths = keep.sum(axis=1).tolist() if len(positions) == 2 else None
+    return Truth(labels=labels[keep.reshape(-1)], classes=head.classes, lengths=lengths)
 
 
 def _check_form(y: np.ndarray, head: KerasHead, rows: bool, rank: int) -> None:

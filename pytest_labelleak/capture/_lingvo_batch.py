@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError, UnsupportedModelError
-from ..verdict import Truth
+from ..truth import Truth
 
 __all__ = ["Targets", "describe", "read_batch", "targets_of"]
 
@@ -46,7 +46,8 @@ class Targets:
         -------
         Truth
         """
-        return Truth(labels=self.labels[self.weights != 0.0], classes=classes)
+        keep = self.weights != 0.0
+        return Truth(labels=self.labels[keep], classes=classes, lengths=keep.sum(axis=1).tolist())
 
 
 def read_batch(batch: Any) -> Any:

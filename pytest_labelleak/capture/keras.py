@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
+from ..truth import Truth
 from ..update import Update
-from ..verdict import Truth
 from ._keras_batch import Batch
 from ._keras_gradient import shared_step
 from ._keras_graph import outputs_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,10 +15,7 @@ __all__ = [
     "by_urgency",
     "figures_of",
     "is_failure",
-    "notes_of",
     "one_line",
-    "positions_line",
-    "samples_line",
     "status_of",
 ]
 
@@ -141,79 +137,6 @@ def figures_of(row: Mapping[str, Any]) -> tuple[str, str]:
     if row["upper_bound"] is not None:
         advantage += f" (at most {row['upper_bound']:.2f} at {100 * row['confidence']:g} %)"
     return advantage, f"{row['limit']:.2f}" + (" (baseline)" if row["limit_source"] == "baseline" else "")
-
-
-def positions_line(share: float, batches: int) -> str:
-    """Say how often the number of label positions was read.
-
-    Parameters
-    ----------
-    share : float
-        Share of batches, in (0, 1].
-    batches : int
-        Their number.
-
-    Returns
-    -------
-    str
-        Without the number that was read: the size of a batch or of a transcript is private.
-    """
-    return (
-        "the number of label positions (batch size or transcript length) was read exactly in "
-        f"{round(share * batches)} of {batches} batch(es)"
-    )
-
-
-def samples_line(isolated: float, exposed: float | None) -> str:
-    """Say which share of the samples was isolated, and of how many the features came with it.
-
-    Parameters
-    ----------
-    isolated : float
-        Share of the label positions, in (0, 1].
-    exposed : float or None
-        Share of the label positions whose features were recovered.
-
-    Returns
-    -------
-    str
-        Without the number of samples, their labels or anything else of them.
-
-    Examples
-    --------
-    >>> samples_line(1.0, 1.0)
-    '100 % of the samples were isolated, with their features'
-    """
-    text = f"{_percent(isolated)} of the samples were isolated"
-    if not exposed:
-        return text
-    return f"{text}, with their features" if exposed >= isolated else f"{text}, {_percent(exposed)} with their features"
-
-
-def _percent(share: float) -> str:
-    # Rounded down: only all of them are 100 %. The tolerance is for what decimals do to a share.
-    return f"{math.floor(1000.0 * share + 1e-6) / 10.0:g} %"
-
-
-def notes_of(row: Mapping[str, Any]) -> list[str]:
-    """Return what there is to say about an audit besides its figures.
-
-    Parameters
-    ----------
-    row : mapping
-        One of the report's audits.
-
-    Returns
-    -------
-    list of str
-        The reason, unless it held; findings that are not part of the advantage.
-    """
-    notes = [] if row["outcome"] == "held" else [row["message"]]
-    if row["positions_exact"]:
-        notes.append(positions_line(row["positions_exact"], row["batches"]))
-    if row["samples_isolated"]:
-        notes.append(samples_line(row["samples_isolated"], row["features_exposed"]))
-    return notes
 
 
 def one_line(text: str) -> str:

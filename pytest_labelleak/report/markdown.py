@@ -6,7 +6,8 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from . import attack_of, by_urgency, figures_of, is_failure, notes_of, one_line, status_of
+from . import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
+from .findings import notes_of
 from .terminal import totals
 
 __all__ = ["render"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
+from .findings import findings_of
 
 __all__ = ["lines", "totals"]
 
@@ -39,6 +40,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield text, kind
         if audit["outcome"] == "inconclusive":
             yield f"  {one_line(audit['message'])}", kind
+        for line in findings_of(audit):
+            yield f"  {one_line(line)}", kind
 
 
 def totals(report: Mapping[str, Any]) -> str:

@@ -47,7 +47,8 @@ def test_names_exactly_the_tokens_that_were_fed(name: str, seed: int) -> None:
     recovery = attack("embedding_rows", update)
     assert recovery.status == "recovered", recovery.message
     assert set(recovery.labels) == tokens
-    assert recovery.details == {"variable": name, "rows": len(tokens)}
+    assert recovery.variables == (name,)
+    assert recovery.details == {"rows": len(tokens)}
     assert name in recovery.message
 
 
@@ -123,7 +124,7 @@ def test_of_two_tables_the_one_that_fits_the_head_is_taken() -> None:
     for order in (("source_embedding", "target_embedding"), ("target_embedding", "source_embedding")):
         tables = {"source_embedding": source, "target_embedding": update.gradients["decoder/embedding"]}
         recovery = attack("embedding_rows", with_gradients(update, **{key: tables[key] for key in order}))
-        assert recovery.details["variable"] == "target_embedding"
+        assert recovery.variables == ("target_embedding",)
         assert set(recovery.labels) == tokens
 
 

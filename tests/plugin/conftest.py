@@ -9,6 +9,7 @@ import pytest
 
 # Loaded before any run inside this process: pytester forgets what is imported during one, and numpy
 # cannot be loaded twice.
+import pytest_labelleak.assertions
 import pytest_labelleak.auditing
 import pytest_labelleak.capture.arrays
 import pytest_labelleak.report.html

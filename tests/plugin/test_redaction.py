@@ -285,6 +285,7 @@ def test_a_failure_still_says_what_and_where(secrets, run):
     assert '>       assert_labels_not_recoverable("careless", labels)' in text
     assert "E       secret.Framework: received a label value of # outside of [#, #): [...]" in text
     assert "secret.py:" in text
+    assert "labels.py" not in text
     assert "auditing.py" not in text
     assert "The above exception was the direct cause of the following exception:" in text
     assert "assert Recovery(attack='bias_sign', status='recovered', message=''" in text

@@ -1,33 +1,16 @@
-"""For people who write attacks, defences or adapters: updates with known truth, and conformance checks.
-
-Needs the ``testing`` extra (hypothesis). The checks raise AssertionError with the rule that is broken.
-"""
+"""Updates with known truth, of the shapes and in the arithmetic of real ones."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from .attacks import COSTS
-from .errors import InvalidArgumentError
-from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
-from .update import Update
-from .verdict import Truth
+from ..errors import InvalidArgumentError
+from ..update import Update
 
-__all__ = [
-    "LabelledUpdate",
-    "check_adapter",
-    "check_attack",
-    "check_defence",
-    "labelled_updates",
-    "make_head_update",
-    "make_update",
-]
+__all__ = ["LabelledUpdate", "labelled_updates", "make_head_update", "make_update"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -299,156 +282,3 @@ def labelled_updates(
         duplicates=draw(st.sampled_from([0.0, 0.5]), label="duplicates"),
         dtype=draw(st.sampled_from(["float32", "float64"]), label="dtype"),
     )
-
-
-def _require(condition: bool, rule: str) -> None:
-    if not condition:
-        raise AssertionError(rule)
-
-
-def _global_random_state() -> tuple[Any, ...]:
-    keys = np.random.get_state(legacy=False)  # noqa: NPY002 - it is the global state that is being watched
-    return random.getstate(), str(keys)
-
-
-def _named(thing: Any, kind: str) -> str:
-    name = getattr(thing, "name", None)
-    _require(isinstance(name, str) and bool(name), f"a {kind} must have a non-empty string 'name', got {name!r}")
-    return str(name)
-
-
-def _copies(update: Update) -> dict[str, np.ndarray]:
-    return {name: array.copy() for name, array in update.gradients.items()}
-
-
-def _same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    return one.keys() == other.keys() and all(
-        a.dtype == other[k].dtype and np.array_equal(a, other[k], equal_nan=True) for k, a in one.items()
-    )
-
-
-_SHAPES = ((1, 1, 2), (1, 4, 3), (3, 8, 10), (5, 3, 10), (12, 30, 6), (8, 40, 60))
-
-
-def check_attack(attack: Callable[..., Recovery]) -> None:
-    """Check that an attack keeps the rules of the protocol, on small updates of many shapes.
-
-    Parameters
-    ----------
-    attack : attack
-        The attack.
-
-    Raises
-    ------
-    AssertionError
-        Naming the rule: unique name, a known cost class if any, a Recovery with a known status, sorted labels in
-        range, a reason where it does not apply, determinism, no change to the update, no use of global random state.
-    """
-    name = _named(attack, "attack")
-    cost = getattr(attack, "cost", None)
-    _require(cost is None or cost in COSTS, f"attack {name!r} has cost {cost!r}, which is none of {', '.join(COSTS)}")
-    for positions, features, classes in _SHAPES:
-        for signed in (False, True):
-            case = make_update(positions=positions, features=features, classes=classes, signed=signed, bias=not signed)
-            where = f"attack {name!r} on {positions} positions, {features} features, {classes} classes"
-            before, state = _copies(case.update), _global_random_state()
-            recovery = attack(case.update, rng=np.random.default_rng(1))
-            # Before the second run, which might undo what the first did.
-            _require(_same(before, _copies(case.update)), f"{where}: it changed the update")
-            _require(state == _global_random_state(), f"{where}: it used global random state instead of rng")
-            again = attack(case.update, rng=np.random.default_rng(1))
-            _require(isinstance(recovery, Recovery), f"{where}: it returned {type(recovery).__name__}, not a Recovery")
-            _require(recovery.attack == name, f"{where}: the Recovery names {recovery.attack!r}")
-            _require(
-                recovery.status in {RECOVERED, NOT_APPLICABLE, INCONCLUSIVE},
-                f"{where}: unknown status {recovery.status!r}",
-            )
-            labels = recovery.labels
-            _require(isinstance(labels, tuple), f"{where}: labels must be a tuple")
-            _require(all(type(label) is int for label in labels), f"{where}: labels must be plain ints")
-            _require(list(labels) == sorted(set(labels)), f"{where}: labels must be sorted and distinct")
-            _require(all(0 <= label < classes for label in labels), f"{where}: a label is out of range")
-            if recovery.status != RECOVERED:
-                _require(bool(recovery.message), f"{where}: status {recovery.status!r} needs a message with the reason")
-                _require(not labels, f"{where}: status {recovery.status!r} must not name labels")
-            _require(
-                (labels, recovery.status, recovery.samples) == (again.labels, again.status, again.samples),
-                f"{where}: two runs with the same rng differ",
-            )
-
-
-def check_defence(defence: Callable[..., Update]) -> None:
-    """Check that a defence keeps the rules of the protocol.
-
-    Parameters
-    ----------
-    defence : defence
-        The defence.
-
-    Raises
-    ------
-    AssertionError
-        Naming the rule: unique name, same variables, shapes, dtypes and head, its name recorded, determinism,
-        no change to the update it is given, no use of global random state.
-    """
-    name = _named(defence, "defence")
-    for positions, features, classes in _SHAPES:
-        case = make_update(positions=positions, features=features, classes=classes)
-        where = f"defence {name!r} on {features} features, {classes} classes"
-        before, state = _copies(case.update), _global_random_state()
-        shared = defence(case.update, rng=np.random.default_rng(1))
-        _require(_same(before, _copies(case.update)), f"{where}: it changed the update it was given")
-        _require(state == _global_random_state(), f"{where}: it used global random state instead of rng")
-        again = defence(case.update, rng=np.random.default_rng(1))
-        _require(isinstance(shared, Update), f"{where}: it returned {type(shared).__name__}, not an Update")
-        _require(shared.head is case.update.head, f"{where}: it replaced the head's description")
-        # A composition may record each of its parts instead; their names make up its own.
-        _require(
-            bool(shared.defences) and " + ".join(shared.defences) == name,
-            f"{where}: it did not record its name in Update.defences",
-        )
-        after = _copies(shared)
-        _require(before.keys() == after.keys(), f"{where}: it added or removed variables")
-        for key, array in after.items():
-            _require(array.shape == before[key].shape, f"{where}: it changed the shape of {key!r}")
-            _require(array.dtype == before[key].dtype, f"{where}: it changed the dtype of {key!r}")
-        _require(_same(after, _copies(again)), f"{where}: two runs with the same rng differ")
-
-
-def check_adapter(adapter: Any, model: Any, batch: Any) -> None:
-    """Check that an adapter keeps the rules of the protocol on one model and batch of yours.
-
-    Parameters
-    ----------
-    adapter : adapter
-        The adapter.
-    model, batch : object
-        A model it supports, and a batch with at least one label.
-
-    Raises
-    ------
-    AssertionError
-        Naming the rule: a name, an Update with a usable gradient, a Truth over the head's classes, two
-        captures alike (the model is unchanged), no use of global random state.
-    """
-    name = _named(adapter, "adapter")
-    where = f"adapter {name!r}"
-    state = _global_random_state()
-    truth = adapter.labels(model, batch, head=None, class_weight=None)
-    update = adapter.capture(model, batch, head=None, training=True, class_weight=None)
-    again = adapter.capture(model, batch, head=None, training=True, class_weight=None)
-    _require(isinstance(truth, Truth), f"{where}: labels() returned {type(truth).__name__}, not a Truth")
-    _require(isinstance(update, Update), f"{where}: capture() returned {type(update).__name__}, not an Update")
-    _require(truth.labels.size > 0, f"{where}: labels() found no label in a batch that must have one")
-    _require(
-        truth.classes == update.classes,
-        f"{where}: labels() speaks of {truth.classes} classes, the head has {update.classes} outputs",
-    )
-    _require(
-        truth.features is None or truth.features.shape[1] == update.features,
-        f"{where}: labels() gives features of another width than the {update.features} inputs of the head",
-    )
-    defect = update.defect()
-    _require(defect is None, f"{where}: {defect}")
-    _require(_same(_copies(update), _copies(again)), f"{where}: capturing twice gives different gradients")
-    _require(state == _global_random_state(), f"{where}: it changed global random state")

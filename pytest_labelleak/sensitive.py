@@ -1,0 +1,131 @@
+"""Sensitive terms: names, diagnoses, canaries that must never be recoverable; kept out of every repr and message."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import InvalidArgumentError
+
+__all__ = ["SensitiveTerms", "sensitive_terms"]
+
+_EXPECTED = (
+    "Expected a list of terms, or the path of a UTF-8 file with one term per line, where empty lines and lines that "
+    "begin with '#' are skipped."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitiveTerms:
+    """A list of terms, each known by its index alone outside of an audit.
+
+    Attributes
+    ----------
+    terms : tuple of str
+        As given, without spaces around. Private.
+    must_occur : bool
+        Whether the list was made for the batch at hand, as the argument of an assertion is: then a batch in which
+        none of its terms occurs tests nothing, and the audit is inconclusive. A list for a whole project is
+        checked wherever one of its terms happens to occur.
+    """
+
+    terms: tuple[str, ...] = field(repr=False)
+    must_occur: bool = True
+
+    def __len__(self) -> int:
+        """Return the number of terms."""
+        return len(self.terms)
+
+    def hidden_in(self, text: str) -> str:
+        """Return `text` with the index of a term in the place of each of them.
+
+        Parameters
+        ----------
+        text : str
+            Something to be shown, such as a source line in a traceback.
+
+        Returns
+        -------
+        str
+            Terms are found in any letter case and spacing, where they are not part of a longer word.
+        """
+        folded = {_folded(term): index for index, term in reversed(list(enumerate(self.terms)))}
+        # Longest first: of two terms that begin alike, the longer one must not be left half shown.
+        words = sorted(folded, key=len, reverse=True)
+        pattern = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
+        return re.sub(
+            rf"(?<!\w)(?:{pattern})(?!\w)",
+            lambda match: f"<sensitive term {folded.get(_folded(match[0]), 'hidden')}>",
+            text,
+            flags=re.IGNORECASE,
+        )
+
+
+def _folded(term: str) -> str:
+    return " ".join(term.casefold().split())
+
+
+def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
+    """Read a list of sensitive terms.
+
+    Parameters
+    ----------
+    value : path, iterable of str or SensitiveTerms
+        Terms, or the path of a file of them; relative to the current folder.
+    must_occur : bool, default True
+        See `SensitiveTerms`.
+
+    Returns
+    -------
+    SensitiveTerms
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such file, or no term, or one that is no text. No term is ever quoted.
+
+    Examples
+    --------
+    >>> sensitive_terms(["Ada Lovelace", "pneumonia"])
+    SensitiveTerms(must_occur=True)
+    """
+    if isinstance(value, SensitiveTerms):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        return SensitiveTerms(terms=_read(value), must_occur=must_occur)
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        _refuse(f"sensitive is a {type(value).__name__}.")
+    terms = []
+    for index, term in enumerate(value):
+        if not isinstance(term, str):
+            _refuse(f"sensitive holds a {type(term).__name__} at index {index}.")
+        if not any(letter.isalnum() for letter in term):
+            _refuse(f"sensitive has no letter or digit at index {index}.")
+        terms.append(" ".join(term.split()))
+    if not terms:
+        _refuse("sensitive is empty, so that it would test nothing. Leave it out, or name the terms.")
+    return SensitiveTerms(terms=tuple(terms), must_occur=must_occur)
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    # A string may be a term that was meant to be in a list: only a path object is quoted.
+    name = f"the file {os.fspath(path)!r}" if isinstance(path, os.PathLike) else "the file that sensitive names"
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        _refuse(f"{name} cannot be read: {error.strerror or error}. One term alone goes into a list.")
+    except (UnicodeDecodeError, ValueError):
+        _refuse(f"{name} cannot be read: it is no UTF-8 text.")
+    found = [line.strip() for line in lines]
+    terms = [line for line in found if line and not line.startswith("#")]
+    if not terms:
+        _refuse(f"{name} holds no term.")
+    return sensitive_terms(terms).terms
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise InvalidArgumentError(f"{problem} {_EXPECTED}") from None
