@@ -12,11 +12,12 @@ RESUME ?=
 # lingvo has wheels for Linux on x86-64 only, and asks for 3.5 GB of packages of which its models import half.
 LINGVO = lingvo==0.14.2
 
-.PHONY: help demo demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants
+.PHONY: help demo demo-las demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants
 .PHONY: bench bench-quick bench-lingvo clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
+	@echo "make demo-las        set up, then attack a small listen-attend-spell recogniser on synthetic speech"
 	@echo "make demo-whisper    set up, then attack a trained speech recogniser on a real sentence"
 	@echo "make test            set up, then run the tests (TensorFlow, and lingvo where it can be installed)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
@@ -50,6 +51,9 @@ help:
 
 demo: .venv/ready
 	cd examples/image_classifier && ../../.venv/bin/python -m pytest --labelleak
+
+demo-las: .venv/ready
+	cd examples/las && ../../.venv/bin/python -m pytest --labelleak
 
 demo-whisper: .venv/ready
 	cd examples/whisper && ../../.venv/bin/python -m pytest --labelleak

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "examples" / "lingvo_asr")]
+sys.path[:0] = [str(ROOT), *(str(ROOT / "examples" / name) for name in ("lingvo_asr", "synthetic_speech"))]
 
 import numpy as np  # noqa: E402
 from lingvo_asr.recogniser import batch_of, build, utterance  # noqa: E402

@@ -66,7 +66,7 @@ THIRD_PARTY = {
     4: {"numpy"},
     5: {"pytest", "pluggy"},
 }
-EXTRA = {"hookspecs": {"pluggy"}, "testing": {"numpy", "hypothesis"}, "asr": FRAMEWORKS}
+EXTRA = {"hookspecs": {"pluggy"}, "testing": {"numpy", "hypothesis"}, "asr": FRAMEWORKS | {"lingvo_patches"}}
 
 #: Down the layers by number, and yet wrong: (importer, imported).
 FORBIDDEN = {

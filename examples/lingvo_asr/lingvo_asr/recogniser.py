@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from synthetic_speech import log_mel, speak
 
-from .features import log_mel
-from .speech import speak
 from .vocabulary import END, START, Vocabulary
 
 __all__ = ["Utterance", "batch_of", "build", "utterance"]

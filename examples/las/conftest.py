@@ -1,0 +1,41 @@
+"""What the tests share: the trained recogniser and a sentence that a participant would train on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# numpy's and scipy's linear algebra each bring a thread pool whose idle threads spin. Beside a framework's own
+# threads, on the two to four cores of a CI runner, one thread each is several times faster.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def model():
+    # Imported here, so that "pytest --collect-only" does not wait for a framework.
+    from las.weights import load_trained
+
+    return load_trained()
+
+
+@pytest.fixture(scope="session")
+def sentence():
+    """Return a sentence that the recogniser has never heard. Private: tests count its words, and never print one."""
+    from las.sentences import held_out
+
+    return next(text for text in held_out(50) if len(set(text.split())) == len(text.split()) == 8)
+
+
+@pytest.fixture(scope="session")
+def batch(sentence):
+    from las.batches import batch_of
+
+    return batch_of([sentence])
+
+
+@pytest.fixture(scope="session")
+def vocabulary():
+    from las.sentences import Words
+
+    return Words()

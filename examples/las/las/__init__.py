@@ -1,0 +1,1 @@
+"""A small Listen-Attend-Spell recogniser in Keras, trained on synthetic speech."""

@@ -1,0 +1,32 @@
+"""What one shared gradient gives away about a spoken sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_labelleak import GaussianNoise, LabelLeak, assert_labels_not_recoverable, attack, audit, capture_update
+from pytest_labelleak.asr import formable
+
+
+# The three lines of a gate. On an undefended recogniser it fails; this test passes because it expects that.
+def test_undefended_gradient_leaks(model, batch):
+    with pytest.raises(LabelLeak):
+        assert_labels_not_recoverable(model, batch)
+
+
+def test_every_word_is_named_from_one_gradient(model, batch):
+    (verdict,) = audit(model, batch, attacks="rlg").verdicts
+
+    assert verdict.labels == 9  # eight words and the end, none twice
+    assert verdict.exact_match == 1.0
+
+
+def test_the_sentence_can_be_formed(model, batch, sentence, vocabulary):
+    recovery = attack("rlg", capture_update(model, batch))
+
+    assert formable(sentence, recovery.labels, vocabulary)
+    assert recovery.samples == 9  # so it has nine positions, the end among them
+
+
+def test_overwhelming_noise_holds(model, batch):
+    assert_labels_not_recoverable(model, batch, defence=GaussianNoise(relative=1000.0))
