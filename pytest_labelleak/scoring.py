@@ -176,11 +176,16 @@ def score_transcripts(recovery: Recovery, truth: Truth, scorer: SequenceScorer) 
     if share < 1.0 and recovery.details.get("finished") is False:
         # A best guess when the time ran out: what it missed might have been found.
         return Verdict(status=INCONCLUSIVE, message=f"inconclusive, because {recovery.message}", **common)
+    said = 1 if truth.lengths is None else sum(1 for length in truth.lengths if length)
+    precision = min(share * said / max(len(recovery.transcripts), 1), 1.0)
     return Verdict(
         status=RECOVERED,
         message=recovery.message,
         advantage=share,
         true_positive_rate=share,
+        precision=precision,
+        recall=share,
+        f1=2.0 * precision * share / (precision + share) if share else 0.0,
         exact_match=float(share == 1.0),
         transcripts_recovered=share,
         claimed=float(len(set(named))),
