@@ -176,6 +176,9 @@ def score_transcripts(recovery: Recovery, truth: Truth, scorer: SequenceScorer) 
     if share < 1.0 and recovery.details.get("finished") is False:
         # A best guess when the time ran out: what it missed might have been found.
         return Verdict(status=INCONCLUSIVE, message=f"inconclusive, because {recovery.message}", **common)
+    if not share and recovery.details.get("unique") is False:
+        # A guess that got nothing right says that the attack cannot tell, and not that nothing is to be had.
+        return Verdict(status=NOT_APPLICABLE, message=f"not applicable, because {recovery.message}", **common)
     said = 1 if truth.lengths is None else sum(1 for length in truth.lengths if length)
     precision = min(share * said / max(len(recovery.transcripts), 1), 1.0)
     return Verdict(

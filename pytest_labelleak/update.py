@@ -134,6 +134,8 @@ class Update:
     penalties : mapping of str to ndarray
         For other variables than the head's, the part of the gradient that comes from weight regularisers, as
         `Head.kernel_penalty` is.
+    values : mapping of str to ndarray
+        Weights of some other variables, the cells of a decoder, at the time of the gradient.
     """
 
     gradients: Mapping[str, np.ndarray] = field(repr=False)
@@ -146,6 +148,7 @@ class Update:
     learning_rate: float | None = None
     defences: tuple[str, ...] = ()
     penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     #: Intermediate results that several attacks share (not part of the value, never saved).
     scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -191,13 +194,14 @@ class Update:
                     f"Expected {shape}.{hint}"
                 )
 
-        for name, penalty in self.penalties.items():
-            wanted = self.gradients[name].shape if name in self.gradients else None
-            if penalty.shape != wanted:
-                raise InvalidArgumentError(
-                    f"penalties[{name!r}] has shape {penalty.shape}. Expected that of the gradient of its name, "
-                    f"{wanted}."
-                )
+        for kind in ("penalties", "values"):
+            for name, array in getattr(self, kind).items():
+                wanted = self.gradients[name].shape if name in self.gradients else None
+                if array.shape != wanted:
+                    raise InvalidArgumentError(
+                        f"{kind}[{name!r}] has shape {array.shape}. Expected that of the gradient of its name, "
+                        f"{wanted}."
+                    )
 
     @classmethod
     def from_arrays(

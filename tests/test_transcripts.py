@@ -114,6 +114,14 @@ def test_an_attack_that_ran_out_of_time_decides_nothing():
     assert score_transcripts(guess, truth(ONE), TranscriptScorer()).advantage == 1.0
 
 
+def test_a_guess_that_got_nothing_right_is_no_claim():
+    guess = claim(ONE[::-1], details={"unique": False}, message="more than one order is plausible")
+    verdict = score_transcripts(guess, truth(ONE), TranscriptScorer())
+    assert verdict.status == "not applicable"
+    assert "more than one order" in verdict.message
+    assert score_transcripts(guess, truth(ONE[::-1]), TranscriptScorer()).advantage == 1.0
+
+
 def test_attacks_that_tell_no_order_do_not_apply():
     assert score_transcripts(claim(transcripts=None), truth(ONE), TranscriptScorer()).status == "not applicable"
 

@@ -19,7 +19,7 @@ import scipy.linalg
 
 from ._recurrence import RowFactor
 
-__all__ = ["Links", "Membership", "find_links"]
+__all__ = ["Links", "Membership", "find_ends", "find_links"]
 
 #: Directions of the row factor whose size is no more than this many times that of pure noise are noise.
 _ABOVE_NOISE = 3.0
@@ -162,10 +162,8 @@ def _test(factor: RowFactor, alone: Membership, place: np.ndarray, context: np.n
     outside, _, _ = alone.split(context)
     error_current = np.linalg.norm(outside, axis=1) / np.sqrt(alone.freedom)
     member = Membership(factor, states)
-    outside, _, sizes = member.split(state)
+    outside, _, _ = member.split(state)
     error_before = np.linalg.norm(outside, axis=1) / np.sqrt(max(member.freedom, 1))
-    # ... except that no space takes the last states.
-    missing = np.linalg.norm(outside, axis=1) / np.maximum(sizes, _TINY)
 
     both = Membership(factor, np.concatenate([place, states]))
     current = both.split(np.hstack([context, np.zeros((positions, units))]))
@@ -184,7 +182,8 @@ def _test(factor: RowFactor, alone: Membership, place: np.ndarray, context: np.n
         np.hypot(error_before[:, None], error_current[None, :]),
     )
     np.fill_diagonal(cost, np.inf)
-    ends, clear = _ends(missing, member)
+    # ... except that no space takes the last states.
+    ends, clear = find_ends(factor, state)
     cost[ends] = np.inf
     # Every position follows another or is a first one: that many of all are true.
     every = np.sort(np.concatenate([cost[np.isfinite(cost)], first]))
@@ -194,10 +193,28 @@ def _test(factor: RowFactor, alone: Membership, place: np.ndarray, context: np.n
     return Links(cost=cost, first=first, ends=ends, clear=clear)
 
 
-def _ends(missing: np.ndarray, member: Membership) -> tuple[np.ndarray, bool]:
-    """Return which states no step takes, and whether they stand out: at least one, all if the rows have no gradient."""
+def find_ends(factor: RowFactor, state: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Find the states that no step takes: those of the last position of each utterance.
+
+    Parameters
+    ----------
+    factor : RowFactor
+        Of a cell's gradient.
+    state : ndarray of shape (S, h)
+        States of all positions.
+
+    Returns
+    -------
+    ends : ndarray of bool, shape (S,)
+        At least one; all if the rows of the state have no gradient.
+    clear : bool
+        Whether they stand out from the others.
+    """
+    member = Membership(factor, np.arange(factor.inputs, factor.inputs + state.shape[1]))
     if not member.basis.size:
-        return np.ones(missing.size, bool), True
+        return np.ones(len(state), bool), True
+    outside, _, whole = member.split(state)
+    missing = np.linalg.norm(outside, axis=1) / np.maximum(whole, _TINY)
     order = np.argsort(-missing)
     sizes = np.maximum(missing[order], _ROUNDING)
     jumps = sizes[:-1] / sizes[1:]

@@ -128,12 +128,15 @@ class RowFactor:
         The factor: inputs first, then the state. What a step put into the cell is a combination of its columns.
     noise : ndarray of shape (n,)
         What each row was divided by, the noise of its entries; zero rows have infinite noise.
+    basis : ndarray of shape (r, columns)
+        Orthonormal basis of the row space.
     inputs : int
         Number of input rows.
     """
 
     rows: np.ndarray = field(repr=False)
     noise: np.ndarray = field(repr=False)
+    basis: np.ndarray = field(repr=False)
     inputs: int
 
 
@@ -177,7 +180,7 @@ def factor(update: Update, cell: Cell, *, rank: int, rng: np.random.Generator) -
         rows[place] = block @ right.T
         left[place] = np.linalg.norm(block - rows[place] @ right, axis=1)
     noise = _noise(left[:, None], sizes, cell.columns - rank)
-    return RowFactor(rows=rows / noise[:, None], noise=noise, inputs=total - cell.units)
+    return RowFactor(rows=rows / noise[:, None], noise=noise, basis=right, inputs=total - cell.units)
 
 
 def _leading(matrix: np.ndarray, rank: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..attacks.disaggregate import Disaggregate
 from ..errors import InvalidArgumentError
 from ..recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 from ..update import Update
+from ._foretelling import foretold_links
 from ._links import Links, find_links
 from ._paths import Cover, cover
 from ._recurrence import Cell, cells_of, factor, flatness
@@ -74,8 +75,8 @@ class Ordering:
 
     `Disaggregate` takes the batch apart: for every label position its label, and what the head saw there, which
     in a decoder with attention is the state of a recurrent cell and the context. The gradient of the cell's kernel then
-    says which position follows which (see `_links`), and the order that is left is followed from end to end, by as
-    many paths as there are utterances (see `_paths`).
+    says which position follows which (see `_links`; where it shows no context, `_foretelling`). The order that is
+    left is followed from end to end, by as many paths as there are utterances (see `_paths`).
 
     Nothing is known but the update: not the words, how often they occur, how many there are, the number of
     utterances, which variables belong to the decoder, or where in their rows the context comes.
@@ -197,7 +198,7 @@ class Ordering:
         if not tried:
             return self._failed(
                 "no gradient is that of a recurrent cell that takes what the head sees: a context, and its own state "
-                "one step before"
+                "one step before; or the state alone, in one utterance, where the cell's weights are known too"
             )
         return self._failed(
             "the gradients of the cells that fit hold too much noise, or too little of some steps, to tell which label "
@@ -239,7 +240,7 @@ class Ordering:
         self, update: Update, features: np.ndarray, positions: int, rng: np.random.Generator
     ) -> Iterator[tuple[Cell, Links]]:
         """Yield placements of the head's input in all cells, the likeliest cells first."""
-        cells = cells_of(update, most_units=features.shape[1] - 1)
+        cells = cells_of(update, most_units=features.shape[1])
         flat = {cell: flatness(update, cell, rank=positions, rng=rng) for cell in cells}
         most = max(_FLAT, _AS_FLAT * min(flat.values(), default=0.0))
         factors = []
@@ -252,6 +253,9 @@ class Ordering:
                 yield cell, links
         for cell, rows in factors:
             for links in find_links(rows, features, cell.units, anywhere=True):
+                yield cell, links
+        for cell, rows in factors:
+            for links in foretold_links(update, cell, rows, features):
                 yield cell, links
 
 

@@ -72,7 +72,7 @@ def _split(array, transcripts):
     return np.split(array, np.cumsum([len(t) for t in transcripts])[:-1])
 
 
-def keras_decoder(kind="LSTM", *, classes=60, context_to_head=True, regularised=False, seed=3):
+def keras_decoder(kind="LSTM", *, classes=60, context_to_head=True, context_to_cell=True, regularised=False, seed=3):
     """Return a small attention decoder of stock Keras layers, compiled: frames and tokens to logits."""
     import keras
     from keras import layers
@@ -86,7 +86,7 @@ def keras_decoder(kind="LSTM", *, classes=60, context_to_head=True, regularised=
     answer = layers.Attention(score_mode="dot")([lower, heard])
     options = {"kernel_regularizer": "l2", "recurrent_regularizer": "l2"} if regularised else {}
     cell = getattr(layers, kind)(20, return_sequences=True, name="speller", **options)
-    upper = cell(layers.Concatenate()([lower, answer]))
+    upper = cell(layers.Concatenate()([lower, answer]) if context_to_cell else lower)
     seen = layers.Concatenate()([upper, answer]) if context_to_head else upper
     model = keras.Model({"frames": frames, "tokens": tokens}, layers.Dense(classes, name="head")(seen))
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -185,3 +185,18 @@ def test_keras_regularisers_are_taken_off():
     update = capture_update(keras_decoder(regularised=True), keras_batch([TWICE]))
     assert set(update.penalties) == {"speller/lstm_cell/kernel", "speller/lstm_cell/recurrent_kernel"}
     assert read(update) == [TWICE]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.parametrize("wiring", [{"context_to_head": False}, {"context_to_cell": False}])
+def test_keras_decoders_that_hide_the_context(kind, wiring):
+    from pytest_labelleak import capture_update
+
+    update = capture_update(keras_decoder(kind, **wiring), keras_batch([TWICE]))
+    found = order(update)
+    assert found.transcripts == (TWICE,), found.message
+    assert found.unique
+    # That needs the cell's weights, and one utterance.
+    assert not order(dataclasses.replace(update, values={})).transcripts
+    two = capture_update(keras_decoder(kind, **wiring), keras_batch([TWICE, SENTENCE]))
+    assert not order(two).unique
