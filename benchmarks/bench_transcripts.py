@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / "examples" / name) for name in ("lingvo_
 import numpy as np  # noqa: E402
 from bench_lingvo import FULL, PIECES, PLAIN, SPEED, Results  # noqa: E402
 from lingvo_asr.recogniser import batch_of, build, utterance  # noqa: E402
-from lingvo_asr.vocabulary import WordPieces  # noqa: E402
+from lingvo_asr.vocabulary import END, WordPieces  # noqa: E402
 from sentences import SENTENCES  # noqa: E402
 
 #: Sentences in which a word occurs twice, beside those of `sentences`.
@@ -86,6 +86,15 @@ def score(update: Any, truth: Any) -> dict[str, Any]:
     return row
 
 
+def same_shape(batch: Any, positions: int) -> Any:
+    """Pad the targets of a batch to so many positions, as lingvo's input generators do."""
+    more = positions - batch.tgt.labels.shape[1]
+    for name, array in batch.tgt.FlattenItems():
+        fill = 1.0 if name == "paddings" else 0.0 if name == "weights" else END
+        batch.tgt[name] = np.pad(array, ((0, 0), (0, more)), constant_values=fill)
+    return batch
+
+
 def measure_full(results: Results, limit: int) -> None:
     """Attack the published word-piece model at full size with its own settings, one sentence per update, said fast."""
     from pytest_labelleak.capture.lingvo import LingvoAdapter
@@ -133,6 +142,9 @@ def measure_training(results: Results, limit: int, checkpoints: Sequence[int] = 
     models = {"published": task, "loss alone": build("small", classes=vocabulary.size, **PLAIN)}
     adapter = LingvoAdapter(compiled=True)
     said = [utterance(text, words_per_minute=SPEED) for text in LINES]
+    # Of one shape, they are traced once.
+    frames = 1 + max(len(features) for features, _ in said)
+    positions = 1 + max(len(vocabulary.ids(text)) for text in LINES)
     train = [utterance(text, words_per_minute=SPEED) for text in SENTENCES]
     batches = [batch_of(train[start : start + 8], vocabulary) for start in range(0, len(train), 8)]
     variables = {v.name.removesuffix(":0"): v for v in task.vars.Flatten() if v.trainable}
@@ -144,7 +156,7 @@ def measure_training(results: Results, limit: int, checkpoints: Sequence[int] = 
         for copy, own in zip(models["loss alone"].vars.Flatten(), task.vars.Flatten(), strict=True) if here else ():
             copy.assign(own)
         for variant, lines in here:
-            batch = batch_of([said[i] for i in lines], vocabulary)
+            batch = same_shape(batch_of([said[i] for i in lines], vocabulary, frames=frames), positions)
             update, truth = adapter.capture(models[variant], batch), adapter.labels(models[variant], batch)
             for name in [name for name in DEFENCES if (step, variant, lines, name) in todo]:
                 defence = defences.resolve(DEFENCES[name])
