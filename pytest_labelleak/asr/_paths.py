@@ -30,7 +30,7 @@ _SMALLEST = 1e-6
 #: Partial paths looked at between two looks at the clock.
 _STEPS_PER_LOOK = 256
 #: Partial paths looked at before an order counts as ambiguous.
-_MOST_LOOKED = 100_000
+_MOST_LOOKED = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

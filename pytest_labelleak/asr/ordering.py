@@ -26,6 +26,8 @@ __all__ = ["Ordering", "Transcripts"]
 #: Cells with more than this left beyond the rank, and this many times what the best has, take more steps.
 _FLAT = 1e-3
 _AS_FLAT = 10.0
+#: With more plausible links than this for every position, a cell tells nothing, and most likely is no decoder's.
+_MOST_PLAUSIBLE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +67,7 @@ class Transcripts:
     unique: bool = False
     finished: bool = True
     variables: tuple[str, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, repr=False)
     details: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -264,6 +266,8 @@ def _rank(found: Cover) -> tuple[bool, int]:
 
 
 def _ordered(links: Links, labels: tuple[int, ...], deadline: float) -> Cover | None:
+    if np.count_nonzero(links.cost <= 1.0) > _MOST_PLAUSIBLE * len(labels):
+        return None
     found = cover(links.cost, links.first, links.ends, labels, deadline=deadline)
     if found is None or links.clear:
         return found

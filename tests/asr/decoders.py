@@ -6,7 +6,7 @@ import numpy as np
 
 from pytest_labelleak import Head, Update
 
-CLASSES, UNITS, CONTEXT = 90, 24, 20
+CLASSES, UNITS, CONTEXT = 90, 24, 32
 
 
 def softmax(logits):
