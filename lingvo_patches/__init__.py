@@ -10,7 +10,8 @@ Nothing of lingvo is edited or copied. ``README.md`` says what each override is 
 
 from __future__ import annotations
 
+from .free_contexts import FreeContexts
 from .installing import Report, install
 from .second_derivatives import SecondDerivativeError, require_second_derivatives
 
-__all__ = ["Report", "SecondDerivativeError", "install", "require_second_derivatives"]
+__all__ = ["FreeContexts", "Report", "SecondDerivativeError", "install", "require_second_derivatives"]

@@ -6,7 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .assertions import assert_labels_not_recoverable, assert_samples_not_isolated, assert_words_not_recoverable
+    from .assertions import (
+        assert_labels_not_recoverable,
+        assert_samples_not_isolated,
+        assert_transcripts_not_recoverable,
+        assert_words_not_recoverable,
+    )
     from .attacks import Attack, attack
     from .auditing import audit
     from .capture import Adapter, capture_update
@@ -72,6 +77,7 @@ _HOME = {
     "Verdict": "verdict",
     "assert_labels_not_recoverable": "assertions",
     "assert_samples_not_isolated": "assertions",
+    "assert_transcripts_not_recoverable": "assertions",
     "assert_words_not_recoverable": "assertions",
     "attack": "attacks",
     "audit": "auditing",
@@ -108,6 +114,7 @@ __all__ = [
     "Verdict",
     "assert_labels_not_recoverable",
     "assert_samples_not_isolated",
+    "assert_transcripts_not_recoverable",
     "assert_words_not_recoverable",
     "attack",
     "audit",

@@ -29,6 +29,8 @@ def write_update(update: Update, path: str | os.PathLike[str]) -> None:
     head = {f.name: getattr(update.head, f.name) for f in dataclasses.fields(Head)}
     arrays = {f"head/{k}": v for k, v in head.items() if isinstance(v, np.ndarray)}
     arrays |= {f"gradient/{k}": v for k, v in update.gradients.items()}
+    arrays |= {f"penalty/{k}": v for k, v in update.penalties.items()}
+    arrays |= {f"value/{k}": v for k, v in update.values.items()}
     own = ("compute_dtype", "device", "reduction", "origin", "steps", "learning_rate", "defences")
     meta = {
         "format": _FORMAT,
@@ -107,6 +109,8 @@ def _from_archive(arrays: Mapping[str, np.ndarray], where: str) -> Update:
     head |= {k.removeprefix("head/"): v for k, v in arrays.items() if k.startswith("head/")}
     attributes["defences"] = tuple(attributes.get("defences", ()))
     gradients = {k.removeprefix("gradient/"): v for k, v in arrays.items() if k.startswith("gradient/")}
+    attributes["values"] = {k.removeprefix("value/"): v for k, v in arrays.items() if k.startswith("value/")}
+    attributes["penalties"] = {k.removeprefix("penalty/"): v for k, v in arrays.items() if k.startswith("penalty/")}
     try:
         return Update(gradients=gradients, head=Head(**head), **attributes)
     except TypeError:

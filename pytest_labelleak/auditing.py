@@ -16,6 +16,7 @@ from .outcome import figure_of, strongest
 from .portfolio import PortfolioRun, everything_read, threshold_passed
 from .recovery import INCONCLUSIVE
 from .result import Audit
+from .scoring import SequenceScorer
 from .sensitive import private_terms
 from .settings import Settings, active_scope
 from .truth import Truth
@@ -120,6 +121,7 @@ def run_audit(
     samples: bool = False,
     vocabulary: Any = None,
     lexicon: Iterable[str] | None = None,
+    transcripts: SequenceScorer | None = None,
 ) -> Audit:
     """Do what `audit` and the assertions have in common: everything but to raise on a leak.
 
@@ -136,6 +138,8 @@ def run_audit(
         Settings as given by the caller; None for what was not given.
     counts, samples, vocabulary, lexicon
         As for `audit`.
+    transcripts : SequenceScorer, optional
+        Compare the share of the transcripts rebuilt instead.
 
     Returns
     -------
@@ -165,6 +169,7 @@ def run_audit(
     # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
     thrifty = asserted and settings.attacks == ("auto",)
     run_options: dict[str, Any] = {"seed": settings.seed, "counts": counts, "samples": samples, "words": words}
+    run_options["transcripts"] = transcripts
     rules = (
         everything_read(limit, counts=counts, samples=samples),
         threshold_passed(settings.threshold, samples=samples),
@@ -208,6 +213,7 @@ def run_audit(
         "samples": samples,
         "lexicon": None if words is None else words.lexicon,
         "listed": None if words is None else words.listed,
+        "transcripts": None if transcripts is None else transcripts.limit,
         **context,
     }
     if not batches:
@@ -224,6 +230,7 @@ def run_audit(
             control=None if defence is None else controls,
             isolating=[m.name for m in portfolio if getattr(m, "isolates", False)] if samples else None,
             sensitive=None if words is None else settings.sensitive,
+            transcripts=transcripts is not None,
         )
         best = strongest(verdicts, samples=samples)
         result = Audit(

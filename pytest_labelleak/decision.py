@@ -9,6 +9,7 @@ from .outcome import HELD, LEAKED, outcome_of
 from .recovery import INCONCLUSIVE
 from .sensitive import SensitiveTerms
 from .sensitive_outcome import sensitive_outcome, union_of_terms
+from .transcript_outcome import transcript_outcome
 from .verdict import Verdict
 
 __all__ = ["decide"]
@@ -23,6 +24,7 @@ def decide(
     control: Sequence[Verdict] | None,
     isolating: Collection[str] | None = None,
     sensitive: SensitiveTerms | None = None,
+    transcripts: bool = False,
 ) -> tuple[str, str]:
     """Decide between held, leaked and inconclusive.
 
@@ -40,6 +42,8 @@ def decide(
         Where samples are asked for: names of attacks that isolate them.
     sensitive : SensitiveTerms, optional
         Where words are asked for: terms that must not be exposed.
+    transcripts : bool, default False
+        Whether transcripts are asked for.
 
     Returns
     -------
@@ -50,6 +54,8 @@ def decide(
         return isolation_outcome(
             verdicts, limit, isolating=isolating, control=control, confidence=confidence, threshold=threshold
         )
+    if transcripts:
+        return transcript_outcome(verdicts, limit, control=control, confidence=confidence, threshold=threshold)
     outcome, message = outcome_of(verdicts, limit, confidence=confidence, threshold=threshold)
     # Who tolerates everything asks about the sensitive terms alone, and those have a control of their own.
     terms_alone = threshold >= 1.0 and bool(union_of_terms(verdicts)[0])

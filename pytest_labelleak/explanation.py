@@ -5,7 +5,14 @@ from __future__ import annotations
 from .errors import InconclusiveAudit, LabelLeak
 from .outcome import HELD, LEAKED
 from .recovery import RECOVERED
-from .report.findings import positions_line, samples_line, sensitive_line, variables_line, words_line
+from .report.findings import (
+    positions_line,
+    samples_line,
+    sensitive_line,
+    transcripts_line,
+    variables_line,
+    words_line,
+)
 from .result import Audit
 from .settings import active_scope
 from .verdict import NOT_RUN, Verdict
@@ -55,6 +62,9 @@ def explain(result: Audit, *, show_labels: bool) -> str:
     if result.strongest is None and len({verdict.message for verdict in result.verdicts}) <= 1:
         return lines[0]  # one reason for all: a table would only repeat it
     what = "labels" if result.words is None else "words"
+    verb = "name"
+    if result.transcripts is not None:
+        what, verb = "transcripts", "rebuild"
     where = f"head {result.head!r}, {result.classes} classes, {result.batches} batch(es)"
     lines.append(f"  {where}, defence: {result.defence or 'none'}, limit {result.limit:g} ({result.limit_source})")
     titles = {
@@ -97,6 +107,8 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         lines.append(f"  {words_line(result.words)}")
     if result.sensitive is not None:
         lines.append(f"  {sensitive_line(result.sensitive)}")
+    if result.transcripts is not None:
+        lines.append(f"  {transcripts_line(result.to_record()['transcripts'])}")
     if result.outcome == LEAKED:
         read = variables_line((verdict.to_record() for verdict in result.verdicts), result.limit)
         lines += [f"  {read}"] if read else []
@@ -108,8 +120,9 @@ def explain(result: Audit, *, show_labels: bool) -> str:
         )
     elif result.outcome == LEAKED:
         lines.append(
-            f"  Whoever receives this update can name these {what}. Share a protected update (defence=...) and assert "
-            "on that, aggregate more samples before sharing, or record what is accepted with --labelleak-baseline."
+            f"  Whoever receives this update can {verb} these {what}. Share a protected update (defence=...) and "
+            "assert on that, aggregate more samples before sharing, or record what is accepted with "
+            "--labelleak-baseline."
         )
         if result.sensitive is not None and result.sensitive["exposed"]:
             lines.append("  Neither threshold nor baseline accepts a sensitive term.")

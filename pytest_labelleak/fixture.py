@@ -171,6 +171,43 @@ class LabelLeakFixture:
             class_weight=class_weight,
         )
 
+    def assert_transcripts_not_recoverable(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        threshold: float | None = None,
+        word_error_rate: float = 0.0,
+        vocabulary: Any = None,
+        time_budget: float = 600.0,
+        confidence: float | None = None,
+        attacks: Any = None,
+        defence: Any = None,
+        seed: int | None = None,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Audit:
+        """Call `pytest_labelleak.assert_transcripts_not_recoverable`, which takes the same arguments."""
+        __tracebackhide__ = True
+        from .assertions import assert_transcripts_not_recoverable
+
+        return assert_transcripts_not_recoverable(
+            model,
+            batch,
+            threshold=threshold,
+            word_error_rate=word_error_rate,
+            vocabulary=vocabulary,
+            time_budget=time_budget,
+            confidence=confidence,
+            attacks=attacks,
+            defence=defence,
+            seed=seed,
+            head=head,
+            training=training,
+            class_weight=class_weight,
+        )
+
     def capture(
         self,
         model: Any,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import attacks as attacks_
 from .pooling import mean_figure, pool
 from .recovery import INCONCLUSIVE, RECOVERED, Recovery
-from .scoring import Scorer, score
+from .scoring import Scorer, SequenceScorer, score, score_transcripts
 from .sensitive_outcome import terms_missed
 from .truth import Truth
 from .update import Update
@@ -126,6 +126,8 @@ class PortfolioRun:
         Whether isolated samples decide.
     words : Scorer, optional
         Where words are asked for: scores a set of tokens.
+    transcripts : SequenceScorer, optional
+        Where transcripts are asked for: scores their order.
     rule : Rule, optional
         When to leave the rest out; by default never.
     """
@@ -138,6 +140,7 @@ class PortfolioRun:
         counts: bool,
         samples: bool = False,
         words: Scorer | None = None,
+        transcripts: SequenceScorer | None = None,
         rule: Rule | None = None,
     ) -> None:
         self._members = tuple(members)
@@ -145,6 +148,7 @@ class PortfolioRun:
         self._counts = counts
         self._samples = samples
         self._words = words
+        self._transcripts = transcripts
         self._rule = rule
         self._columns: list[list[Verdict]] = []
         self._kept: list[tuple[int, Update | None, Truth]] = []
@@ -217,6 +221,8 @@ class PortfolioRun:
             recovery = Recovery.inconclusive(member.name, "the batch is empty")
         else:
             recovery = attacks_.run(member, update, seed=self._seed, batch=index)
+        if self._transcripts is not None:
+            return score_transcripts(recovery, truth, self._transcripts)
         return score(recovery, truth, counts=self._counts, samples=self._samples, words=self._words)
 
 

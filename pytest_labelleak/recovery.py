@@ -86,6 +86,8 @@ class Recovery:
         The head's output for each, in the same order. Private.
     features : ndarray of shape (n, d) or None
         The head's input for each, in the same order. Private.
+    transcripts : tuple of tuple of int, or None
+        Labels in the order they were said, one tuple for every utterance; None if the attack does not tell. Private.
     """
 
     attack: str
@@ -103,6 +105,7 @@ class Recovery:
     sample_labels: tuple[int, ...] = field(default=(), repr=False)
     softmax: np.ndarray | None = field(default=None, repr=False)
     features: np.ndarray | None = field(default=None, repr=False)
+    transcripts: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
 
     @classmethod
     def not_applicable(cls, attack: str, because: str, **details: Any) -> Recovery:

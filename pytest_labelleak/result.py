@@ -45,6 +45,8 @@ class Audit:
         Whether isolated samples decided, and not labels.
     lexicon : int or None
         Where words were asked for: number of words an attacker tries.
+    transcripts : float or None
+        Where transcripts were asked for: the word error rate up to which one counts as recovered.
     listed : int or None
         Number of sensitive terms, where there is a list.
     defence : str or None
@@ -67,6 +69,7 @@ class Audit:
     counts: bool = False
     samples: bool = False
     lexicon: int | None = None
+    transcripts: float | None = None
     listed: int | None = None
     defence: str | None = None
     origin: str = ""
@@ -123,6 +126,12 @@ class Audit:
         present, exposed = union_of_terms(self.verdicts)
         return {"listed": self.listed, "present": len(present), "exposed": list(exposed)}
 
+    @property
+    def transcripts_recovered(self) -> float | None:
+        """Share of the transcripts that the best attack at it rebuilt, None if none does."""
+        shares = (v.transcripts_recovered for v in self.verdicts if v.transcripts_recovered is not None)
+        return max(shares, default=None)
+
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the audit as a dictionary of JSON types, without labels unless asked.
 
@@ -153,6 +162,9 @@ class Audit:
             "features_exposed": rounded(self.features_exposed),
             "words": self.words,
             "sensitive": self.sensitive,
+            "transcripts": None
+            if self.transcripts is None
+            else {"word_error_rate": self.transcripts, "recovered": rounded(self.transcripts_recovered)},
             "strongest_attack": None if best is None else best.attack,
             "variables": [] if best is None else list(best.variables),
             "classes": self.classes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy as np
 from .counting import count_accuracy, counts_advantage
 from .errors import InvalidArgumentError
 from .isolation import isolation_figures
-from .recovery import INCONCLUSIVE, RECOVERED, Recovery
+from .recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 from .truth import Truth
 from .verdict import Verdict
 
-__all__ = ["Scorer", "score"]
+__all__ = ["Scorer", "SequenceScorer", "score", "score_transcripts"]
 
 
 class Scorer(Protocol):
@@ -28,6 +28,17 @@ class Scorer(Protocol):
 
     def found(self, claimed: np.ndarray, truth: Truth) -> dict[str, Any]:
         """Return figures of a claim, by the names of `Verdict`."""
+
+
+class SequenceScorer(Protocol):
+    """Scores claimed transcripts."""
+
+    @property
+    def limit(self) -> float:
+        """Word error rate up to which a transcript counts as recovered."""
+
+    def recovered(self, transcripts: Sequence[Sequence[int]], truth: Truth) -> float:
+        """Return the share of the true transcripts that are among those claimed."""
 
 
 def score(
@@ -119,6 +130,70 @@ def score(
         exact_match=float(hits == claimed.size == present.size),
         claimed=float(claimed.size),
         recovered=(tuple(int(c) for c in claimed),),
+        **common,
+    )
+
+
+def score_transcripts(recovery: Recovery, truth: Truth, scorer: SequenceScorer) -> Verdict:
+    """Score the transcripts that an attack claims about one update.
+
+    Parameters
+    ----------
+    recovery : Recovery
+        The claim.
+    truth : Truth
+        The labels in order, with the lengths of their sequences.
+    scorer : SequenceScorer
+        Compares transcripts.
+
+    Returns
+    -------
+    Verdict
+        Whose advantage is the share of the true transcripts that were recovered.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the recovery names classes that do not exist.
+    """
+    common: dict[str, Any] = {
+        "attack": recovery.attack,
+        "labels": float(truth.present.size),
+        "chance": truth.present.size / truth.classes,
+        "variables": recovery.variables,
+    }
+    if truth.labels.size == 0:
+        because = "the batch holds no label: it is empty or every sample weight is zero; pass a batch with transcripts"
+        return Verdict(status=INCONCLUSIVE, message=f"inconclusive, because {because}", **common)
+    if recovery.status != RECOVERED:
+        return Verdict(status=recovery.status, message=recovery.message, **common)
+    if recovery.transcripts is None:
+        because = "it does not tell the order of labels"
+        return Verdict(status=NOT_APPLICABLE, message=f"not applicable, because {because}", **common)
+    named = [label for transcript in recovery.transcripts for label in transcript]
+    _check_classes(np.asarray(named, dtype=np.int64), recovery.attack, truth)
+    share = scorer.recovered(recovery.transcripts, truth)
+    if share < 1.0 and recovery.details.get("finished") is False:
+        # A best guess when the time ran out: what it missed might have been found.
+        return Verdict(status=INCONCLUSIVE, message=f"inconclusive, because {recovery.message}", **common)
+    if not share and recovery.details.get("unique") is False:
+        # A guess that got nothing right says that the attack cannot tell, and not that nothing is to be had.
+        return Verdict(status=NOT_APPLICABLE, message=f"not applicable, because {recovery.message}", **common)
+    said = 1 if truth.lengths is None else sum(1 for length in truth.lengths if length)
+    precision = min(share * said / max(len(recovery.transcripts), 1), 1.0)
+    return Verdict(
+        status=RECOVERED,
+        message=recovery.message,
+        advantage=share,
+        true_positive_rate=share,
+        precision=precision,
+        recall=share,
+        f1=2.0 * precision * share / (precision + share) if share else 0.0,
+        exact_match=float(share == 1.0),
+        transcripts_recovered=share,
+        claimed=float(len(set(named))),
+        positions=(recovery.samples,),
+        recovered=(tuple(named),),
         **common,
     )
 

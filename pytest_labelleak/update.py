@@ -131,6 +131,11 @@ class Update:
         Learning rate of those steps, where known.
     defences : tuple of str
         Names of the defences already applied, in order.
+    penalties : mapping of str to ndarray
+        For other variables than the head's, the part of the gradient that comes from weight regularisers, as
+        `Head.kernel_penalty` is.
+    values : mapping of str to ndarray
+        Weights of some other variables, the cells of a decoder, at the time of the gradient.
     """
 
     gradients: Mapping[str, np.ndarray] = field(repr=False)
@@ -142,6 +147,8 @@ class Update:
     steps: int = 1
     learning_rate: float | None = None
     defences: tuple[str, ...] = ()
+    penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     #: Intermediate results that several attacks share (not part of the value, never saved).
     scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -186,6 +193,15 @@ class Update:
                     f"{name} has shape {array.shape}, but the kernel gradient has shape {kernel.shape}. "
                     f"Expected {shape}.{hint}"
                 )
+
+        for kind in ("penalties", "values"):
+            for name, array in getattr(self, kind).items():
+                wanted = self.gradients[name].shape if name in self.gradients else None
+                if array.shape != wanted:
+                    raise InvalidArgumentError(
+                        f"{kind}[{name!r}] has shape {array.shape}. Expected that of the gradient of its name, "
+                        f"{wanted}."
+                    )
 
     @classmethod
     def from_arrays(

@@ -65,6 +65,9 @@ class Verdict:
     sensitive_present, sensitive_exposed : tuple of int or None
         With a list of sensitive terms: indices of those that were said, and of those among them that can be formed
         from the tokens named; over batches, in any of them.
+    transcripts_recovered : float or None
+        Where transcripts were asked for: share of the utterances that the attack rebuilt to within the word error rate
+        that was asked for. Then it is also the advantage: guessing a transcript has no chance.
     variables : tuple of str
         Names of the shared variables that the claim was read from.
     series : tuple of tuple of float
@@ -107,6 +110,7 @@ class Verdict:
     words_advantage: float | None = None
     sensitive_present: tuple[int, ...] | None = None
     sensitive_exposed: tuple[int, ...] | None = None
+    transcripts_recovered: float | None = None
     variables: tuple[str, ...] = ()
     series: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     recovered: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
@@ -164,6 +168,7 @@ SHARES = (
     *("positions_exact", "count_accuracy", "counts_exact", "counts_advantage"),
     *("samples_isolated", "features_exposed"),
     *("words_recovered", "words_false_positive_rate", "words_advantage"),
+    "transcripts_recovered",
 )
 #: Advantages besides the one over classes, each None where it was not asked for or is not claimed.
 FURTHER_ADVANTAGES = ("counts_advantage", "words_advantage")

@@ -32,6 +32,7 @@ LAYER = {
     "result": 1,
     "scoring": 1,
     "sensitive_outcome": 1,
+    "transcript_outcome": 1,
     "truth": 1,
     "update": 1,
     "verdict": 1,
@@ -65,7 +66,7 @@ THIRD_PARTY = {
     4: {"numpy"},
     5: {"pytest", "pluggy"},
 }
-EXTRA = {"hookspecs": {"pluggy"}, "testing": {"numpy", "hypothesis"}, "asr": FRAMEWORKS}
+EXTRA = {"hookspecs": {"pluggy"}, "testing": {"numpy", "hypothesis"}, "asr": FRAMEWORKS | {"lingvo_patches"}}
 
 #: Down the layers by number, and yet wrong: (importer, imported).
 FORBIDDEN = {

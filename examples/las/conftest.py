@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def sentence():
-    """Return a sentence that the recogniser has never heard. Private: the tests count its words, and never print one."""
+    """Return a sentence that the recogniser has never heard. Private: tests count its words, and never print one."""
     from las.sentences import held_out
 
     return next(text for text in held_out(50) if len(set(text.split())) == len(text.split()) == 8)

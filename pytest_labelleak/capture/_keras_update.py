@@ -55,8 +55,15 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
     gradients = dict(zip(keys, step.gradients, strict=True))
     gradients[keys[kernel]] = head.matrix(step.gradients[kernel])
     penalties: list[np.ndarray | None] = [None, None]
+    cells: dict[str, np.ndarray] = {}
+    recurrent = _recurrent(model, dict(zip(keys, variables, strict=True)))
     if not overrides_compute_loss(model):  # whose penalties may count differently
         penalties = [penalty_gradient(head.kernel), None if bias is None else penalty_gradient(head.bias)]
+        cells = {
+            key: penalty
+            for key, variable in recurrent.items()
+            if len(variable.shape) == 2 and (penalty := penalty_gradient(variable)) is not None
+        }
     kernel_penalty = None if penalties[0] is None else head.matrix(penalties[0])
     compute_dtype = _compute_dtype(head, step.gradients[kernel])
     if not head.softmax:
@@ -78,7 +85,21 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
         device=step.device,
         reduction=head.loss.reduction,
         origin=f"keras/{keras.backend.backend()}",
+        penalties=cells,
+        values={key: _host(variable) for key, variable in recurrent.items()},
     )
+
+
+def _recurrent(model: Any, variables: dict[str, Any]) -> dict[str, Any]:
+    """Return those variables that belong to recurrent layers, by name."""
+    wanted = {
+        id(variable)
+        for layer in model._flatten_layers(include_self=False)
+        if any("recurrent_kernel" in own.path for own in layer.trainable_variables)
+        and not any(True for inner in layer._flatten_layers(include_self=False) if inner.trainable_variables)
+        for variable in layer.trainable_variables
+    }
+    return {key: variable for key, variable in variables.items() if id(variable) in wanted}
 
 
 def _compute_dtype(head: KerasHead, gradient: np.ndarray) -> str:

@@ -40,15 +40,22 @@ class ArraysAdapter:
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return `batch` as the truth: an array of class indices, or ``{"y": indices, "features": head's inputs}``."""
+        """Return `batch` as the truth: an array of class indices, or a dict with these as "y".
+
+        The dict may hold "features", the head's inputs, and "lengths", how many labels each sequence has.
+        """
         self._refuse(head=head, class_weight=class_weight)
         expected = (
             "Expected the labels behind the update: a one-dimensional integer array of class indices; or "
-            '{"y": labels, "features": array of shape (labels, features)} to have recovered features compared.'
+            '{"y": labels, "features": array of shape (labels, features)} to have recovered features compared; or '
+            '{"y": labels, "lengths": [...]} where they are those of several sequences, one after the other.'
         )
-        features = None
-        if isinstance(batch, dict) and set(batch) == {"y", "features"}:
-            batch, features = batch["y"], np.asarray(batch["features"])
+        features, lengths = None, None
+        if isinstance(batch, dict) and "y" in batch and set(batch) <= {"y", "features", "lengths"}:
+            lengths = batch.get("lengths")
+            batch, features = batch["y"], batch.get("features")
+        if features is not None:
+            features = np.asarray(features)
             if features.ndim != 2 or features.shape[1] != model.features:
                 raise InvalidArgumentError(
                     f"batch['features'] has shape {features.shape}. Expected (label positions, {model.features}): "
@@ -59,7 +66,7 @@ class ArraysAdapter:
         labels = np.asarray(batch)
         if labels.ndim != 1:
             raise InvalidArgumentError(f"batch has shape {labels.shape}, and the model is an Update. {expected}")
-        return Truth(labels=labels, classes=model.classes, features=features)
+        return Truth(labels=labels, classes=model.classes, features=features, lengths=lengths)
 
     @staticmethod
     def _refuse(**options: Any) -> None:

@@ -185,6 +185,7 @@ class _Values:
     bias: np.ndarray | None = field(repr=False)
     step: int
     penalised: bool
+    cells: Mapping[str, np.ndarray] = field(repr=False)
 
 
 def _values(runner: Runner, task: Any, softmax: Softmax) -> _Values:
@@ -193,12 +194,29 @@ def _values(runner: Runner, task: Any, softmax: Softmax) -> _Values:
 
     # Variables that a layer has exempted from weight penalties.
     spared = tf.compat.v1.get_default_graph().get_collection(py_utils.SKIP_LP_REGULARIZATION)
+    cells = _cells(task)
     return _Values(
         kernel=softmax.kernel.join(runner.read(list(softmax.kernel.variables))),
         bias=None if softmax.bias is None else softmax.bias.join(runner.read(list(softmax.bias.variables))),
         step=int(runner.read([task._global_step_var])[0]),
         penalised=not any(variable is softmax.kernel.variables[0] for variable in spared),
+        cells={key_of(cell): value for cell, value in zip(cells, runner.read(cells), strict=True)},
     )
+
+
+def _cells(task: Any) -> list[Any]:
+    """Return the kernels of the decoder's recurrent cells whose weights are penalised."""
+    import tensorflow as tf
+    from lingvo.core import py_utils
+
+    p = learner_of(task).params
+    decoder = getattr(task, "decoder", None)
+    if decoder is None or not (p.l2_regularizer_weight or p.l1_regularizer_weight):
+        return []
+    spared = tf.compat.v1.get_default_graph().get_collection(py_utils.SKIP_LP_REGULARIZATION)
+    cells = [cell for cell in getattr(decoder, "rnn_cell", []) if "wm" in cell.vars]
+    kernels = [cell.vars.wm for cell in cells]
+    return [kernel for kernel in kernels if kernel.trainable and not any(kernel is other for other in spared)]
 
 
 def _update(
@@ -228,7 +246,7 @@ def _update(
     penalties = _penalties(task, gradients, kernel, values, 1 if steps is None else len(steps.batches))
     p = softmax.layer.params
     dtype = str(getattr(p.fprop_dtype or p.dtype, "name", "float32"))
-    rows = kernel if penalties[0] is None else kernel - penalties[0]
+    rows = kernel if penalties.kernel is None else kernel - penalties.kernel
     size = float(np.abs(rows).sum(dtype=np.float64))
     tolerated = _ROW_SUM * size
     if steps is not None:  # a difference of weights has their rounding in every entry
@@ -248,8 +266,8 @@ def _update(
             bias=None if bias is None or softmax.bias is None else softmax.bias.key,
             kernel_value=values.kernel,
             bias_value=values.bias,
-            kernel_penalty=penalties[0],
-            bias_penalty=penalties[1],
+            kernel_penalty=penalties.kernel,
+            bias_penalty=penalties.bias,
             label_smoothing=smoothing_of(task, softmax),
         ),
         compute_dtype=dtype if dtype in COMPUTE_DTYPES else "float32",
@@ -259,6 +277,7 @@ def _update(
         steps=1 if steps is None else len(steps.batches),
         learning_rate=None if steps is None else float(steps.learning_rate),
         defences=settings,
+        penalties=penalties.cells,
     )
 
 
@@ -267,15 +286,23 @@ def _reduction(task: Any) -> str:
     return "mean" if decoder is not None and getattr(decoder.params, "per_token_avg_loss", False) else "unknown"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Penalties:
+    """The weight penalty's part in the shared gradients of the head and of the decoder's cells."""
+
+    kernel: np.ndarray | None = field(default=None, repr=False)
+    bias: np.ndarray | None = field(default=None, repr=False)
+    cells: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+
 def _penalties(
     task: Any, gradients: dict[str, np.ndarray], kernel: np.ndarray, values: _Values, steps: int
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the weight penalty's part in the shared gradients of the head's kernel and bias."""
+) -> _Penalties:
     learner = learner_of(task).params
     l2, l1 = learner.l2_regularizer_weight or 0.0, learner.l1_regularizer_weight or 0.0
     # Zero everywhere is a step that was skipped, for a norm above grad_norm_to_clip_to_zero or one that is not finite.
     if not values.penalised or not (l2 or l1) or not np.any(kernel):
-        return None, None
+        return _Penalties()
 
     def penalty(weights: np.ndarray) -> np.ndarray:
         part: np.ndarray = (steps * (l2 * weights + l1 * np.sign(weights))).astype(np.float32)
@@ -283,5 +310,11 @@ def _penalties(
 
     whole = penalty(values.kernel)
     scale = np.float32(penalty_scale(task, gradients, kernel, whole, steps=steps))
-    bias = None if values.bias is None else scale * penalty(values.bias)
-    return scale * whole, bias
+    return _Penalties(
+        kernel=scale * whole,
+        bias=None if values.bias is None else scale * penalty(values.bias),
+        # Where every variable is clipped by its own norm, the head's scale is not that of the others.
+        cells={}
+        if learner.scale_gradients and learner.clip_gradient_single_norm_to_value
+        else {name: scale * penalty(value) for name, value in values.cells.items() if name in gradients},
+    )

@@ -12,6 +12,7 @@ __all__ = [
     "positions_line",
     "samples_line",
     "sensitive_line",
+    "transcripts_line",
     "variables_line",
     "words_line",
 ]
@@ -112,6 +113,29 @@ def sensitive_line(sensitive: Mapping[str, Any]) -> str:
     return f"{text} (index {', '.join(map(str, exposed))})" if exposed else text
 
 
+def transcripts_line(transcripts: Mapping[str, Any]) -> str:
+    """Say how many of the transcripts were rebuilt.
+
+    Parameters
+    ----------
+    transcripts : mapping
+        As in the report: the word error rate that counts as rebuilt, and the share.
+
+    Returns
+    -------
+    str
+        Without any word.
+
+    Examples
+    --------
+    >>> transcripts_line({"word_error_rate": 0.0, "recovered": 1.0})
+    '100 % of the transcripts were rebuilt, word for word'
+    """
+    rate = transcripts["word_error_rate"]
+    how = "word for word" if not rate else f"to a word error rate of at most {rate:g}"
+    return f"{_percent(transcripts['recovered'] or 0.0)} of the transcripts were rebuilt, {how}"
+
+
 def variables_line(verdicts: Iterable[Mapping[str, Any]], limit: float) -> str:
     """Say which shared variables gave away too much, and which needed no attack at all.
 
@@ -186,6 +210,8 @@ def findings_of(row: Mapping[str, Any]) -> list[str]:
         lines.append(words_line(row["words"]))
     if row["sensitive"]:
         lines.append(sensitive_line(row["sensitive"]))
+    if row["transcripts"]:
+        lines.append(transcripts_line(row["transcripts"]))
     if row["outcome"] == "leaked" and (line := variables_line(row["verdicts"], row["limit"])):
         lines.append(line)
     return lines

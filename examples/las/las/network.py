@@ -1,7 +1,7 @@
 """The network: a listener, attention, and a speller of two recurrent layers.
 
-After Chan et al., "Listen, Attend and Spell" (ICASSP 2016, doi:10.1109/ICASSP.2016.7472621), with the speller arranged as
-in lingvo's recognisers: attention is asked by the first recurrent layer, and the second layer and the head see its
+After Chan et al., "Listen, Attend and Spell" (ICASSP 2016, doi:10.1109/ICASSP.2016.7472621), with the speller arranged
+as in lingvo's recognisers: attention is asked by the first recurrent layer, and the second layer and the head see its
 answer. Unlike there, the first layer does not see the answer of the step before, so that the whole speller consists of
 stock layers.
 """

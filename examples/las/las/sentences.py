@@ -20,7 +20,8 @@ _GROUPS = {
     "contract",
     "where": "in_the_kitchen at_the_station near_the_river behind_the_church under_the_bridge in_london "
     "by_the_window at_school outside_the_hospital",
-    "when": "today yesterday tomorrow_morning on_monday on_friday in_april every_week after_dinner before_noon last_winter",
+    "when": "today yesterday tomorrow_morning on_monday on_friday in_april every_week after_dinner before_noon "
+    "last_winter",
     "link": "and but because while",
     "ask": "please never always",
     "act": "call find sell buy move paint hide open return bring",

@@ -1,0 +1,82 @@
+"""From an update to what gradient matching has to solve: the words and the number of positions are recovered first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..attacks import attack
+from ..recovery import RECOVERED
+from ..update import Update
+from ._objectives import Distance
+from ._unknowns import Unknowns
+from .free_contexts import FreeContextDecoder
+
+if TYPE_CHECKING:
+    from .matching import GradientMatching
+
+__all__ = ["pose"]
+
+#: Attacks that name the words; the first that also says how many positions there are decides.
+_WORDS = ("rlg", "rlg_robust")
+
+
+def pose(update: Update, decoder: FreeContextDecoder, settings: GradientMatching) -> Unknowns | str:
+    """Recover words and positions from an update, and set the problem up.
+
+    Parameters
+    ----------
+    update : Update
+        Of one utterance.
+    decoder : FreeContextDecoder
+        Of the same model.
+    settings : GradientMatching
+        What to match.
+
+    Returns
+    -------
+    Unknowns or str
+        Or the reason why there is no problem to solve.
+    """
+    keys = decoder.keys(every=settings.every_layer)
+    missing = [key for key in keys if key not in update.gradients]
+    if missing:
+        return (
+            f"the update holds no gradient of {', '.join(map(repr, missing))}. Expected all of the speller's "
+            "variables, from the same model"
+        )
+    if update.steps > 1:
+        return f"the update sums up {update.steps} local steps. Expected the gradient of one"
+    if update.head.label_smoothing:
+        return "the loss smooths its labels, which is not supported"
+    if update.classes != decoder.classes:
+        return f"the update has {update.classes} classes and the speller {decoder.classes}"
+    positions: int | None = None
+    words: tuple[int, ...] = ()
+    reasons = []
+    for name in _WORDS:
+        recovery = attack(name, update)
+        if recovery.status == RECOVERED and recovery.samples and recovery.labels:
+            positions, words = recovery.samples, recovery.labels
+            break
+        reasons.append(f"{name}: {recovery.message or 'no number of positions'}")
+    if positions is None:
+        return f"no attack tells how many positions there are ({'; '.join(reasons)})"
+    penalties = {update.head.kernel: update.head.kernel_penalty, update.head.bias: update.head.bias_penalty}
+    targets = []
+    for key in keys:
+        target = np.asarray(update.gradients[key], np.float64)
+        penalty = penalties.get(key)
+        targets.append(target if penalty is None else target - penalty)
+    ended = settings.known_end and decoder.end is not None and decoder.end in words and positions > 1
+    bag = np.array(words if settings.restrict else range(decoder.classes), np.int64)
+    return Unknowns(
+        decoder=decoder,
+        distance=Distance(kind=settings.objective, targets=targets, scaled=update.reduction != "mean"),
+        keys=keys,
+        positions=positions,
+        words=bag,
+        labels=settings.labels,
+        last=decoder.end if ended else None,
+    )

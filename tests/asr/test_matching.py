@@ -1,0 +1,400 @@
+"""Gradient matching: objectives, optimisers, checkpoints and progress alone, and the whole on a small Keras LAS."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import stat
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+
+from pytest_labelleak import Update
+from pytest_labelleak.asr import GradientMatching, Progress, ProgressLine, free_contexts
+from pytest_labelleak.asr._matching_state import State, read_state, write_state
+from pytest_labelleak.asr._minimise import adam, lbfgs
+from pytest_labelleak.asr._objectives import OBJECTIVES, Distance
+from pytest_labelleak.asr._unknowns import LABELS, Unknowns
+from pytest_labelleak.errors import InvalidArgumentError, UnsupportedModelError
+
+RNG = np.random.default_rng(0)
+TARGETS = [RNG.normal(size=(3, 4)), 5.0 * RNG.normal(size=6), np.zeros(2)]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_distances_have_the_derivative_they_say(kind, scaled):
+    distance = Distance(kind=kind, targets=TARGETS, scaled=scaled)
+    point = [target + 0.5 * RNG.normal(size=target.shape) for target in TARGETS]
+    derivative = distance(point)[1]
+    for place, target in enumerate(TARGETS):
+
+        def along(flat, place=place, target=target):
+            moved = list(point)
+            moved[place] = flat.reshape(target.shape)
+            return distance(moved)[0]
+
+        if kind == "cosine" and place == 2:
+            continue  # nothing to be compared with
+        expected = approx_fprime(point[place].ravel(), along, 1e-7)
+        np.testing.assert_allclose(derivative[place].ravel(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_distances_are_zero_at_the_target_and_know_their_scale(kind):
+    targets = TARGETS[:2]
+    assert Distance(kind=kind, targets=targets)(targets)[0] == pytest.approx(0.0, abs=1e-15)
+    doubled = [2.0 * target for target in targets]
+    assert Distance(kind=kind, targets=targets, scaled=True)(doubled)[0] == pytest.approx(0.0, abs=1e-15)
+    if kind != "cosine":
+        assert Distance(kind=kind, targets=targets)(doubled)[0] == pytest.approx(1.0)
+    opposite = [-target for target in targets]
+    assert Distance(kind=kind, targets=targets, scaled=True)(opposite)[0] >= 0.99
+
+
+def test_normalised_distance_weighs_variables_alike():
+    value = {
+        kind: Distance(kind=kind, targets=TARGETS[:2])([TARGETS[0] + 1.0, TARGETS[1]])[0]
+        for kind in ("plain", "normalised")
+    }
+    assert value["normalised"] == pytest.approx(0.5 * 12 / np.sum(TARGETS[0] ** 2))
+    assert value["plain"] == pytest.approx(12 / (np.sum(TARGETS[0] ** 2) + np.sum(TARGETS[1] ** 2)))
+
+
+def bowl(vector):
+    scale = np.arange(1.0, vector.size + 1.0)
+    return float(np.sum(scale * (vector - 1.0) ** 2)), 2.0 * scale * (vector - 1.0)
+
+
+def test_both_optimisers_find_a_minimum_and_stop_when_told():
+    seen = []
+    found, _ = lbfgs(bowl, np.zeros(5), most=100, after=lambda vector, value: seen.append(value) or value < 1e-12)
+    np.testing.assert_allclose(found, 1.0, atol=1e-5)
+    assert seen == sorted(seen, reverse=True)
+    count = []
+    found = adam(
+        bowl,
+        np.zeros(5),
+        None,
+        step=0,
+        rate=lambda step: 0.1 * 0.98**step,
+        after=lambda *_: count.append(1) or len(count) == 400,
+    )
+    np.testing.assert_allclose(found, 1.0, atol=1e-2)
+    assert len(count) == 400
+
+
+def test_adam_takes_steps_of_the_rate():
+    seen = []
+    adam(bowl, np.zeros(3), None, step=0, rate=lambda step: 0.1 / step, after=lambda v, *_: seen.append(v) or True)
+    np.testing.assert_allclose(seen[0], 0.1, rtol=1e-6)  # the first step has the size of the rate, whatever the slope
+
+
+def test_a_state_survives_its_file_which_only_the_owner_may_read(tmp_path):
+    path = tmp_path / "search.npz"
+    assert read_state(path, "x") is None
+    state = State(
+        seeds=np.array([2**63 - 2, 5], np.uint64),
+        attempt=1,
+        step=7,
+        vector=np.arange(3.0),
+        moments=np.ones((2, 3)),
+        unchanged=4,
+        tokens=(1119, 2),
+        total=107,
+        best_tokens=(8, 2),
+        best_contexts=np.zeros(2),
+        best_loss=0.5,
+        best_residual=0.25,
+    )
+    umask = os.umask(0)
+    try:
+        write_state(path, state, "x")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = read_state(path, "x")
+    for field in dataclasses.fields(State):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(state, field.name))
+    assert "1119" not in repr(state)
+    with pytest.raises(InvalidArgumentError, match="another search"):
+        read_state(path, "y")
+    content = path.read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 30):
+        path.write_bytes(content[:length])
+        with pytest.raises(InvalidArgumentError, match="Delete it"):
+            read_state(path, "x")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_progress_line_tells_loss_and_stability_and_no_guess():
+    progress = Progress(attempt=2, attempts=5, step=300, steps=600, loss=1.5e-3, unchanged=120, tokens=(77, 78))
+    assert "77" not in repr(progress)
+    stream = Terminal()
+    line = ProgressLine(stream)
+    line(progress)
+    line(dataclasses.replace(progress, step=400))
+    line.close()
+    written = stream.getvalue()
+    assert written.startswith(
+        "\rstart 2/5 [##########          ] step 300, loss 1.50e-03, guess unchanged for 120 steps\r"
+    )
+    assert written.endswith("\n")
+    assert "77" not in written
+    log = io.StringIO()
+    quiet = ProgressLine(log, show_labels=True)
+    quiet(progress)
+    quiet(progress)
+    assert log.getvalue().count("\n") == 1  # a log does not need both
+    assert "(77, 78)" in log.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"objective": "l3"}, "objective='l3'"),
+        ({"labels": "hard"}, "labels='hard'"),
+        ({"optimiser": "sgd"}, "optimiser='sgd'"),
+        ({"attempts": 0}, "attempts=0"),
+        ({"steps": True}, "steps=True"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"tolerance": 0.0}, "tolerance=0.0"),
+    ],
+)
+def test_wrong_settings_are_one_clear_error(setting, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        GradientMatching(**setting)
+
+
+def test_only_known_models_have_spellers():
+    with pytest.raises(UnsupportedModelError, match=r"builtins\.int"):
+        free_contexts(3)
+
+
+# From here on with a model.
+
+keras = pytest.importorskip("keras")
+needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow so far")
+
+
+@pytest.fixture(scope="module")
+def model():
+    from las.network import build
+
+    pytest.importorskip("espeakng_loader")
+    return build(classes=24, cells=12, context=10, embedding=8, seed=4)
+
+
+@pytest.fixture(scope="module")
+def case(model):
+    """Return a gradient, its labels and its contexts."""
+    from pytest_labelleak import capture_update
+
+    rng = np.random.default_rng(1)
+    labels = np.array([[7, 11, 5, 20, 2]], np.int32)
+    inputs = {
+        "frames": 3.0 * rng.normal(size=(1, 32, 40)).astype("float32"),
+        "tokens": np.concatenate([[[1]], labels[:, :-1]], axis=1).astype("int32"),
+    }
+    heard = keras.Model(model.inputs, model.get_layer("attention").output)
+    contexts = heard([inputs["frames"], inputs["tokens"]]).numpy()[0]
+    return capture_update(model, (inputs, labels)), labels[0], contexts
+
+
+@pytest.fixture(scope="module")
+def speller(model):
+    return free_contexts(model, start=1, end=2)
+
+
+@needs_tensorflow
+def test_at_the_truth_the_gradients_are_the_models_own(model, case, speller):
+    update, labels, contexts = case
+    assert (speller.classes, speller.context_width, speller.initial, speller.end) == (24, 10, 0, 2)
+    every = speller.keys(every=True)
+    assert set(every) - set(speller.keys()) == {
+        "embedding/embeddings",
+        *(f"speller_1/lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")),
+    }
+    found = dict(zip(every, speller.gradients(contexts, np.eye(24)[labels], every), strict=True))
+    for key in set(speller.keys()):
+        np.testing.assert_allclose(found[key], update.gradients[key], rtol=1e-3, atol=1e-7)
+    for key in set(every) - set(speller.keys()):
+        assert found[key].shape == update.gradients[key].shape
+        # What went through the attention's question is missing.
+        assert np.linalg.norm(found[key] - update.gradients[key]) > 1e-3 * np.linalg.norm(update.gradients[key])
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_second_derivatives_agree_with_finite_differences(model, case, kind, labels):
+    from pytest_labelleak.asr._keras_contexts import KerasFreeContexts
+
+    update, truth, _ = case
+    speller = KerasFreeContexts(model, start=1, dtype="float64")
+    keys = speller.keys(every=True)
+    problem = Unknowns(
+        decoder=speller,
+        distance=Distance(kind=kind, targets=[np.asarray(update.gradients[key], np.float64) for key in keys]),
+        keys=keys,
+        positions=5,
+        words=np.unique(truth),
+        labels=labels,
+        last=2,
+    )
+    rng = np.random.default_rng(2)
+    vector = problem.start(rng, context_scale=0.5)
+    gradient = problem(vector)[1]
+    assert gradient.shape == vector.shape == (5 * 10 + 4 * 5,)
+    for direction in (gradient, rng.normal(size=vector.size), np.r_[np.zeros(50), rng.normal(size=20)]):
+        step = 1e-5 * direction / np.linalg.norm(direction)
+        difference = problem(vector + step)[0] - problem(vector - step)[0]
+        assert difference == pytest.approx(2.0 * float(gradient @ step), rel=1e-4, abs=1e-12)
+    held = problem.with_words(truth, vector[:50])[1]
+    step = 1e-5 * held / np.linalg.norm(held)
+    difference = problem.with_words(truth, vector[:50] + step)[0] - problem.with_words(truth, vector[:50] - step)[0]
+    assert difference == pytest.approx(2.0 * float(held @ step), rel=1e-4)
+
+
+FAST = GradientMatching(steps=600)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("objective", ["normalised", "cosine"])
+def test_the_transcript_comes_out(case, speller, objective):
+    update, labels, contexts = case
+    found = dataclasses.replace(FAST, objective=objective)(update, speller, rng=np.random.default_rng(0))
+    assert found.status == "recovered", found.message
+    assert found.tokens == tuple(labels)
+    assert found.positions == 5
+    assert found.residual < 1e-4
+    assert np.linalg.norm(found.contexts - contexts) < 0.1 * np.linalg.norm(contexts)
+    assert "tokens" not in repr(found)
+    assert "contexts" not in repr(found)
+
+
+@needs_tensorflow
+def test_a_gradient_of_unknown_scale_is_matched_as_well(case, speller):
+    update, labels, _ = case
+    shrunk = dataclasses.replace(
+        update,
+        gradients={key: array * np.float32(0.01) for key, array in update.gradients.items()},
+        reduction="unknown",
+    )
+    found = FAST(shrunk, speller, rng=np.random.default_rng(0))
+    assert (found.status, found.tokens) == ("recovered", tuple(labels))
+
+
+@needs_tensorflow
+def test_words_can_be_left_unrestricted(case, speller):
+    update, labels, _ = case
+    found = dataclasses.replace(FAST, restrict=False, attempts=3)(update, speller, rng=np.random.default_rng(0))
+    assert (found.status, found.tokens) == ("recovered", tuple(labels))
+
+
+@needs_tensorflow
+def test_a_transcript_that_does_not_explain_the_gradient_is_not_claimed(case, speller):
+    update, _, _ = case
+    rng = np.random.default_rng(5)
+    # The head tells the words as before, and the layer below is of another utterance.
+    foreign = {
+        key: array if key.startswith("head") else rng.permutation(array.ravel()).reshape(array.shape)
+        for key, array in update.gradients.items()
+    }
+    found = dataclasses.replace(FAST, attempts=2, steps=100)(
+        dataclasses.replace(update, gradients=foreign), speller, rng=np.random.default_rng(0)
+    )
+    assert found.status == "inconclusive"
+    assert "unexplained" in found.message
+    assert found.attempts == 2
+
+
+@needs_tensorflow
+def test_time_that_runs_out_is_inconclusive(case, speller):
+    calls = []
+    found = FAST(case[0], speller, rng=np.random.default_rng(0), stop=lambda: calls.append(1) or len(calls) >= 3)
+    assert (found.status, found.steps) == ("inconclusive", 3)
+    assert "ran out after 3 steps" in found.message
+
+
+class InterruptionError(Exception):
+    pass
+
+
+@needs_tensorflow
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(case, speller, tmp_path):
+    update = case[0]
+    settings = GradientMatching(optimiser="adam", steps=40, attempts=2, tolerance=1e-12)
+    whole = settings(update, speller, rng=np.random.default_rng(3))
+
+    def interrupt(progress):
+        if progress.attempt == 2 and progress.step == 20:
+            raise InterruptionError
+
+    path = tmp_path / "search.npz"
+    with pytest.raises(InterruptionError):
+        settings(update, speller, rng=np.random.default_rng(3), checkpoint=path, every=10, report=interrupt)
+    steps = []
+    again = settings(
+        update,
+        speller,
+        rng=np.random.default_rng(99),  # what was drawn is in the file
+        checkpoint=path,
+        every=10,
+        report=lambda progress: steps.append((progress.attempt, progress.step)),
+    )
+    assert steps == [(2, 30), (2, 40)]
+    assert (again.tokens, again.steps, again.attempts) == (whole.tokens, whole.steps, 2)
+    assert again.loss == pytest.approx(whole.loss, rel=1e-4)
+    finished = settings(update, speller, rng=np.random.default_rng(3), checkpoint=path, report=interrupt)
+    assert finished.tokens == whole.tokens
+    with pytest.raises(InvalidArgumentError, match="another search"):
+        dataclasses.replace(settings, steps=41)(update, speller, rng=np.random.default_rng(3), checkpoint=path)
+
+
+@needs_tensorflow
+def test_what_it_cannot_be_applied_to(case, speller):
+    update = case[0]
+    rng = np.random.default_rng(0)
+    head = {key: array for key, array in update.gradients.items() if key.startswith("head")}
+    cases = {
+        "holds no gradient of 'speller_2": dataclasses.replace(update, gradients=head),
+        "sums up 3 local steps": dataclasses.replace(update, steps=3),
+        "smooths its labels": dataclasses.replace(update, head=dataclasses.replace(update.head, label_smoothing=0.1)),
+        "no attack tells how many": update.map(np.sign, defence="sign"),
+    }
+    for message, shared in cases.items():
+        found = FAST(shared, speller, rng=rng)
+        assert found.status == "not applicable"
+        assert message in found.message
+    other = Update.from_arrays(np.zeros((3, 4)))
+    assert "holds no gradient" in FAST(other, speller, rng=rng).message
+
+
+@needs_tensorflow
+def test_models_that_cannot_be_cut_say_why():
+    layers = keras.layers
+    tokens, frames = keras.Input((None,), dtype="int32"), keras.Input((None, 3))
+    embedded = layers.Embedding(9, 4)(tokens)
+    lower = layers.LSTM(3, return_sequences=True)(embedded)
+    plain = keras.Model([tokens], layers.Dense(9)(lower))
+    plain.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(UnsupportedModelError, match="start="):
+        free_contexts(plain)
+    with pytest.raises(UnsupportedModelError, match=r"0 layers for one: none\. Expected one attention"):
+        free_contexts(plain, start=1)
+    answer = layers.Attention(name="ask")([lower, frames])
+    dropped = layers.Dropout(0.5, name="holes")(layers.Concatenate()([lower, answer]))
+    with pytest.raises(UnsupportedModelError, match=r"'holes' .* drops units"):
+        free_contexts(keras.Model([tokens, frames], layers.Dense(9)(dropped)), start=1)
+    _, *state = layers.LSTM(3, return_state=True)(frames)
+    started = layers.LSTM(3, return_sequences=True)(embedded, initial_state=state)
+    joined = layers.Concatenate()([started, layers.Attention()([started, frames])])
+    with pytest.raises(UnsupportedModelError, match="initial state"):
+        free_contexts(keras.Model([tokens, frames], layers.Dense(9)(joined)), start=1)
