@@ -12,10 +12,12 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from pytest_labelleak import Update
-from pytest_labelleak.asr import GradientMatching, Progress, ProgressLine, free_contexts
+from pytest_labelleak.asr import GradientMatching, MatchingAttack, Progress, ProgressLine, free_contexts
 from pytest_labelleak.asr._matching_state import State, read_state, write_state
 from pytest_labelleak.asr._minimise import adam, lbfgs
 from pytest_labelleak.asr._objectives import OBJECTIVES, Distance
+from pytest_labelleak.asr._problem import _directions, pose
+from pytest_labelleak.asr._rearrange import _orders, rearrange
 from pytest_labelleak.asr._unknowns import LABELS, Unknowns
 from pytest_labelleak.errors import InvalidArgumentError, UnsupportedModelError
 
@@ -165,6 +167,7 @@ def test_the_progress_line_tells_loss_and_stability_and_no_guess():
         ({"steps": True}, "steps=True"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"tolerance": 0.0}, "tolerance=0.0"),
+        ({"moves": -1}, "moves=-1"),
     ],
 )
 def test_wrong_settings_are_one_clear_error(setting, message):
@@ -280,6 +283,68 @@ def test_the_transcript_comes_out(case, speller, objective):
 
 
 @needs_tensorflow
+def test_contexts_lie_in_the_directions_of_the_heads_gradient(case, speller):
+    update, labels, contexts = case
+    assert speller.context_rows == slice(12, 22)  # behind the upper layer's 12 cells
+    basis = _directions(update, speller, 5)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(5), atol=1e-6)
+    inside = contexts @ basis.T @ basis
+    assert np.linalg.norm(inside - contexts) < 1e-3 * np.linalg.norm(contexts)
+    found = dataclasses.replace(FAST, subspace=False)(update, speller, rng=np.random.default_rng(0))
+    assert (found.status, found.tokens) == ("recovered", tuple(labels))
+
+
+def test_a_guess_holds_every_word_that_must_occur():
+    class Nothing:
+        initial, context_width, classes = 0, 1, 9
+
+    problem = Unknowns(
+        decoder=Nothing(),
+        distance=None,
+        keys=(),
+        positions=5,
+        words=np.array([2, 4, 6, 8]),
+        labels="softmax",
+        last=2,
+        complete=True,
+    )
+
+    def guess(entries, **changes):
+        changed = dataclasses.replace(problem, **changes)
+        return changed.guess(np.concatenate([np.zeros(5), np.ravel(entries)]))
+
+    sure = [[0, 9, 0, 0], [0, 9, 3, 0], [0, 0, 0, 9], [0, 9, 2, 0]]
+    assert guess(sure, complete=False) == (4, 4, 8, 4, 2)
+    assert guess(sure) == (4, 6, 8, 4, 2)  # 6 must be somewhere, and costs least there
+    assert guess([[0, 0, 9, 0], [0, 9, 3, 0], [0, 0, 0, 9], [9, 0, 0, 0]]) == (6, 4, 8, 2, 2)
+
+
+def test_every_swap_and_every_move_is_tried_once():
+    orders = [tuple(order) for order in _orders(4, 5)]
+    assert len(set(orders)) == len(orders) == 9 + 3  # moves, and swaps of others than neighbours
+    assert {order[4] for order in orders} == {4}
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+    assert (1, 2, 3, 0, 4) in orders
+    assert (3, 1, 2, 0, 4) in orders
+
+
+@needs_tensorflow
+def test_positions_in_a_wrong_order_are_put_right(case, speller):
+    update, labels, contexts = case
+    problem = pose(update, speller, FAST)
+    order = [2, 0, 1, 3, 4]
+    part = (contexts[order] @ problem.basis.T).ravel()
+    start = problem.with_words(labels[order], part)[0]
+    assert start > 1e-3
+    options = {"enough": 1e-7, "stop": lambda: False}
+    wrong = tuple(labels[order].tolist()), part, start
+    tokens, _, residual = rearrange(problem, *wrong, rounds=5, **options)
+    assert tokens == tuple(labels)
+    assert residual < 1e-6
+    assert rearrange(problem, *wrong, rounds=0, **options)[0] == wrong[0]
+
+
+@needs_tensorflow
 def test_a_gradient_of_unknown_scale_is_matched_as_well(case, speller):
     update, labels, _ = case
     shrunk = dataclasses.replace(
@@ -307,7 +372,7 @@ def test_a_transcript_that_does_not_explain_the_gradient_is_not_claimed(case, sp
         key: array if key.startswith("head") else rng.permutation(array.ravel()).reshape(array.shape)
         for key, array in update.gradients.items()
     }
-    found = dataclasses.replace(FAST, attempts=2, steps=100)(
+    found = dataclasses.replace(FAST, attempts=2, steps=60, moves=1)(
         dataclasses.replace(update, gradients=foreign), speller, rng=np.random.default_rng(0)
     )
     assert found.status == "inconclusive"
@@ -323,6 +388,36 @@ def test_time_that_runs_out_is_inconclusive(case, speller):
     assert "ran out after 3 steps" in found.message
 
 
+@needs_tensorflow
+def test_as_an_attack_it_counts_right_guesses_and_is_inconclusive_about_wrong_ones(case, model, speller):
+    import pytest_labelleak as pl
+
+    update, labels, _ = case
+    one = dataclasses.replace(FAST, attempts=1, steps=150)
+    attack = MatchingAttack(decoder=speller, settings=one)
+    with pytest.raises(pl.LabelLeak, match="matching"):
+        pl.assert_transcripts_not_recoverable(update, labels, attacks=attack)
+    with pytest.raises(pl.InconclusiveAudit, match="time ran out"):
+        pl.assert_transcripts_not_recoverable(
+            update, labels, attacks=MatchingAttack(decoder=speller, settings=one, time_budget=1e-9)
+        )
+    # With noise nothing explains the gradient to the default tolerance, and still the guess is right.
+    rng = np.random.default_rng(8)
+    noisy = dataclasses.replace(
+        update,
+        gradients={
+            key: array if key.startswith("head") else (array * (1 + 0.03 * rng.normal(size=array.shape))).astype("f4")
+            for key, array in update.gradients.items()
+        },
+    )
+    found = one(noisy, speller, rng=np.random.default_rng(0))
+    assert (found.status, found.tokens) == ("inconclusive", tuple(labels))
+    with pytest.raises(pl.LabelLeak, match="matching"):
+        pl.assert_transcripts_not_recoverable(noisy, labels, attacks=attack)
+    with pytest.raises(InvalidArgumentError, match="time_budget=0"):
+        MatchingAttack(decoder=speller, time_budget=0)
+
+
 class InterruptionError(Exception):
     pass
 
@@ -330,7 +425,7 @@ class InterruptionError(Exception):
 @needs_tensorflow
 def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(case, speller, tmp_path):
     update = case[0]
-    settings = GradientMatching(optimiser="adam", steps=40, attempts=2, tolerance=1e-12)
+    settings = GradientMatching(optimiser="adam", steps=40, attempts=2, moves=0, tolerance=1e-30)
     whole = settings(update, speller, rng=np.random.default_rng(3))
 
     def interrupt(progress):
