@@ -127,15 +127,15 @@ class LingvoCases:
 
 
 class KerasCases:
-    """The trained recogniser of examples/las, and sentences that it has never heard."""
+    """The recogniser of examples/las, fresh or trained, and sentences that it has never heard."""
 
-    name = "Keras LAS"
-
-    def __init__(self) -> None:
+    def __init__(self, *, trained: bool) -> None:
+        from las.network import build
         from las.sentences import END, START
         from las.weights import load_trained
 
-        self._model = load_trained()
+        self.name = f"Keras LAS, {'trained' if trained else 'fresh weights'}"
+        self._model = load_trained() if trained else build()
         self.decoder = free_contexts(self._model, start=START, end=END, jit=True)
 
     def case(self, positions: int, seed: int) -> tuple[Any, tuple[int, ...]]:
@@ -148,6 +148,13 @@ class KerasCases:
         sentences = [text for text in held_out(200) if len(text.split()) == positions - 1]
         inputs, targets = batch_of([sentences[seed % len(sentences)]])
         return capture_update(self._model, (inputs, targets)), tuple(targets[0].tolist())
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "lingvo": LingvoCases,
+    "keras-fresh": functools.partial(KerasCases, trained=False),
+    "keras-trained": functools.partial(KerasCases, trained=True),
+}
 
 
 def warm_up(decoder: Any, positions: int, keys: tuple[str, ...]) -> None:
@@ -240,7 +247,7 @@ def ratio(results: Results, model: str, positions: int) -> str:
 def main() -> int:
     """Run, and print the tables; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", action="append", choices=("lingvo", "keras"), help="which (default: both)")
+    parser.add_argument("--model", action="append", choices=MODELS, help="which (default: all)")
     parser.add_argument("--settings", action="append", choices=SETTINGS, help="which (default: all)")
     parser.add_argument("--seeds", type=int, default=20, help="gradients per length (default 20)")
     parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS), help="tokens (default 4 6 10)")
@@ -249,13 +256,11 @@ def main() -> int:
     arguments = parser.parse_args()
     results = Results(arguments.results)
     names = arguments.settings or list(SETTINGS)
-    for model in arguments.model or ("lingvo", "keras"):
+    for model in arguments.model or MODELS:
         if model == "lingvo" and importlib.util.find_spec("lingvo") is None:
             print("SKIPPED: lingvo is not installed; run this with the environment of 'make test-lingvo'")
             continue
-        measure(
-            results, LingvoCases() if model == "lingvo" else KerasCases(), names, arguments.lengths, arguments.seeds
-        )
+        measure(results, MODELS[model](), names, arguments.lengths, arguments.seeds)
     text = "\n".join(tables(results)).strip() + "\n"
     print(text)
     if arguments.output is not None:

@@ -86,5 +86,6 @@ class MatchingAttack:
             counts=dict(sorted(counts.items())),
             samples=found.positions,
             details={"finished": finished, "starts": found.attempts, "steps": found.steps},
+            variables=self.decoder.keys(every=self.settings.every_layer),
             transcripts=(found.tokens,),
         )
