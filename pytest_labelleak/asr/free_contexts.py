@@ -109,7 +109,7 @@ def free_contexts(
     end : int, optional
         Token that ends a transcript, if any.
     jit : bool, default False
-        Compile with XLA: two to three times as fast, after a quarter of a minute of compiling per length of transcript.
+        Compile with XLA: faster, after compiling for every length of transcript.
 
     Returns
     -------

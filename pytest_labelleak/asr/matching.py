@@ -39,7 +39,7 @@ class GradientMatching:
     labels : {"softmax", "free"}
         Soft labels by a softmax, or entries without constraint.
     optimiser : {"lbfgs", "adam"}
-        L-BFGS, or Adam, which takes ten times as many steps.
+        L-BFGS, or Adam, which takes many more steps.
     restrict : bool
         Only words that were recovered from the update, and not the whole vocabulary.
     every_layer : bool

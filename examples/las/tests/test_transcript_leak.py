@@ -42,7 +42,7 @@ def test_the_sentence_is_rebuilt(model, batch):
         assert_transcripts_not_recoverable(model, batch)
 
 
-# ... and, as was published, by a search for the sentence whose gradient this is. It takes seconds early in training; the
+# ... and, as was published, by a search for the sentence whose gradient this is. It is quick early in training; the
 # surer a network is, the less its gradient tells a right order from a wrong one, and the more starts it takes.
 def test_the_sentence_is_found_by_matching_gradients(fresh_model, batch):
     from las.sentences import END, START
