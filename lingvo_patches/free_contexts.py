@@ -170,6 +170,8 @@ def _problem(decoder: Any) -> str:
         return f"dropout_prob={p.dropout_prob}, and the units that were dropped are unknown. Expected 0"
     if p.min_ground_truth_prob < 1.0:
         return f"scheduled sampling (min_ground_truth_prob={p.min_ground_truth_prob}). Expected 1"
+    if not p.softmax_uses_attention:
+        return "softmax_uses_attention=False. Expected True"
     if p.adapter_task_id_field or type(decoder.contextualizer) is not contextualizer_base.NullContextualizer:
         return "adapters or a contextualizer. Expected none"
     return ""

@@ -20,6 +20,13 @@ def model():
 
 
 @pytest.fixture(scope="session")
+def fresh_model():
+    from las.network import build
+
+    return build()
+
+
+@pytest.fixture(scope="session")
 def sentence():
     """Return a sentence that the recogniser has never heard. Private: tests count its words, and never print one."""
     from las.sentences import held_out

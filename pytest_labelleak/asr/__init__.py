@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .free_contexts import FreeContextDecoder, free_contexts
 from .matching import PUBLISHED, GradientMatching, Matching
+from .matching_attack import MatchingAttack
 from .ordering import Ordering, Transcripts
 from .progress import Progress, ProgressLine
 from .report import BagReport, Utterance, bag_report, word_error_rate
@@ -23,6 +24,7 @@ __all__ = [
     "GradientMatching",
     "Graphemes",
     "Matching",
+    "MatchingAttack",
     "Ordering",
     "Progress",
     "ProgressLine",

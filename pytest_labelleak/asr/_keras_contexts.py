@@ -69,6 +69,7 @@ class KerasFreeContexts:
         self._graph = _Graph(model, attention, dtype)
         self._start, self.end, self._dtype = start, end, dtype
         self.context_width = self._graph.context_width
+        self.context_rows = self._graph.context_rows
         self.classes = self._graph.classes
         self._derivatives = CompiledDerivatives(self._differentiate, dtype=dtype, jit=jit)
 
@@ -169,6 +170,20 @@ class _Graph:
                 if id(own) in question:
                     below.add(own.path)
         self.below_attention = frozenset(below)
+        self.context_rows = self._rows()
+
+    def _rows(self) -> slice | None:
+        """Find the context among the inputs of the layer that makes the logits, by feeding one unlike all else."""
+        import tensorflow as tf
+
+        seen: list[Any] = []
+        context = np.random.default_rng(0).standard_normal((1, 1, self.context_width)).astype("float32")
+        self._run(self.table[None, :1], tf.constant(context, self.table.dtype), seen)
+        fed = np.ravel(seen[-1]) if seen else np.zeros(0)
+        for first in range(fed.size - self.context_width + 1):
+            if np.allclose(fed[first : first + self.context_width], np.ravel(context), rtol=1e-6):
+                return slice(first, first + self.context_width)
+        return None
 
     def log_softmax(self, embedded: Any, contexts: Any) -> Any:
         """Return the logarithms of the probabilities, shape (1, U, C)."""
@@ -177,7 +192,8 @@ class _Graph:
         result = self._run(embedded, contexts)
         return tf.math.log(result) if self._softmax else tf.nn.log_softmax(result)
 
-    def _run(self, embedded: Any, contexts: Any) -> Any:
+    def _run(self, embedded: Any, contexts: Any, seen: list[Any] | None = None) -> Any:
+        """Return the output; put the input of each dense layer in `seen`, the last one's last."""
         import keras
 
         fed = {"embedded": embedded, "contexts": contexts}
@@ -195,6 +211,8 @@ class _Graph:
                 # One utterance without padding: masks hide nothing, and are made of inputs that are not here.
                 options = {name: item for name, item in arguments.kwargs.items() if name != "mask"}
                 positional, named = keras.tree.map_structure(value, (arguments.args, options))
+                if seen is not None and isinstance(operation, keras.layers.Dense):
+                    seen.append(keras.tree.flatten(positional)[0])
                 result = self._copies.get(operation, operation)(*positional, **named)
                 done[id(item)] = keras.tree.flatten(result)[history.tensor_index]
             return done[id(item)]

@@ -44,6 +44,8 @@ class LingvoFreeContexts:
         except TypeError as error:
             raise UnsupportedModelError(f"gradient matching: {error}") from None
         self.classes, self.context_width = speller.classes, speller.context_width
+        # The softmax takes [rnn output, context].
+        self.context_rows: slice | None = slice(-speller.context_width, None)
         self._parts = {part.key: part for part in speller.parts}
 
         def gradients(contexts: Any, labels: Any, keys: tuple[str, ...]) -> list[Any]:

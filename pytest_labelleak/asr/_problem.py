@@ -78,5 +78,22 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: GradientMatching
         positions=positions,
         words=bag,
         labels=settings.labels,
+        basis=_directions(update, decoder, positions) if settings.subspace else None,
         last=decoder.end if ended else None,
+        complete=settings.restrict and settings.labels == "softmax",
     )
+
+
+def _directions(update: Update, decoder: FreeContextDecoder, positions: int) -> np.ndarray | None:
+    """Return the directions that contexts lie in, as the head's gradient tells them: it is ``H^T D``, and H holds them.
+
+    The columns of the rows that take the context are combinations of the contexts, and all directions are there.
+    """
+    if decoder.context_rows is None:
+        return None
+    gradient = np.asarray(update.kernel_gradient, np.float64)
+    if update.head.kernel_penalty is not None:
+        gradient = gradient - update.head.kernel_penalty
+    left = np.linalg.svd(gradient[decoder.context_rows], full_matrices=False)[0]
+    directions: np.ndarray = left[:, :positions].T
+    return directions

@@ -12,6 +12,7 @@ import numpy as np
 from ..recovery import INCONCLUSIVE, RECOVERED
 from ._matching_state import State, write_state
 from ._minimise import adam, lbfgs
+from ._rearrange import rearrange
 from ._unknowns import Unknowns
 from .progress import Progress
 
@@ -136,16 +137,24 @@ class Search:
                 lbfgs(problem, state.vector, most=left, after=lambda vector, value: self._after(vector, value, None))
         if self._late:
             return True
-        contexts = problem.split(state.vector)[0].ravel()
-        contexts, residual = lbfgs(
+        part, residual = lbfgs(
             lambda vector: problem.with_words(state.tokens, vector),
-            contexts,
+            problem.split(state.vector)[0],
             most=_CHECK_STEPS,
             after=lambda vector, value: value < _SOLVED * settings.tolerance,
         )
+        tokens, part, residual = rearrange(
+            problem,
+            state.tokens,
+            part,
+            residual,
+            rounds=settings.moves,
+            enough=_SOLVED * settings.tolerance,
+            stop=lambda: self._stop is not None and self._stop(),
+        )
         if residual < state.best_residual:
             state.best_loss, state.best_residual = problem(state.vector)[0], residual
-            state.best_tokens, state.best_contexts = state.tokens, contexts
+            state.best_tokens, state.best_contexts = tokens, problem.contexts(part)
         return False
 
     def _after(self, vector: np.ndarray, value: float, moments: np.ndarray | None) -> bool:
@@ -196,7 +205,7 @@ class Search:
             )
         shared |= {
             "tokens": state.best_tokens,
-            "contexts": None if state.best_contexts is None else state.best_contexts.reshape(problem.shapes[0]),
+            "contexts": state.best_contexts,
             "loss": state.best_loss,
             "residual": state.best_residual,
         }

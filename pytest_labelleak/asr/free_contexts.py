@@ -38,6 +38,10 @@ class FreeContextDecoder(Protocol):
         """Number of contexts before the first position: 1 where a layer sees the context of the step before, else 0."""
 
     @property
+    def context_rows(self) -> slice | None:
+        """Rows of the head's kernel that take the context as it is; None if there are none."""
+
+    @property
     def end(self) -> int | None:
         """Token that ends every transcript, where there is one; known to everybody."""
 
@@ -105,7 +109,7 @@ def free_contexts(
     end : int, optional
         Token that ends a transcript, if any.
     jit : bool, default False
-        Compile with XLA: two to three times as fast, after a quarter of a minute of compiling per length of transcript.
+        Compile with XLA: faster, after compiling for every length of transcript.
 
     Returns
     -------

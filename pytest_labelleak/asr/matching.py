@@ -39,12 +39,15 @@ class GradientMatching:
     labels : {"softmax", "free"}
         Soft labels by a softmax, or entries without constraint.
     optimiser : {"lbfgs", "adam"}
-        L-BFGS, or Adam, which takes ten times as many steps.
+        L-BFGS, or Adam, which takes many more steps.
     restrict : bool
         Only words that were recovered from the update, and not the whole vocabulary.
     every_layer : bool
         Match variables, too, whose gradients free contexts do not explain, because a part of them went through the
         attention's question. They pull the answer away.
+    subspace : bool
+        Look for contexts only in the directions that the head's gradient says they have, where the head takes them as
+        they are: far fewer unknowns. Noise in the gradient turns the directions.
     known_end : bool
         Hold the last label at the token that ends every transcript, where the words have it.
     attempts : int
@@ -57,6 +60,9 @@ class GradientMatching:
         Of Adam, at the first and the last step; it falls exponentially.
     context_scale : float
         Deviation of the contexts at the start.
+    moves : int
+        Where a start ends without an explanation: at the most so many moves of single positions, each of which must
+        explain more.
     tolerance : float
         Most that may be left of the gradient, in units of the objective, for a transcript to explain it.
     """
@@ -66,13 +72,15 @@ class GradientMatching:
     optimiser: str = "lbfgs"
     restrict: bool = True
     every_layer: bool = False
+    subspace: bool = True
     known_end: bool = True
     attempts: int = 5
     steps: int = 3000
     patience: int = 500
     learning_rate: float = 0.05
     final_learning_rate: float = 0.005
-    context_scale: float = 0.1
+    context_scale: float = 0.3
+    moves: int = 20
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -84,6 +92,8 @@ class GradientMatching:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidArgumentError(f"{name}={value!r}. Expected an integer of at least 1.")
+        if not isinstance(self.moves, int) or isinstance(self.moves, bool) or self.moves < 0:
+            raise InvalidArgumentError(f"moves={self.moves!r}. Expected an integer of at least 0.")
         for name in ("learning_rate", "final_learning_rate", "context_scale", "tolerance"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
@@ -155,7 +165,9 @@ PUBLISHED = GradientMatching(
     labels="free",
     optimiser="adam",
     every_layer=True,
+    subspace=False,
     known_end=False,
     attempts=1,
     patience=2000,
+    moves=0,
 )
