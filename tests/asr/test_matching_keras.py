@@ -258,7 +258,7 @@ def test_what_it_cannot_be_applied_to(case, speller):
     rng = np.random.default_rng(0)
     head = {key: array for key, array in update.gradients.items() if key.startswith("head")}
     cases = {
-        "holds no gradient of 'speller_2": dataclasses.replace(update, gradients=head),
+        "holds no gradient of 'speller_2": dataclasses.replace(update, gradients=head, values={}, penalties={}),
         "sums up 3 local steps": dataclasses.replace(update, steps=3),
         "smooths its labels": dataclasses.replace(update, head=dataclasses.replace(update.head, label_smoothing=0.1)),
         "no attack tells how many": update.map(np.sign, defence="sign"),
