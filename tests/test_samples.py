@@ -156,7 +156,7 @@ def test_features_of_the_truth_are_checked_without_quoting_them(features: np.nda
         ({"y": CASE.labels, "features": CASE.features[:, :5]}, r"batch\['features'\] has shape \(24, 5\).*, 64\)"),
         ({"y": CASE.labels, "features": CASE.features[0]}, r"batch\['features'\] has shape \(64,\)"),
         ({"y": CASE.labels, "features": CASE.features[:5]}, r"features have shape \(5, 64\)"),
-        ({"y": CASE.labels}, 'batch is a dict, and the model is an Update.*"features"'),
+        ({"features": CASE.features}, 'batch is a dict, and the model is an Update.*"features"'),
         ({"y": CASE.labels, "features": CASE.features, "x": 1}, "batch is a dict"),
         ((CASE.labels, CASE.features), "batch is a tuple"),
         ({"y": (1, 2), "features": np.ones((2, 64))}, "batch is a tuple"),
