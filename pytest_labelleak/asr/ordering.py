@@ -26,6 +26,8 @@ __all__ = ["Ordering", "Transcripts"]
 #: Cells with more than this left beyond the rank, and this many times what the best has, take more steps.
 _FLAT = 1e-3
 _AS_FLAT = 10.0
+#: A proof asks that the best link refused costs this many times the worst one used.
+_PROOF = 5.0
 #: With more plausible links than this for every position, a cell tells nothing, and most likely is no decoder's.
 _MOST_PLAUSIBLE = 4
 
@@ -261,6 +263,13 @@ class Ordering:
                 yield cell, links
 
 
+def _stands_out(found: Cover, cost: np.ndarray) -> bool:
+    """Tell whether the links used are far better than any that was refused."""
+    used = [cost[p, q] for path in found.paths for p, q in itertools.pairwise(path)]
+    refused = cost[np.isfinite(cost) & (cost > 1.0)]
+    return not used or refused.size == 0 or bool(refused.min() >= _PROOF * max(used))
+
+
 def _rank(found: Cover) -> tuple[bool, int]:
     return found.unique, sum(map(sum, found.certain))
 
@@ -269,8 +278,9 @@ def _ordered(links: Links, labels: tuple[int, ...], deadline: float) -> Cover | 
     if np.count_nonzero(links.cost <= 1.0) > _MOST_PLAUSIBLE * len(labels):
         return None
     found = cover(links.cost, links.first, links.ends, labels, deadline=deadline)
-    if found is None or links.clear:
+    if found is None or (links.clear and _stands_out(found, links.cost)):
         return found
-    # Where utterances end is a guess, and so is all that follows from it.
+    # Where utterances end is a guess, or a link that was refused is nearly as good as one that was used: all that
+    # follows from it is a guess too.
     nothing = tuple(tuple(False for _ in path) for path in found.certain)
     return dataclasses.replace(found, unique=False, certain=nothing)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Update, attack
 from pytest_labelleak.asr import Ordering
+from pytest_labelleak.asr._links import Links
+from pytest_labelleak.asr.ordering import _ordered
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decoders import keras_batch, keras_decoder, synthetic
@@ -69,6 +71,16 @@ def test_reads_transcripts(transcripts):
 
 def test_the_context_may_be_anywhere_in_the_input():
     assert read(synthetic([TWICE], context_at="middle")) == [TWICE]
+
+
+@pytest.mark.parametrize(("used", "unique"), [(0.36, False), (0.1, True)])
+def test_a_link_refused_by_little_proves_nothing(used, unique):
+    cost = np.array([[np.inf, used, 1.01], [1.01, np.inf, used], [1.01, 1.01, np.inf]])
+    links = Links(cost=cost, first=np.array([0.0, 9.0, 9.0]), ends=np.array([False, False, True]), clear=True)
+    found = _ordered(links, (5, 6, 7), float("inf"))
+    assert found.paths == ((0, 1, 2),)
+    assert found.unique is unique
+    assert all(found.certain[0]) is unique
 
 
 def test_one_label_is_a_transcript():
