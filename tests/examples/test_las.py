@@ -17,6 +17,7 @@ pytest.importorskip("espeakng_loader")
 
 from las import batches, network, sentences, train, weights  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "las"
 
 
