@@ -125,6 +125,7 @@ bench-quick: .venv/bench
 bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
 	.venv-lingvo/bin/python benchmarks/bench_transcripts.py
+	.venv-lingvo/bin/python benchmarks/bench_matching.py
 
 clean:
 	rm -rf .venv .venv-jax .venv-torch .venv-lingvo build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
