@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .result import Audit
-    from .update import Update
+    from . import assertions, auditing
+    from . import capture as capturing
 
 __all__ = ["LabelLeakFixture"]
 
 
+class _Public:
+    """A public function of the package, imported when it is asked for, since importing it may take long."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        """Return the function itself: whatever it does, it does with the settings of the running test."""
+        return getattr(importlib.import_module(__package__), self._name)
+
+
 class LabelLeakFixture:
     """Audits with the settings of the running test.
+
+    Its methods are the public functions of the same names.
 
     Attributes
     ----------
@@ -23,201 +36,24 @@ class LabelLeakFixture:
         Defaults < ini file < command line < marker.
     """
 
+    if TYPE_CHECKING:
+        audit = staticmethod(auditing.audit)
+        capture = staticmethod(capturing.capture_update)
+        assert_labels_not_recoverable = staticmethod(assertions.assert_labels_not_recoverable)
+        assert_samples_not_isolated = staticmethod(assertions.assert_samples_not_isolated)
+        assert_transcripts_not_recoverable = staticmethod(assertions.assert_transcripts_not_recoverable)
+        assert_words_not_recoverable = staticmethod(assertions.assert_words_not_recoverable)
+    else:
+        audit = _Public("audit")
+        capture = _Public("capture_update")
+        assert_labels_not_recoverable = _Public("assert_labels_not_recoverable")
+        assert_samples_not_isolated = _Public("assert_samples_not_isolated")
+        assert_transcripts_not_recoverable = _Public("assert_transcripts_not_recoverable")
+        assert_words_not_recoverable = _Public("assert_words_not_recoverable")
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     def __repr__(self) -> str:
         """Say what it is, without any value of the test."""
         return "<labelleak fixture>"
-
-    def audit(
-        self,
-        model: Any,
-        batch: Any,
-        *,
-        threshold: float | None = None,
-        confidence: float | None = None,
-        attacks: Any = None,
-        defence: Any = None,
-        seed: int | None = None,
-        head: str | None = None,
-        training: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-        counts: bool = False,
-        samples: bool = False,
-        vocabulary: Any = None,
-        lexicon: Iterable[str] | None = None,
-        sensitive: Any = None,
-    ) -> Audit:
-        """Call `pytest_labelleak.audit`, which takes the same arguments."""
-        from .auditing import audit
-
-        return audit(
-            model,
-            batch,
-            threshold=threshold,
-            confidence=confidence,
-            attacks=attacks,
-            defence=defence,
-            seed=seed,
-            head=head,
-            training=training,
-            class_weight=class_weight,
-            counts=counts,
-            samples=samples,
-            vocabulary=vocabulary,
-            lexicon=lexicon,
-            sensitive=sensitive,
-        )
-
-    def assert_labels_not_recoverable(
-        self,
-        model: Any,
-        batch: Any,
-        *,
-        threshold: float | None = None,
-        confidence: float | None = None,
-        attacks: Any = None,
-        defence: Any = None,
-        seed: int | None = None,
-        head: str | None = None,
-        training: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-        counts: bool = False,
-    ) -> Audit:
-        """Call `pytest_labelleak.assert_labels_not_recoverable`, which takes the same arguments."""
-        __tracebackhide__ = True
-        from .assertions import assert_labels_not_recoverable
-
-        return assert_labels_not_recoverable(
-            model,
-            batch,
-            threshold=threshold,
-            confidence=confidence,
-            attacks=attacks,
-            defence=defence,
-            seed=seed,
-            head=head,
-            training=training,
-            class_weight=class_weight,
-            counts=counts,
-        )
-
-    def assert_samples_not_isolated(
-        self,
-        model: Any,
-        batch: Any,
-        *,
-        threshold: float | None = None,
-        confidence: float | None = None,
-        attacks: Any = None,
-        defence: Any = None,
-        seed: int | None = None,
-        head: str | None = None,
-        training: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-    ) -> Audit:
-        """Call `pytest_labelleak.assert_samples_not_isolated`, which takes the same arguments."""
-        __tracebackhide__ = True
-        from .assertions import assert_samples_not_isolated
-
-        return assert_samples_not_isolated(
-            model,
-            batch,
-            threshold=threshold,
-            confidence=confidence,
-            attacks=attacks,
-            defence=defence,
-            seed=seed,
-            head=head,
-            training=training,
-            class_weight=class_weight,
-        )
-
-    def assert_words_not_recoverable(
-        self,
-        model: Any,
-        batch: Any,
-        *,
-        vocabulary: Any,
-        sensitive: Any = None,
-        lexicon: Iterable[str] | None = None,
-        threshold: float | None = None,
-        confidence: float | None = None,
-        attacks: Any = None,
-        defence: Any = None,
-        seed: int | None = None,
-        head: str | None = None,
-        training: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-    ) -> Audit:
-        """Call `pytest_labelleak.assert_words_not_recoverable`, which takes the same arguments."""
-        __tracebackhide__ = True
-        from .assertions import assert_words_not_recoverable
-
-        return assert_words_not_recoverable(
-            model,
-            batch,
-            vocabulary=vocabulary,
-            sensitive=sensitive,
-            lexicon=lexicon,
-            threshold=threshold,
-            confidence=confidence,
-            attacks=attacks,
-            defence=defence,
-            seed=seed,
-            head=head,
-            training=training,
-            class_weight=class_weight,
-        )
-
-    def assert_transcripts_not_recoverable(
-        self,
-        model: Any,
-        batch: Any,
-        *,
-        threshold: float | None = None,
-        word_error_rate: float = 0.0,
-        vocabulary: Any = None,
-        time_budget: float = 600.0,
-        confidence: float | None = None,
-        attacks: Any = None,
-        defence: Any = None,
-        seed: int | None = None,
-        head: str | None = None,
-        training: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-    ) -> Audit:
-        """Call `pytest_labelleak.assert_transcripts_not_recoverable`, which takes the same arguments."""
-        __tracebackhide__ = True
-        from .assertions import assert_transcripts_not_recoverable
-
-        return assert_transcripts_not_recoverable(
-            model,
-            batch,
-            threshold=threshold,
-            word_error_rate=word_error_rate,
-            vocabulary=vocabulary,
-            time_budget=time_budget,
-            confidence=confidence,
-            attacks=attacks,
-            defence=defence,
-            seed=seed,
-            head=head,
-            training=training,
-            class_weight=class_weight,
-        )
-
-    def capture(
-        self,
-        model: Any,
-        batch: Any,
-        *,
-        head: str | None = None,
-        training: bool = True,
-        class_weight: Mapping[int, float] | None = None,
-    ) -> Update:
-        """Call `pytest_labelleak.capture_update`, which takes the same arguments."""
-        from .capture import capture_update
-
-        return capture_update(model, batch, head=head, training=training, class_weight=class_weight)
