@@ -545,6 +545,15 @@ def test_as_many_samples_as_features_come_apart_without_a_copy() -> None:
         assert len(set(matched(recovery, case).tolist())) == recovery.isolated
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_late_finds_are_polished_among_all_samples(seed: int) -> None:
+    """Without, what is left of the samples taken out before costs one to three of the last ones."""
+    case = make_head_update(positions=96, features=96, classes=400, seed=seed, signed=True, confidence=0.9)
+    recovery = attack("disaggregate", case.update)
+    assert recovery.isolated == 96
+    assert sorted(recovery.sample_labels) == sorted(case.labels.tolist())
+
+
 def test_copies_are_told_by_duality_also_where_rows_and_features_are_far_apart() -> None:
     """A row of cosine 0.01 to its own sample's features looks dual to them; their product says that it is not."""
     features, row = np.array([100.0, 0.0, 0.0]), np.array([0.01, 1.0, 0.0])
