@@ -34,9 +34,11 @@ _LARGEST_RESIDUAL = 0.03
 _ALL_NOISE = 1.5
 # A row that holds more noise than this, relative to its length, could be of noise alone.
 _LARGEST_NOISE = 0.1
-# What others left behind in a row is removed where it is this many times what rounding explains, and the residual at
-# most this; it takes at most so many Jacobians, and moves features by less than this of their length.
-_INHERITED, _WORTH_POLISHING, _POLISHING, _NEARBY = 10.0, 0.3, 4, 0.3
+# What others left behind in a row is removed where it is this many times what rounding explains, ...
+_INHERITED = 10.0
+_WORTH_POLISHING = 0.3  # ... and the residual is at most this, ...
+_POLISHING = 4  # ... with at most so many Jacobians, ...
+_NEARBY = 0.3  # ... and moves features by less than this of their length.
 # With a bias every sample's last input is one; a solution that misses it by more is none.
 _OFF_ONE = 0.1
 
