@@ -462,6 +462,15 @@ def test_one_shared_label_does_not_cost_all_the_others() -> None:
     assert (Counter(recovery.sample_labels) & Counter(labels.tolist())).total() >= 18
 
 
+def test_most_of_the_samples_together_are_kept_where_one_does_not_come_out() -> None:
+    case = make_head_update(positions=20, features=256, classes=400, seed=0, bias=False, confidence=0.99)
+    smoothed = with_loss(case, smoothing=0.05)
+    subspace = find_subspace(smoothed.update)
+    assert isinstance(subspace, Subspace)
+    search = Deflation(row_space(smoothed.update, subspace), smoothing=0.05, tolerance=1e-4, effort=Effort())
+    assert 10 <= search._jointly(most=True) < 20
+
+
 def test_no_joint_solution_is_taken_that_explains_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples that each pass, and that leave as much of the gradient as before, are not taken."""
     case = make_head_update(positions=12, features=96, classes=200, seed=3, confidence=0.99)
