@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from .outcome import HELD, LEAKED, outcome_of, within_bound
-from .recovery import INCONCLUSIVE, NOT_APPLICABLE
+from .recovery import INCONCLUSIVE
+from .solving_outcome import solving_outcome
 from .verdict import NOT_RUN, Verdict
 
 __all__ = ["isolation_outcome"]
@@ -23,10 +23,7 @@ def isolation_outcome(
     """Decide as `outcome_of` does, by the share of label positions isolated.
 
     Only attacks that isolate samples have a say. To isolate one is to solve an equation, so where a defence
-    has done its work no such attack makes a claim: "not applicable" everywhere. Without a control that
-    decides nothing, since the model or the batch may be beyond the attacks. If they took the
-    same batches apart before the defence, with the same weights, they are able on these very batches, and that they no
-    longer are is what the defence did: the audit holds, each attack counting with 0 in every batch.
+    has done its work no such attack makes a claim, and `solving_outcome` asks the positive control.
 
     Parameters
     ----------
@@ -53,18 +50,16 @@ def isolation_outcome(
     ]
     if not able:
         return INCONCLUSIVE, "inconclusive: none of the attacks isolates samples; use attacks='auto' or 'disaggregate'"
-    outcome, message = outcome_of(able, limit, confidence=confidence, threshold=threshold, samples=True)
-    gone = all(verdict.status == NOT_APPLICABLE for verdict in able)
-    if control is None or not (outcome == HELD or gone):
-        return outcome, message
-    undefended, reason = isolation_outcome(control, limit if threshold is None else threshold, isolating=isolating)
-    if undefended != LEAKED:
-        return INCONCLUSIVE, (
-            f"inconclusive: the positive control failed, the attacks isolate no more without the defence ({reason}); "
-            "use a batch or a model on which they succeed undefended"
-        )
-    if gone:
-        # No attack and no figure of the control: which of them ran depends on what was left out.
-        point = "without the defence the samples came apart, with it no attack isolates any"
-        return within_bound(point, able, limit, confidence, threshold, low=0.0)
-    return outcome, message
+    undefended = None
+    if control is not None:
+        undefended = isolation_outcome(control, limit if threshold is None else threshold, isolating=isolating)
+    return solving_outcome(
+        able,
+        limit,
+        undefended=undefended,
+        verb="isolate",
+        stopped="without the defence the samples came apart, with it no attack isolates any",
+        confidence=confidence,
+        threshold=threshold,
+        samples=True,
+    )

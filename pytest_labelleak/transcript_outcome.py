@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .outcome import HELD, LEAKED, outcome_of, within_bound
-from .recovery import INCONCLUSIVE, NOT_APPLICABLE
+from .outcome import outcome_of
+from .solving_outcome import solving_outcome
 from .verdict import NOT_RUN, Verdict
 
 __all__ = ["transcript_outcome"]
@@ -21,9 +21,8 @@ def transcript_outcome(
 ) -> tuple[str, str]:
     """Decide as `outcome_of` does, by the share of the transcripts recovered.
 
-    To put words in order is to solve equations, so where a defence has done its work no attack makes a claim: "not
-    applicable" everywhere. That decides nothing by itself, but if the same attacks read the same batches
-    before the defence, it is what the defence did.
+    To put words in order is to solve equations, so where a defence has done its work no attack makes a claim, and
+    `solving_outcome` asks the positive control.
 
     Parameters
     ----------
@@ -42,17 +41,12 @@ def transcript_outcome(
         As for `outcome_of`.
     """
     able = [verdict for verdict in verdicts if verdict.status != NOT_RUN]
-    outcome, message = outcome_of(able, limit, confidence=confidence, threshold=threshold)
-    gone = bool(able) and all(verdict.status == NOT_APPLICABLE for verdict in able)
-    if control is None or not (outcome == HELD or gone):
-        return outcome, message
-    undefended, reason = outcome_of(control, limit if threshold is None else threshold)
-    if undefended != LEAKED:
-        return INCONCLUSIVE, (
-            f"inconclusive: the positive control failed, the attacks rebuild no more without the defence ({reason}); "
-            "use a batch or a model on which they succeed undefended"
-        )
-    if gone:
-        point = "without the defence the transcripts were rebuilt, with it no attack rebuilds any"
-        return within_bound(point, able, limit, confidence, threshold, low=0.0)
-    return outcome, message
+    return solving_outcome(
+        able,
+        limit,
+        undefended=None if control is None else outcome_of(control, limit if threshold is None else threshold),
+        verb="rebuild",
+        stopped="without the defence the transcripts were rebuilt, with it no attack rebuilds any",
+        confidence=confidence,
+        threshold=threshold,
+    )

@@ -271,8 +271,8 @@ MUTANTS = (
     ),
     (
         "samples: a pass without a control that takes the batch apart",
-        "isolation_outcome.py",
-        "    if undefended != LEAKED:",
+        "solving_outcome.py",
+        "    if before != LEAKED:",
         "    if False:",
         "tests/test_samples.py",
     ),
@@ -411,8 +411,8 @@ MUTANTS = (
     ),
     (
         "transcripts: the positive control",
-        "transcript_outcome.py",
-        "    if undefended != LEAKED:",
+        "solving_outcome.py",
+        "    if before != LEAKED:",
         "    if False:",
         "tests/test_transcripts.py",
     ),

@@ -32,6 +32,7 @@ LAYER = {
     "result": 1,
     "scoring": 1,
     "sensitive_outcome": 1,
+    "solving_outcome": 1,
     "transcript_outcome": 1,
     "truth": 1,
     "update": 1,
