@@ -47,7 +47,7 @@ MUTANTS = (
     ),
     (
         "the rank rule: what rounding explains",
-        "attacks/_subspace.py",
+        "attacks/_spectrum.py",
         "        exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)",
         "        exact = rank == 1",
         "tests/attacks/test_rlg.py",
@@ -69,8 +69,15 @@ MUTANTS = (
     (
         "the rounding of weights in their differences",
         "attacks/_subspace.py",
-        "    expected = max(expected, _rounding_of_weights(update, operator))",
-        "    expected = max(expected, 0.0)",
+        "    of_weights = _rounding_of_weights(update, operator)",
+        "    of_weights = 0.0",
+        "tests/attacks/test_rlg.py",
+    ),
+    (
+        "reading the spectrum without scales where noise was added",
+        "attacks/_subspace.py",
+        "    operator = ScaledGradient(update, equilibrate=False)",
+        "    return found",
         "tests/attacks/test_rlg.py",
     ),
     (

@@ -34,8 +34,9 @@ class ScaledGradient:
         What was shared.
     equilibrate : bool, default True
         Scale rows and columns to unit norm, which levels noise that is proportional to what it was added
-        to, such as rounding. Otherwise only the bias row is brought to the size of the others, which keeps
-        noise level that was added to all entries alike.
+        to, such as rounding. Otherwise all are scaled alike, to the same norm of the whole, which keeps noise level
+        that was added to all entries alike; only a bias row larger than the others, and with it what may have been
+        added in proportion to it, is brought to their size.
     only : ndarray of int, optional
         Use these rows alone: features, and d for the bias gradient. Sorted.
 
@@ -62,10 +63,13 @@ class ScaledGradient:
             # Squares of float64 gradients of 1e-200 are not representable: bring the largest entry to 1 first.
             self.row_scale /= float(self._peaks().max())
             rows = self._norms(axis=1)
-            if self._bias is not None and rows[-1] > 0:
-                self.row_scale[-1] *= np.sqrt(np.mean(rows[:-1] ** 2)) / rows[-1]
-            self.columns = np.flatnonzero(self._norms(axis=0))
             self.rows = np.flatnonzero(rows)
+            if self._bias is not None and rows[-1] > 0:
+                typical = np.sqrt(np.mean(rows[:-1] ** 2))
+                self.row_scale[-1] *= min(typical / rows[-1], 1.0) if typical > 0 else 1.0
+            columns = self._norms(axis=0)
+            self.columns = np.flatnonzero(columns)
+            self.row_scale *= np.sqrt(self.columns.size) / np.linalg.norm(columns)
             return
         # One sweep of Sinkhorn's iteration is all that is needed: columns to a largest entry of one, which no
         # exponent range is too small for, then rows and columns to unit norm.

@@ -9,6 +9,10 @@ number of label positions, plus rounding noise. Two facts make S visible without
   gradient the few large label columns carry noise larger than the whole signal of a confident sample.
 * Noise of equal size everywhere has a flat spectrum, the signal has not.
 
+Noise that was *added* to protect the gradient is of equal size before any scaling, and equilibration would
+make it uneven: small columns would drown in it. Where what is left beyond the equilibrated signal is not level,
+the gradient is therefore read once more as it is, and the reading whose rest is level is believed.
+
 The subspace comes from a randomized range finder whose width grows until the flat part is inside [1]_.
 
 Features are redundant: each is a witness of the same S positions, so a few hundred of them show the row space
@@ -30,33 +34,16 @@ import numpy as np
 from ..update import Update, unit_roundoff
 from ._linear import ROWS_PER_BLOCK
 from ._range import GrowingRange, ScaledGradient
+from ._spectrum import NOISE_EDGE_FACTOR, ROUNDING_ONLY, TAIL, VISIBLE_GAP, choose_rank, gap_after, unevenness
 
-__all__ = ["GrowingRange", "ScaledGradient", "Subspace", "find_subspace", "visible_directions"]
+__all__ = ["Subspace", "find_subspace"]
 
-# A residual is noise if its largest singular value is at most this many times that of a matrix of
-# independent entries with the same Frobenius norm. Equilibrated rounding noise measures 1.0 to 1.6,
-# also from bfloat16; a single missed signal direction measures tens to millions.
-_NOISE_EDGE_FACTOR = 2.5
-# Rounding of large gradients can have a few directions of its own, ten times above the rest of it.
-_STRUCTURED_FACTOR = 25.0
-
-# Values this far above the noise edge are kept even if the largest gap lies before them: one direction
-# too many costs nothing in the tilted cone (see _cone), one too few costs its label.
-_KEEP_FACTOR = 1.5
-
-# Rounding of every entry once to the compute dtype counts as 1 (see noise_ratio); sums of many rounded
-# terms stay under ten. A defence that is any use adds thousands.
-_ROUNDING_ONLY = 30.0
-
-# Noise that rounding does not explain is taken for noise only if the signal stands out by this factor.
-_VISIBLE_GAP = 3.0
-
-# How far above the edge of independent noise a direction must be to be more than a fluctuation of it.
-_VISIBLE = 1.03
+# Unevenness up to which noise counts as level. Noise that was added shows .02 to .06 as it is, and rounding .03 to
+# .2 once it is equilibrated; each shows .6 at the other's scales, unless all columns are of one size.
+_LEVEL = 0.35
 
 _WIDEST = 2048
 _FIRST_WIDTH = 48
-_TAIL = 12
 
 # Every feature is a witness of the same S label positions, so some of them suffice where their spectrum
 # leaves no doubt: this many rows at least, and this many times the width of the basis.
@@ -97,6 +84,9 @@ class Subspace:
         Ratio of the last signal singular value to the first noise singular value.
     noise_ratio : float
         Noise measured, in units of what rounding in the compute dtype explains.
+    unevenness : float
+        Median deviation, over columns, of the logarithm of the noise from its median, with the scales at which the
+        spectrum was read.
     """
 
     positions: int
@@ -108,104 +98,12 @@ class Subspace:
     column_scale: np.ndarray = field(repr=False)
     gap: float
     noise_ratio: float
+    unevenness: float
 
     @property
     def exact(self) -> bool:
         """Whether rounding alone explains the noise, so that the rank counts label positions."""
-        return self.noise_ratio < _ROUNDING_ONLY
-
-
-def _noise_edge(frobenius: float, rows: int, columns: int) -> float:
-    """Return the expected largest singular value of independent noise of a given Frobenius norm."""
-    return float(frobenius / np.sqrt(rows * columns) * (np.sqrt(rows) + np.sqrt(columns)))
-
-
-def _choose_rank(
-    values: np.ndarray, frobenius: float, shape: tuple[int, int], smallest: float, rounding: float
-) -> tuple[int, int, bool] | None:
-    """Return the rank with the largest gap among those that leave nothing but noise, or None.
-
-    Ranks that leave no more than rounding explains go first: many weak directions among few features
-    look much like noise, but like far too much of it.
-
-    Parameters
-    ----------
-    values : ndarray
-        Leading singular values, descending; the last `_TAIL` serve as evidence only.
-    frobenius : float
-        Frobenius norm of what is left beyond all of `values`.
-    shape : tuple of int
-        Of the matrix.
-    smallest : float
-        Floor of double arithmetic: an exact gradient has no other noise.
-    rounding : float
-        Root mean square per entry of the most that rounding explains.
-
-    Returns
-    -------
-    positions : int
-        Number of directions above the widest gap.
-    rank : int
-        The same and those after it that stand out from the noise.
-    exact : bool
-        Whether rounding explains the rest.
-    """
-    usable = values.size - _TAIL if values.size < min(shape) else values.size - 1
-    beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])  # what is left from index i on
-    gaps: dict[bool, dict[int, float]] = {True: {}, False: {}}
-    edges = np.empty(usable + 1)
-    for rank in range(1, usable + 1):
-        rows, columns = shape[0] - rank, shape[1] - rank
-        edges[rank] = edge = max(_noise_edge(float(beyond[rank]), rows, columns), smallest)
-        first_noise = max(float(values[rank]), smallest)
-        exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)
-        highest = (_STRUCTURED_FACTOR if exact else _NOISE_EDGE_FACTOR) * edge
-        if values.size - rank < _TAIL and values[rank - 1] < _VISIBLE_GAP * first_noise:
-            continue  # a few directions at the end of noise are always smaller than those before them
-        if first_noise <= highest and values[rank - 1] > _KEEP_FACTOR * edge:
-            gaps[exact][rank] = float(values[rank - 1]) / first_noise
-    exact = bool(gaps[True])
-    if not gaps[exact]:
-        return None
-    # The last gap that is at least half as wide as the widest, in orders of magnitude: a dominant direction
-    # may stand out further from the other samples than these do from coarse rounding. What is itself no larger
-    # than rounding is not counted, though: rounding noise of small matrices can end in a gap of its own.
-    widest = max(gaps[exact], key=lambda rank: gaps[exact][rank])
-    coarse = _noise_edge(rounding / _ROUNDING_ONLY * np.sqrt(shape[0] * shape[1]), *shape)
-    positions = max(
-        rank
-        for rank, gap in gaps[exact].items()
-        if rank == widest or (gap >= np.sqrt(gaps[exact][widest]) and values[rank - 1] > coarse)
-    )
-    rank = positions
-    while rank < usable and values[rank] > _KEEP_FACTOR * edges[positions]:
-        rank += 1
-    return positions, rank, exact
-
-
-def visible_directions(values: np.ndarray, frobenius: float, operator: ScaledGradient) -> int:
-    """Count the leading directions that stand out of independent noise of the size of what follows them.
-
-    Parameters
-    ----------
-    values : ndarray
-        Leading singular values, descending.
-    frobenius : float
-        Frobenius norm of what is left beyond all of them.
-    operator : ScaledGradient
-        Where they come from.
-
-    Returns
-    -------
-    int
-        Possibly none, possibly all.
-    """
-    beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])
-    rows, columns = operator.shape  # empty columns too: what was dropped was noise as well
-    for rank, value in enumerate(values):
-        if value < _VISIBLE * _noise_edge(float(beyond[rank]), rows - rank, columns - rank):
-            return rank
-    return int(values.size)
+        return self.noise_ratio < ROUNDING_ONLY
 
 
 def find_subspace(update: Update) -> Subspace | str:
@@ -235,7 +133,16 @@ def _find_subspace(update: Update) -> Subspace | str:
     if quick is not None:
         return quick
     operator = ScaledGradient(update)
-    return _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
+    found = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
+    clear = isinstance(found, Subspace) and found.unevenness <= _LEVEL and found.gap >= VISIBLE_GAP
+    if isinstance(found, Subspace) and clear and found.exact:
+        return found
+    operator = ScaledGradient(update, equilibrate=False)
+    added = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
+    if isinstance(added, str) or added.unevenness > _LEVEL or added.gap < VISIBLE_GAP:
+        return found
+    # Of two clear readings, the one in which more stands out of the noise.
+    return found if isinstance(found, Subspace) and clear and found.positions >= added.positions else added
 
 
 def _from_witnesses(update: Update) -> Subspace | None:
@@ -244,7 +151,7 @@ def _from_witnesses(update: Update) -> Subspace | None:
     planned = _plan(update, height)
     if planned is None:
         return None
-    width = planned + 2 * _TAIL
+    width = planned + 2 * TAIL
     count = max(_FEWEST_WITNESSES, _WITNESSES_PER_DIRECTION * width)
     only = np.arange(height)
     if 2 * count < height:
@@ -307,14 +214,7 @@ def _witnesses_agree(update: Update, operator: ScaledGradient, found: Subspace) 
     inside = probes[:, operator.columns]
     outside = inside - (inside @ basis) @ basis.T
     expected = _PROBES * witnesses * float(found.noise @ found.noise)
-    return float(np.sum(outside**2)) <= _NOISE_EDGE_FACTOR**2 * expected
-
-
-def _gap(values: np.ndarray, positions: int, smallest: float) -> float:
-    """Return the ratio of the last signal singular value to the first noise singular value."""
-    if positions == 0:
-        return 0.0
-    return float(values[positions - 1] / max([*values[positions : positions + 1], smallest]))
+    return float(np.sum(outside**2)) <= NOISE_EDGE_FACTOR**2 * expected
 
 
 def _rounding_of_weights(update: Update, operator: ScaledGradient) -> float:
@@ -353,19 +253,22 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
     full = min(seen)
     smallest = 64 * np.finfo(np.float64).eps * np.sqrt(max(shape))
     floor = smallest / np.sqrt(max(shape))
-    expected = max(unit_roundoff(update.compute_dtype) / np.sqrt(seen[0]), floor)
-    expected = max(expected, _rounding_of_weights(update, operator))
+    rounding = max(unit_roundoff(update.compute_dtype) / np.sqrt(seen[0]), floor)
+    of_weights = _rounding_of_weights(update, operator)
+    expected = max(rounding, of_weights)
     while True:
         found.widen(width - found.basis.shape[1])
         left, values, left_over = found.decompose()
         frobenius = float(np.linalg.norm(left_over))
-        chosen = _choose_rank(values, frobenius, seen, smallest, _ROUNDING_ONLY * expected)
+        chosen = choose_rank(values, frobenius, seen, smallest, ROUNDING_ONLY * expected)
         if width == full == 1:
             chosen = (1, 1, False)  # one row: one direction, and no room to see any noise beside it
         # A random matrix of many samples can look like a few large directions in noise as long as only its
         # leading part has been seen. What rounding explains is accepted at once if a gap shows it; anything else
         # must hold for the whole spectrum.
-        if width == full or (chosen is not None and chosen[2] and _gap(values, chosen[0], smallest) >= _VISIBLE_GAP):
+        if width == full or (
+            chosen is not None and chosen[2] and gap_after(values, chosen[0], smallest) >= VISIBLE_GAP
+        ):
             break
         # Past half of the spectrum the rest costs no more; past the widest, a gap would not be worth the time.
         width = full if 4 * width > full else 2 * width
@@ -373,8 +276,8 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
             chosen = None
             break
     positions, rank, exact = chosen or (0, 0, False)
-    gap = _gap(values, positions, smallest)
-    if gap < _VISIBLE_GAP and not exact:
+    gap = gap_after(values, positions, smallest)
+    if gap < VISIBLE_GAP and not exact:
         return (
             f"the spectrum of the {shape[0]} x {shape[1]} gradient shows no gap: it is not of low rank plus noise. "
             "Either the batch has about as many label positions as the head has features or classes, or the update "
@@ -387,14 +290,22 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
     directions[operator.members] = found.basis @ left[:, :rank] * operator.row_scale[:, None]
     # A column's own residual is a small sample where few rows are left: never trust it below the average.
     average = float(np.sqrt(np.mean(beyond**2)))
+    coordinates = inside[:rank, operator.columns]
+    # Columns of unit norm, which they are already if they were equilibrated.
+    unit = 1.0 / np.sqrt((coordinates**2).sum(axis=0) + beyond**2)
+    # Rounding of products is in proportion to each column, that of weights is not.
+    ratio = float(np.sqrt(np.mean((beyond * unit) ** 2)) / np.sqrt(degrees)) / rounding
+    if of_weights > 0.0:
+        ratio = min(ratio, average / float(np.sqrt(degrees)) / of_weights)
     return Subspace(
         positions=positions,
         rank=rank,
-        coordinates=inside[:rank, operator.columns],
-        noise=np.maximum(np.maximum(beyond, average) / np.sqrt(degrees), floor),
+        coordinates=coordinates * unit,
+        noise=np.maximum(np.maximum(beyond, average) / np.sqrt(degrees) * unit, floor),
         columns=operator.columns,
         directions=directions,
-        column_scale=operator.column_scale[operator.columns],
+        column_scale=operator.column_scale[operator.columns] * unit,
         gap=gap,
-        noise_ratio=float(average / np.sqrt(degrees) / expected) if rank < seen[0] else np.inf,
+        noise_ratio=ratio if rank < seen[0] else np.inf,
+        unevenness=unevenness(np.maximum(beyond, floor)),
     )

@@ -14,7 +14,9 @@ from ._bounds import Bounds, find_bounds
 from ._cone import Separation, separate
 from ._linear import coarseness
 from ._peeling import peel
-from ._subspace import GrowingRange, ScaledGradient, find_subspace, visible_directions
+from ._range import GrowingRange, ScaledGradient
+from ._spectrum import visible_directions
+from ._subspace import find_subspace
 
 __all__ = ["RobustRLG"]
 

@@ -402,6 +402,20 @@ def test_weight_decay_is_subtracted() -> None:
     assert recovered_set(dataclasses.replace(case.update, gradients=gradients, head=head)) == set(case.labels.tolist())
 
 
+@pytest.mark.parametrize("relative", [1e-6, 1e-4])
+def test_added_noise_hides_no_label_behind_features_of_different_size(relative: float) -> None:
+    case = make_update(positions=10, features=128, classes=300, seed=2, signed=True, bias=False)
+    sizes = 10.0 ** np.random.default_rng(0).uniform(-4, 0, (128, 1))
+    gradient = case.update.kernel_gradient * sizes
+    gradient += relative * np.sqrt(np.mean(gradient**2)) * np.random.default_rng(1).standard_normal(gradient.shape)
+    update = Update.from_arrays(gradient.astype(np.float32))
+    subspace = find_subspace(update)
+    assert not isinstance(subspace, str)
+    # Rows and columns of one size would have noise of all sizes, and a spectrum without a gap.
+    assert subspace.positions == 10
+    assert set(rlg(update).labels) == set(case.labels.tolist())
+
+
 def difference_of_weights(case: LabelledUpdate, *, steps: int, learning_rate: float) -> Update:
     """Let the weights take the case's gradient in equal steps, in float32, and share what they have moved by."""
     rng = np.random.default_rng(0)
