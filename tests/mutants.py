@@ -88,6 +88,20 @@ MUTANTS = (
         "tests/attacks/test_rlg.py",
     ),
     (
+        "giving up samples that are in the way",
+        "attacks/_deflation.py",
+        "                found = self._jointly() or self._reopened(rng)",
+        "                found = self._jointly()",
+        "tests/attacks/test_disaggregate.py",
+    ),
+    (
+        "polishing what is no sample yet for longer",
+        "attacks/_deflation.py",
+        "        most = _POLISHING if found.residual <= self._tolerance else self._effort.iterations",
+        "        most = _POLISHING",
+        "tests/attacks/test_disaggregate.py",
+    ),
+    (
         "what earlier rounds leave behind in late finds",
         "attacks/_deflation.py",
         "        return self._accepted(self._polished(found))",

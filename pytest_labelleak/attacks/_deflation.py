@@ -34,6 +34,8 @@ _LARGEST_RESIDUAL = 0.03
 _ALL_NOISE = 1.5
 # A row that holds more noise than this, relative to its length, could be of noise alone.
 _LARGEST_NOISE = 0.1
+# Samples with a residual so many times that of others are given up where some are missing.
+_DOUBTFUL = 10.0
 # What others left behind in a row is removed where it is this many times what rounding explains, ...
 _INHERITED = 10.0
 _WORTH_POLISHING = 0.3  # ... and the residual is at most this, ...
@@ -113,7 +115,7 @@ class Deflation:
         while self.left and stalled < (self._effort.stalls if self.samples else 1):
             found = self._round(rng, stalled)
             if not found and not stalled:
-                found = self._jointly()
+                found = self._jointly() or self._reopened(rng)
             stalled = 0 if found else stalled + 1
 
     def visibility(self) -> float:
@@ -213,6 +215,35 @@ class Deflation:
         self.jointly += found
         return found
 
+    def _reopened(self, rng: np.random.Generator) -> int:
+        """Give up samples that are in the way of others, and look again; return how many more there are then.
+
+        What was found early, and fits worse than the rest, may be a mixture of two samples: neither of them is left.
+        """
+        before = self.samples
+        typical = float(np.median([sample.residual for sample in before])) if before else 0.0
+        kept = [sample for sample in before if sample.residual <= _DOUBTFUL * typical]
+        if len(kept) == len(before) or 2 * len(kept) <= len(before):
+            return 0
+        self._restore(kept)
+        while self.left and self._round(rng, 0):
+            pass
+        if len(self.samples) > len(before):
+            return len(self.samples) - len(before)
+        self._restore(before)
+        return 0
+
+    def _restore(self, samples: list[Sample]) -> None:
+        """Let these be the samples found."""
+        self.samples = list(samples)
+        self._remains = np.zeros_like(self._remains)
+        for one in samples:
+            self._note_remains(one)
+
+    def _note_remains(self, one: Sample) -> None:
+        known = _LEFT_BEHIND * one.residual * float(np.linalg.norm(one.features))
+        self._remains += (known * (one.row @ self._whole.rows)) ** 2
+
     def _lift(self, solved: Sample, column: int, of_rows: np.ndarray, of_features: np.ndarray) -> Sample | None:
         """Return a solution in the coordinates of the whole batch, with ``m . a = 1``; None if it is no sample."""
         features, row = of_features @ solved.features, of_rows @ solved.row
@@ -251,13 +282,15 @@ class Deflation:
                 whole.rows, whole.noise, whole.logits, whole.offset, whole.scale, smoothing=self._smoothing
             )
         problem = self._everything
-        again = problem.solve(found.column, problem.unknowns(found.features), iterations=_POLISHING)
+        # What is no sample yet by what the arithmetic explains has some way to go.
+        most = _POLISHING if found.residual <= self._tolerance else self._effort.iterations
+        again = problem.solve(found.column, problem.unknowns(found.features), iterations=most)
         moved = float(np.linalg.norm(again.features - found.features))
-        if again.residual < max(found.residual, _ALL_NOISE * again.noise) and moved < _NEARBY * np.linalg.norm(
-            found.features
-        ):
-            return again
-        return found
+        better = again.residual < max(found.residual, _ALL_NOISE * again.noise)
+        # Further away there may be another sample, unless this one was none yet. (Copies are left out when they are
+        # taken.)
+        near = moved < _NEARBY * np.linalg.norm(found.features) or again.residual <= self._tolerance < found.residual
+        return again if better and near else found
 
     def _without_label(self, judge: SampleProblem) -> Iterator[Sample]:
         """Solve for samples so sure that ``p - 1`` was rounded to zero: no entry of their rows is below zero.
@@ -283,8 +316,7 @@ class Deflation:
                 taken.append(one)
         self.samples += taken
         for one in taken:
-            known = _LEFT_BEHIND * one.residual * float(np.linalg.norm(one.features))
-            self._remains += (known * (one.row @ self._whole.rows)) ** 2
+            self._note_remains(one)
         return len(taken)
 
     def _solve(

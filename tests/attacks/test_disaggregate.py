@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 from pytest_labelleak import GaussianNoise, InvalidArgumentError, Recovery, Sign, Update, attack
 from pytest_labelleak.attacks import Disaggregate
@@ -605,3 +606,62 @@ def test_confident_samples_come_out_of_noise() -> None:
     truth = case.features[order]
     assert recovery.features is not None
     assert (np.linalg.norm(recovery.features - truth, axis=1) < 0.03 * np.linalg.norm(truth, axis=1)).all()
+
+
+@pytest.mark.parametrize("seed", [6, 7])
+def test_samples_with_nearly_the_same_features_come_apart(seed: int) -> None:
+    # As in a decoder that has just begun to learn. What is found first, with all others in the way, is known badly.
+    rng = np.random.default_rng(seed)
+    positions, width, classes = 24, 96, 400
+    features = 0.1 * rng.normal(size=width)
+    features = features + 0.01 * rng.normal(size=(positions, width)) * np.exp(rng.normal(size=(positions, 1)))
+    kernel, bias = rng.normal(size=(width, classes)) / np.sqrt(width), 0.3 * rng.normal(size=classes)
+    labels = rng.integers(0, classes, positions)
+    labels[12:16] = labels[:4]
+    errors = scipy.special.softmax(features @ kernel + bias, axis=1)
+    errors[np.arange(positions), labels] -= 1.0
+    gradient = features.T @ errors * (1.0 + 6e-8 * rng.normal(size=kernel.shape)) / positions
+    bias_gradient = errors.mean(axis=0)
+    update = Update.from_arrays(
+        gradient.astype(np.float32),
+        bias_gradient=bias_gradient.astype(np.float32),
+        kernel=kernel.astype(np.float32),
+        bias=bias.astype(np.float32),
+    )
+    recovery = Disaggregate()(update, rng=np.random.default_rng(0))
+    assert recovery.isolated == positions
+    assert recovery.features is not None
+    for label, found in zip(recovery.sample_labels, recovery.features, strict=True):
+        distances = np.linalg.norm(features[labels == label] - found, axis=1)
+        # Their own distances are .1 and more.
+        assert distances.min() < 0.005
+
+
+def test_a_mixture_is_given_up_for_the_samples_it_hides() -> None:
+    case = make_head_update(positions=12, features=64, classes=200, seed=5)
+    subspace = find_subspace(case.update)
+    assert not isinstance(subspace, str)
+    search = Deflation(row_space(case.update, subspace), smoothing=0.0, tolerance=6e-5, effort=Effort())
+    search.run(np.random.default_rng(0))
+    assert not search.left
+    one, other, *rest = search.samples
+    between = dataclasses.replace(
+        one, features=(one.features + other.features) / 2, row=one.row + other.row, residual=1e-3
+    )
+    search._restore([*rest, between])
+    search.run(np.random.default_rng(0))
+    assert not search.left
+    assert max(sample.residual for sample in search.samples) < 6e-5
+
+
+def test_what_is_given_up_for_nothing_is_kept() -> None:
+    case = make_head_update(positions=12, features=64, classes=200, seed=5)
+    subspace = find_subspace(case.update)
+    assert not isinstance(subspace, str)
+    search = Deflation(row_space(case.update, subspace), smoothing=0.0, tolerance=6e-5, effort=Effort())
+    search.run(np.random.default_rng(0))
+    doubtful = dataclasses.replace(search.samples[0], residual=1e-3)
+    found = [doubtful, *search.samples[1:]]
+    search._restore(found)
+    assert search._reopened(np.random.default_rng(0)) == 0
+    assert search.samples == found
