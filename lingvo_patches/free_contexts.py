@@ -91,34 +91,63 @@ class FreeContexts:
         tensor of shape (U, C)
         """
         import tensorflow as tf
+
+        table = self.table() if table is None else table
+        fed = tf.concat([table[self._start : self._start + 1], tf.matmul(labels[:-1], table[: self.classes])], axis=0)
+        outputs = self._outputs(contexts[None], fed[None])
+        return self._decoder._ComputeLogits(self._decoder.theta, tf.concat(outputs, axis=0))
+
+    def head_inputs(self, contexts: Any, tokens: Any) -> Any:
+        """Run the speller on several transcripts of one length, up to what the softmax layer takes.
+
+        Parameters
+        ----------
+        contexts : tensor of shape (B, U + 1, d)
+            What attention answers: before the first position, and at each.
+        tokens : integer tensor of shape (B, U)
+            Labels; each is fed one position later.
+
+        Returns
+        -------
+        tensor of shape (B, U, h)
+        """
+        import tensorflow as tf
+
+        table = self.table()
+        first = tf.fill((tokens.shape[0], 1), tf.constant(self._start, tokens.dtype))
+        outputs = self._outputs(contexts, tf.gather(table, tf.concat([first, tokens[:, :-1]], axis=1)))
+        return tf.stack(outputs, axis=1)
+
+    def _outputs(self, contexts: Any, fed: Any) -> list[Any]:
+        """Return what the softmax layer takes at every step, shape (B, h), of embeddings (B, U, e) that are fed."""
+        import tensorflow as tf
         from lingvo.core import py_utils
         from lingvo.tasks.asr import decoder as lingvo_decoder
 
-        decoder, theta = self._decoder, self._decoder.theta
-        table = self.table() if table is None else table
-        fed = tf.concat([table[self._start : self._start + 1], tf.matmul(labels[:-1], table[: self.classes])], axis=0)
-        answers = iter(tf.unstack(contexts[1:]))
+        decoder, theta, batch = self._decoder, self._decoder.theta, fed.shape[0]
+        answers = iter(tf.unstack(contexts[:, 1:], axis=1))
+        nothing = tf.zeros((batch, 1))
+        cells = zip(decoder.rnn_cell, theta.rnn_cell, strict=True)
         state = py_utils.NestedMap(
-            rnn_states=[cell.zero_state(own, 1) for cell, own in zip(decoder.rnn_cell, theta.rnn_cell, strict=True)],
-            atten_context=contexts[:1],
-            atten_probs=tf.zeros((1, 1)),
-            atten_states=tf.zeros((1, 1)),
+            rnn_states=[cell.zero_state(own, batch) for cell, own in cells],
+            atten_context=contexts[:, 0],
+            atten_probs=nothing,
+            atten_states=nothing,
             misc_states=py_utils.NestedMap(),
         )
-        nothing = tf.zeros((1, 1))
 
         def answer(theta: Any, question: Any, source: Any, attention_state: Any, **options: Any) -> Any:
-            return next(answers)[None], nothing, attention_state
+            return next(answers), nothing, attention_state
 
         outputs = []
         with _replaced(decoder, "_ComputeAttention", answer):
-            for embedding in tf.unstack(fed):
+            for embedding in tf.unstack(fed, axis=1):
                 target = lingvo_decoder.AsrDecoderBase.TargetInfo(
-                    id=None, label=None, weight=None, emb=embedding[None], padding=nothing, misc=py_utils.NestedMap()
+                    id=None, label=None, weight=None, emb=embedding, padding=nothing, misc=py_utils.NestedMap()
                 )
                 output, state = decoder.SingleDecodeStep(theta, py_utils.NestedMap(), target, state)
                 outputs.append(output)
-        return decoder._ComputeLogits(theta, tf.concat(outputs, axis=0))
+        return outputs
 
     def gradients(self, contexts: Any, labels: Any, parts: tuple[Part, ...]) -> list[Any]:
         """Differentiate the stock loss of the speller with respect to some of its variables.

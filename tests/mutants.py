@@ -1,7 +1,8 @@
 """Break the rules that make the gate trustworthy, one at a time, and see that a test notices.
 
 Run ``make mutants``. Each mutant is one replaced line in a copy of the package; the named tests must fail on
-it and pass without it. Not collected by pytest: it runs pytest.
+it and pass without it. Not collected by pytest: it runs pytest. Words as arguments choose mutants by what is broken,
+or where.
 """
 
 from __future__ import annotations
@@ -114,6 +115,41 @@ MUTANTS = (
         "self.left / 2 if most",
         "self.left if most",
         "tests/attacks/test_disaggregate.py",
+    ),
+    (
+        "replay: the nearest position goes on, and not any",
+        "asr/_replaying.py",
+        "    heights = np.log(np.clip(errors, _ROUNDING, 1.0 / _ROUNDING))",
+        "    heights = np.zeros_like(errors) - 1e9",
+        "tests/asr/test_replay.py",
+    ),
+    (
+        "replay: what is nearly as near is not certain",
+        "asr/_replaying.py",
+        "            other >= _CERTAIN * max(error, _ROUNDING) for error, other in zip(self.errors, self.others, strict=True)",
+        "            other >= 0.0 * max(error, _ROUNDING) for error, other in zip(self.errors, self.others, strict=True)",
+        "tests/asr/test_replay.py",
+    ),
+    (
+        "replay: nothing is followed beyond what is near",
+        "asr/_replaying.py",
+        "_NEAR = 0.2",
+        "_NEAR = 1e9",
+        "tests/asr/test_replay.py",
+    ),
+    (
+        "utterances that do not end alike prove nothing",
+        "asr/ordering.py",
+        "    alike = len({labels[p] for p in np.flatnonzero(links.ends)}) == 1",
+        "    alike = True",
+        "tests/asr/test_ordering.py",
+    ),
+    (
+        "states that drowned in noise are no ends",
+        "asr/_links.py",
+        "            if alone.fits(context) and not _drowned(factor, units):",
+        "            if alone.fits(context):",
+        "tests/asr/test_ordering.py",
     ),
     (
         "the gap that a proof of order asks for",
@@ -480,6 +516,8 @@ def main() -> int:
             ignore=shutil.ignore_patterns(".venv*", ".git", ".cache", "*_cache", ".hypothesis", "__pycache__"),
         )
         for what, name, line, broken, tests in MUTANTS:
+            if sys.argv[1:] and not any(word in f"{what} {name}" for word in sys.argv[1:]):
+                continue
             path = tree / "pytest_labelleak" / name
             original = path.read_text(encoding="utf-8")
             if original.count(line) != 1:

@@ -1,7 +1,7 @@
 """Speech recognition: from recovered tokens to words, and the report over utterances.
 
 `vocabulary` and `subwords` say what a token stands for, `words` which words can be formed from a set of tokens,
-`ordering` in which order they were said, `matching` searches for that order where linear algebra does not tell, and
+`ordering` and `replay` in which order they were said, `matching` searches for that order by gradients, and
 `report` how much of each utterance an attack found.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 from .free_contexts import FreeContextDecoder, free_contexts
 from .matching import PUBLISHED, GradientMatching, Matching
 from .matching_attack import MatchingAttack
-from .ordering import Ordering, Transcripts
+from .ordering import Ordering
 from .progress import Progress, ProgressLine
+from .replay import Replay
 from .report import BagReport, Utterance, bag_report, word_error_rate
 from .subwords import SentencePieces, TokenizerFile
+from .transcripts import Transcripts
 from .vocabulary import Graphemes, Vocabulary, WordPieces
 from .words import exposed_terms, formable, pieces, whole_words
 
@@ -28,6 +30,7 @@ __all__ = [
     "Ordering",
     "Progress",
     "ProgressLine",
+    "Replay",
     "SentencePieces",
     "TokenizerFile",
     "Transcripts",

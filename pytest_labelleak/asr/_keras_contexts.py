@@ -78,6 +78,14 @@ class KerasFreeContexts:
         graph = self._graph
         return tuple(key for key in graph.variables if every or key not in graph.below_attention)
 
+    def head_inputs(self, contexts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """As `FreeContextDecoder.head_inputs`."""
+        import tensorflow as tf
+
+        first = np.full((len(tokens), 1), self._start)
+        fed = tf.gather(self._graph.table, np.concatenate([first, tokens[:, :-1]], axis=1))
+        return np.asarray(self._graph.head_inputs(fed, tf.constant(contexts, self._dtype)), np.float64)
+
     def gradients(self, contexts: np.ndarray, labels: np.ndarray, keys: tuple[str, ...]) -> list[np.ndarray]:
         """As `FreeContextDecoder.gradients`."""
         return self._derivatives.gradients(contexts, labels, keys)
@@ -191,6 +199,12 @@ class _Graph:
 
         result = self._run(embedded, contexts)
         return tf.math.log(result) if self._softmax else tf.nn.log_softmax(result)
+
+    def head_inputs(self, embedded: Any, contexts: Any) -> Any:
+        """Return what the layer that makes the logits takes, shape (B, U, h)."""
+        seen: list[Any] = []
+        self._run(embedded, contexts, seen)
+        return seen[-1]
 
     def _run(self, embedded: Any, contexts: Any, seen: list[Any] | None = None) -> Any:
         """Return the output; put the input of each dense layer in `seen`, the last one's last."""

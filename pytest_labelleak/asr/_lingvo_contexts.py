@@ -52,10 +52,18 @@ class LingvoFreeContexts:
             return speller.gradients(contexts, labels, tuple(self._parts[key] for key in keys))
 
         self._derivatives = CompiledDerivatives(gradients, dtype="float32", jit=jit)
+        self._speller = speller
 
     def keys(self, *, every: bool = False) -> tuple[str, ...]:
         """As `FreeContextDecoder.keys`."""
         return tuple(key for key, part in self._parts.items() if every or part.explained)
+
+    def head_inputs(self, contexts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """As `FreeContextDecoder.head_inputs`."""
+        import tensorflow as tf
+
+        found = self._speller.head_inputs(tf.constant(contexts, "float32"), tf.constant(tokens, "int32"))
+        return np.asarray(found, np.float64)
 
     def gradients(self, contexts: np.ndarray, labels: np.ndarray, keys: tuple[str, ...]) -> list[np.ndarray]:
         """As `FreeContextDecoder.gradients`."""

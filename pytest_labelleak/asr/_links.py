@@ -149,7 +149,7 @@ def find_links(factor: RowFactor, features: np.ndarray, units: int, *, anywhere:
         for offset in range(1, last) if anywhere else sorted({0, last}):
             place = np.arange(offset, offset + width)
             alone = Membership(factor, place)
-            if alone.fits(context):
+            if alone.fits(context) and not _drowned(factor, units):
                 found.append(_test(factor, alone, place, context, state))
     return found
 
@@ -191,6 +191,12 @@ def _test(factor: RowFactor, alone: Membership, place: np.ndarray, context: np.n
         between = float(np.sqrt(every[positions] * every[positions - 1]))
         cost, first = cost / between, first / between
     return Links(cost=cost, first=first, ends=ends, clear=clear)
+
+
+def _drowned(factor: RowFactor, units: int) -> bool:
+    """Tell whether the rows that take the state hold something, but none of it stands out of the noise."""
+    states = np.arange(factor.inputs, factor.inputs + units)
+    return bool(np.isfinite(factor.noise[states]).any()) and not Membership(factor, states).basis.size
 
 
 def find_ends(factor: RowFactor, state: np.ndarray) -> tuple[np.ndarray, bool]:

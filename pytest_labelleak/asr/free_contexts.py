@@ -58,6 +58,22 @@ class FreeContextDecoder(Protocol):
         tuple of str
         """
 
+    def head_inputs(self, contexts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Run forward, up to what the head sees.
+
+        Parameters
+        ----------
+        contexts : ndarray of shape (B, initial + U, d)
+            What attention answers, for B transcripts of one length.
+        tokens : ndarray of int, shape (B, U)
+            Their labels; each is fed one position later.
+
+        Returns
+        -------
+        ndarray of float64, shape (B, U, h)
+            Inputs of the head's kernel, with the contexts in `context_rows`.
+        """
+
     def gradients(self, contexts: np.ndarray, labels: np.ndarray, keys: tuple[str, ...]) -> list[np.ndarray]:
         """Differentiate the loss with respect to some variables.
 

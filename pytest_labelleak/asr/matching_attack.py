@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import InvalidArgumentError
 from ..recovery import NOT_APPLICABLE, RECOVERED, Recovery
 from ..update import Update
+from ._budget import check_time_budget
 from .free_contexts import FreeContextDecoder
 from .matching import GradientMatching
 from .progress import Progress
@@ -50,10 +50,7 @@ class MatchingAttack:
 
     def __post_init__(self) -> None:
         """Check the budget."""
-        if not (np.isfinite(self.time_budget) and self.time_budget > 0.0):
-            raise InvalidArgumentError(
-                f"time_budget={self.time_budget!r}. Expected a finite number of seconds above 0."
-            )
+        check_time_budget(self.time_budget)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Search.

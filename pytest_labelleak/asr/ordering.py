@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ..attacks.disaggregate import Disaggregate
-from ..errors import InvalidArgumentError
 from ..recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
 from ..update import Update
+from ._budget import check_time_budget
 from ._foretelling import foretold_links
 from ._links import Links, find_links
 from ._paths import Cover, cover
 from ._recurrence import Cell, cells_of, factor, flatness
+from .transcripts import Transcripts
 
-__all__ = ["Ordering", "Transcripts"]
+__all__ = ["Ordering"]
 
 #: Cells with more than this left beyond the rank, and this many times what the best has, take more steps.
 _FLAT = 1e-3
@@ -30,47 +30,6 @@ _AS_FLAT = 10.0
 _PROOF = 5.0
 #: With more plausible links than this for every position, a cell tells nothing, and most likely is no decoder's.
 _MOST_PLAUSIBLE = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Transcripts:
-    """What an attack claims was said.
-
-    Attributes
-    ----------
-    attack : str
-        Its name.
-    status : {"recovered", "not applicable", "inconclusive"}
-        "inconclusive" if the time ran out before there was any order.
-    message : str
-        Reason for a status other than "recovered", or what is uncertain.
-    transcripts : tuple of tuple of int
-        Labels in order, one tuple for every utterance, end-of-sentence labels included. In the order of utterances
-        only by chance. Private.
-    certain : tuple of tuple of bool
-        For every two neighbours, whether no other order is plausible there. Private.
-    unique : bool
-        Whether nothing else is plausible at all.
-    finished : bool
-        False if the time ran out before everything was tried.
-    variables : tuple of str
-        Names of the shared variables that were read.
-    seconds : mapping of str to float
-        Where the processor time went: "apart" and "order".
-    details : mapping of str to float
-        "largest_used" and "smallest_refused": backward errors of links, in units of the largest that noise explains.
-    """
-
-    attack: str
-    status: str
-    message: str = ""
-    transcripts: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
-    certain: tuple[tuple[bool, ...], ...] = field(default=(), repr=False)
-    unique: bool = False
-    finished: bool = True
-    variables: tuple[str, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict, repr=False)
-    details: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +69,7 @@ class Ordering:
 
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
-        if not (np.isfinite(self.time_budget) and self.time_budget > 0.0):
-            raise InvalidArgumentError(
-                f"time_budget={self.time_budget!r}. Expected a finite number of seconds above 0."
-            )
+        check_time_budget(self.time_budget)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the transcripts as the claim of an attack, which an audit can score.
@@ -130,20 +86,7 @@ class Ordering:
         Recovery
             With `Recovery.transcripts`, and labels and counts from them.
         """
-        found = self.order(update, rng=rng)
-        labels = Counter(label for transcript in found.transcripts for label in transcript)
-        recovered = found.status == RECOVERED
-        return Recovery(
-            attack=self.name,
-            status=found.status,
-            message=found.message,
-            labels=tuple(sorted(labels)),
-            counts=dict(sorted(labels.items())) if recovered else None,
-            samples=labels.total() if recovered else None,
-            details={**found.details, "unique": found.unique, "finished": found.finished},
-            variables=found.variables,
-            transcripts=found.transcripts if recovered else None,
-        )
+        return self.order(update, rng=rng).as_recovery()
 
     def order(self, update: Update, *, rng: np.random.Generator) -> Transcripts:
         """Return the transcripts, and what about them is certain.
@@ -278,9 +221,10 @@ def _ordered(links: Links, labels: tuple[int, ...], deadline: float) -> Cover | 
     if np.count_nonzero(links.cost <= 1.0) > _MOST_PLAUSIBLE * len(labels):
         return None
     found = cover(links.cost, links.first, links.ends, labels, deadline=deadline)
-    if found is None or (links.clear and _stands_out(found, links.cost)):
+    alike = len({labels[p] for p in np.flatnonzero(links.ends)}) == 1
+    if found is None or (links.clear and alike and _stands_out(found, links.cost)):
         return found
-    # Where utterances end is a guess, or a link that was refused is nearly as good as one that was used: all that
-    # follows from it is a guess too.
+    # Where utterances end is a guess, they do not end alike, or a link that was refused is nearly as good as one that
+    # was used: all that follows from it is a guess too.
     nothing = tuple(tuple(False for _ in path) for path in found.certain)
     return dataclasses.replace(found, unique=False, certain=nothing)

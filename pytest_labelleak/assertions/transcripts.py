@@ -49,13 +49,15 @@ def assert_transcripts_not_recoverable(
     vocabulary : Vocabulary or path, optional
         As for `assert_words_not_recoverable`: words then are words. Without it every label is one.
     time_budget : float, default 600
-        Seconds that each attack may take on each update. An attack that runs out of them before it has an answer
-        makes the audit inconclusive.
+        Seconds that each attack of the default may take on each update. An attack that runs out of them before it has
+        an answer makes the audit inconclusive.
     confidence : float, optional
         In (0, 1). Then the audit holds only if an upper bound of the share, one-sided, exact, with the batch
         as the unit, is within the threshold too. By default the mean over the batches is compared.
     attacks : attack or sequence of these, optional
-        Which attacks to run; default `pytest_labelleak.asr.ordering.Ordering`, "ordering".
+        Which attacks to run; default `pytest_labelleak.asr.Ordering`, "ordering", and where the decoder can be taken
+        out of the model without being told its first token, as out of a lingvo task, `pytest_labelleak.asr.Replay`,
+        "replay". For a Keras model give ``Replay(decoder=free_contexts(model, start=..., end=...))``.
     defence : str or defence, optional
         What is applied to the update before it is shared. The audit then holds only if the attacks rebuild the
         transcripts without it.
@@ -85,14 +87,11 @@ def assert_transcripts_not_recoverable(
     __tracebackhide__ = True
     # Imported on use: what asks about labels needs nothing of speech.
     from ..asr.loading import load_vocabulary
-    from ..asr.ordering import Ordering
+    from ..asr.rebuilding import chosen_attacks
     from ..asr.transcript_scoring import TranscriptScorer
 
     known = None if vocabulary is None else load_vocabulary(vocabulary)
     scorer = TranscriptScorer(limit=word_error_rate, vocabulary=known)
-    ordering = Ordering(time_budget=time_budget)
-    wanted = ordering if attacks is None else attacks
-    chosen = [wanted] if isinstance(wanted, str) or callable(wanted) else list(wanted)
     result = run_audit(
         model,
         batch,
@@ -102,7 +101,7 @@ def assert_transcripts_not_recoverable(
         arguments={
             "threshold": threshold,
             "confidence": confidence,
-            "attacks": [ordering if attack == ordering.name else attack for attack in chosen],
+            "attacks": chosen_attacks(attacks, model, time_budget=time_budget),
             "defence": defence,
             "seed": seed,
         },

@@ -6,7 +6,7 @@ import numpy as np
 
 from pytest_labelleak import Head, Update
 
-CLASSES, UNITS, CONTEXT = 90, 24, 32
+CLASSES, UNITS, CONTEXT, END = 90, 24, 32, 2
 
 
 def softmax(logits):
@@ -66,6 +66,48 @@ def synthetic(
     return Update(
         gradients=gradients, head=Head(kernel="head", kernel_value=weights.astype(np.float32)), penalties=penalties
     )
+
+
+class Elman:
+    """A decoder that can be run, in numpy: what it says and hears next goes into a state of tanh units."""
+
+    initial, end, context_width = 0, END, CONTEXT
+    context_rows = slice(UNITS, None)
+
+    def __init__(self, classes=CLASSES, seed=0, says=1.0, hears=1.0):
+        rng = np.random.default_rng(seed)
+        self.classes = classes
+        self.table = says * rng.normal(size=(classes, UNITS))
+        self.hears = hears * rng.normal(size=(CONTEXT, UNITS)) / np.sqrt(CONTEXT)
+        self.keeps = rng.normal(size=(UNITS, UNITS)) / np.sqrt(UNITS)
+        self.kernel = rng.normal(size=(UNITS + CONTEXT, classes)) / np.sqrt(UNITS)
+
+    def head_inputs(self, contexts, tokens):
+        fed = np.concatenate([np.ones_like(tokens[:, :1]), tokens[:, :-1]], axis=1)
+        state, seen = np.zeros((len(tokens), UNITS)), []
+        for place in range(tokens.shape[1]):
+            state = np.tanh(self.table[fed[:, place]] + contexts[:, place] @ self.hears + state @ self.keeps)
+            seen.append(np.hstack([state, contexts[:, place]]))
+        return np.stack(seen, axis=1)
+
+    def positions(self, transcripts, *, alike=0.0, seed=0):
+        """Return labels and inputs of the head, utterance after utterance; contexts are alike up to 1 - `alike`."""
+        rng = np.random.default_rng(seed)
+        common = rng.normal(size=CONTEXT)
+        seen = []
+        for transcript in transcripts:
+            contexts = alike * common + (1.0 - alike) * rng.normal(size=(len(transcript), CONTEXT))
+            seen.append(self.head_inputs(contexts[None], np.array([transcript]))[0])
+        return np.concatenate([np.array(t) for t in transcripts]), np.concatenate(seen)
+
+    def update(self, transcripts, **options):
+        """Return the gradient of the head, and nothing else."""
+        labels, features = self.positions(transcripts, **options)
+        errors = softmax(features @ self.kernel)
+        errors[np.arange(labels.size), labels] -= 1.0
+        return Update.from_arrays(
+            (features.T @ errors / labels.size).astype(np.float32), kernel=self.kernel.astype(np.float32)
+        )
 
 
 def _split(array, transcripts):

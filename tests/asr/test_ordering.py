@@ -117,6 +117,21 @@ def test_noise_is_never_taken_for_proof(noise):
         assert right
 
 
+def test_states_that_drown_in_noise_are_no_ends():
+    update = synthetic([SENTENCE], stacked=False)
+    noise = 1e6 * np.random.default_rng(0).normal(size=update.gradients["decoder/recurrent"].shape)
+    drowned = dict(update.gradients) | {"decoder/recurrent": noise.astype(np.float32)}
+    found = order(dataclasses.replace(update, gradients=drowned))
+    # Not an utterance of its own for every position.
+    assert found.status == "not applicable"
+
+
+def test_utterances_that_do_not_end_alike_prove_nothing():
+    found = order(synthetic([(7, 12, 45), (30, 8)]))
+    assert sorted(found.transcripts) == [(7, 12, 45), (30, 8)]
+    assert not found.unique
+
+
 def test_equal_contexts_leave_the_order_open():
     # With a context of zeros everywhere but for its size, nothing tells which state a step takes.
     update = synthetic([SENTENCE], context=1)

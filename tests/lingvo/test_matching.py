@@ -93,6 +93,19 @@ def test_logits_agree_with_the_stock_decoder(task, stock):
     assert "_ComputeAttention" not in vars(task.decoder)
 
 
+def test_what_the_head_takes_is_that_of_the_stock_decoder(task, stock, speller):
+    import tensorflow as tf
+
+    labels, contexts, logits, _ = stock
+    other = contexts + 1.0
+    seen = speller.head_inputs(np.stack([contexts, other]), np.stack([labels, labels]))
+    assert seen.shape == (2, U, seen.shape[2])
+    np.testing.assert_allclose(seen[0][:, speller.context_rows], contexts[1:], atol=1e-6)
+    made = task.decoder._ComputeLogits(task.decoder.theta, tf.constant(seen[0], tf.float32)).numpy()
+    np.testing.assert_allclose(made, logits, atol=1e-6)
+    assert np.abs(seen[1] - seen[0]).max() > 0.01
+
+
 def test_gradients_agree_above_the_attention(stock, speller):
     labels, contexts, _, gradients = stock
     assert (speller.classes, speller.context_width, speller.initial, speller.end) == (C, WIDTH, 1, 2)

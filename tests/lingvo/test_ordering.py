@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 
 import numpy as np
 import pytest
 
 from pytest_labelleak import LabelLeak, assert_transcripts_not_recoverable
-from pytest_labelleak.asr import Ordering
+from pytest_labelleak.asr import Ordering, Replay, free_contexts
 from pytest_labelleak.capture.lingvo import LingvoAdapter
 
 if importlib.util.find_spec("lingvo") is None:
@@ -53,6 +54,8 @@ def order(update):
 def repeating(make_batch, utterances=1, positions=6, seed=0):
     batch = make_batch(utterances, positions, classes=90, seed=seed)
     batch.tgt.labels[:, 2] = batch.tgt.labels[:, 0]
+    # The last one is a position shorter, and ends like the others.
+    batch.tgt.labels[-1, -2] = 2
     batch.tgt.ids[:, 1:] = batch.tgt.labels[:, :-1]
     return batch
 
@@ -86,8 +89,30 @@ def test_penalties_are_those_of_the_weights(unskipped, make_batch):
     assert values[7] < 1e-5 * values[0]
 
 
+@pytest.mark.parametrize("utterances", [1, 2])
+def test_the_gradient_of_the_head_is_enough(plain, make_batch, utterances):
+    batch = repeating(make_batch, utterances)
+    update = ADAPTER.capture(plain, batch)
+    head = {name: array for name, array in update.gradients.items() if "softmax" in name}
+    update = dataclasses.replace(update, gradients=head, penalties={}, values={})
+    found = Replay(decoder=free_contexts(plain)).order(update, rng=np.random.default_rng(0))
+    assert sorted(found.transcripts) == said(batch), found.message
+    assert found.unique
+
+
+def test_the_head_is_enough_with_the_published_penalty_and_clipping(unskipped, make_batch):
+    batch = repeating(make_batch)
+    found = Replay(decoder=free_contexts(unskipped)).order(
+        ADAPTER.capture(unskipped, batch), rng=np.random.default_rng(0)
+    )
+    assert sorted(found.transcripts) == said(batch)
+
+
 def test_the_assertion(plain, make_batch):
     batch = repeating(make_batch, 2)
-    with pytest.raises(LabelLeak, match=r"1\.00 > 0\.10"):
+    with pytest.raises(LabelLeak, match=r"1\.00 > 0\.10") as leak:
         assert_transcripts_not_recoverable(plain, batch)
+    assert {verdict.attack for verdict in leak.value.audit.verdicts} >= {"ordering", "replay"}
+    with pytest.raises(LabelLeak, match="replay"):
+        assert_transcripts_not_recoverable(plain, batch, attacks="replay")
     assert assert_transcripts_not_recoverable(plain, batch, defence="sign").outcome == "held"
