@@ -1,6 +1,7 @@
-"""Transcripts from gradients of speech recognisers, in order, by linear algebra.
+"""Transcripts from gradients of speech recognisers, in order: by linear algebra, and by running the decoder.
 
-The attacker has one gradient and the weights, and nothing else. Seconds are processor time.
+The attacker has one gradient and the weights, and nothing else; replay reads the head's gradient alone. Seconds are
+processor time.
 
 Every result is appended to a file at once, and what is in it is not measured again: an interrupted run goes on. The
 attack sees one update; neither the transcripts nor their lengths or number reach it.
@@ -50,6 +51,9 @@ DEFENCES = {
     "drop 90 %": "drop_smallest(fraction=0.9)",
     "sign": "sign",
 }
+#: The published penalty, without clipping.
+UNCLIPPED = {name: value for name, value in PLAIN.items() if name != "train__l2_regularizer_weight"}
+VARIANTS = ("published", "penalty alone", "loss alone")
 #: A sentence counts as one with repeated words if some token of it occurs twice.
 _TWICE = 2
 
@@ -60,24 +64,31 @@ def truths(truth: Any) -> list[tuple[int, ...]]:
     return sorted(tuple(piece.tolist()) for piece in np.split(truth.labels, ends))
 
 
-def score(update: Any, truth: Any) -> dict[str, Any]:
-    """Rebuild the transcripts of an update, and compare."""
-    from pytest_labelleak.asr import Ordering, word_error_rate
+def score(update: Any, truth: Any, decoder: Any) -> dict[str, Any]:
+    """Rebuild the transcripts of an update in both ways, and compare."""
+    from pytest_labelleak.asr import Ordering, Replay
 
-    found = Ordering().order(update, rng=np.random.default_rng(0))
-    said, claimed = truths(truth), Counter(found.transcripts)
-    exact = sum((Counter(said) & claimed).values())
-    row = {
+    said = truths(truth)
+    return {
         "utterances": len(said),
         "positions": int(truth.labels.size),
         "repeated": max(Counter(truth.labels.tolist()).values()) >= _TWICE,
-        "exact": exact,
+        "ordering": _compared(Ordering().order(update, rng=np.random.default_rng(0)), said),
+        "replay": _compared(Replay(decoder=decoder).order(update, rng=np.random.default_rng(0)), said),
+    }
+
+
+def _compared(found: Any, said: list[tuple[int, ...]]) -> dict[str, Any]:
+    from pytest_labelleak.asr import word_error_rate
+
+    row = {
+        "exact": sum((Counter(said) & Counter(found.transcripts)).values()),
         "claimed": len(found.transcripts),
         "unique": found.unique,
         "status": found.status,
         "message": found.message,
-        "apart_seconds": round(found.seconds["apart"], 3),
-        "order_seconds": round(found.seconds["order"], 3),
+        "apart_seconds": round(found.seconds.get("apart", 0.0), 3),
+        "order_seconds": round(found.seconds.get("order", 0.0), 3),
         **found.details,
     }
     if len(said) == 1:
@@ -97,6 +108,7 @@ def same_shape(batch: Any, positions: int) -> Any:
 
 def measure_full(results: Results, limit: int) -> None:
     """Attack the published word-piece model at full size with its own settings, one sentence per update, said fast."""
+    from pytest_labelleak.asr import free_contexts
     from pytest_labelleak.capture.lingvo import LingvoAdapter
 
     # All lengths early, for a run that is cut short.
@@ -107,12 +119,13 @@ def measure_full(results: Results, limit: int) -> None:
     vocabulary = WordPieces.trained()
     # With fresh weights the norm is above 100, and lingvo skips such steps: it would share zeros.
     task, adapter = build(FULL, train__grad_norm_to_clip_to_zero=0.0), LingvoAdapter(compiled=True)
+    decoder = free_contexts(task)
     for index in todo:
         batch = batch_of([utterance(LINES[index], words_per_minute=SPEED)], vocabulary)
         start = time.process_time()
         update = adapter.capture(task, batch)
         seconds = round(time.process_time() - start, 2)
-        row = score(update, adapter.labels(task, batch))
+        row = score(update, adapter.labels(task, batch), decoder)
         results.add(part="full", sentence=index, words=len(LINES[index].split()), capture_seconds=seconds, **row)
         del update
 
@@ -123,10 +136,11 @@ def measure_training(results: Results, limit: int, checkpoints: Sequence[int] = 
     Training is that of bench_lingvo: with the published penalty and clipping.
     """
     from pytest_labelleak import defences
+    from pytest_labelleak.asr import free_contexts
     from pytest_labelleak.capture.lingvo import LingvoAdapter
 
     count = min(limit, len(LINES))
-    groups = [("published", (i,)) for i in range(count)] + [("loss alone", (i,)) for i in range(count)]
+    groups = [(variant, (i,)) for variant in VARIANTS for i in range(count)]
     groups += [("loss alone", tuple(range(i, i + n))) for n in (2, 4) for i in range(0, count - n + 1, n)]
     todo = {
         (step, variant, lines, name)
@@ -139,7 +153,12 @@ def measure_training(results: Results, limit: int, checkpoints: Sequence[int] = 
         return
     vocabulary = WordPieces.trained(PIECES)
     task = build("small", classes=vocabulary.size, train__grad_norm_to_clip_to_zero=0.0)
-    models = {"published": task, "loss alone": build("small", classes=vocabulary.size, **PLAIN)}
+    models = {
+        "published": task,
+        "penalty alone": build("small", classes=vocabulary.size, **UNCLIPPED),
+        "loss alone": build("small", classes=vocabulary.size, **PLAIN),
+    }
+    spellers = {name: free_contexts(model) for name, model in models.items()}
     adapter = LingvoAdapter(compiled=True)
     said = [utterance(text, words_per_minute=SPEED) for text in LINES]
     # Of one shape, they are traced once.
@@ -153,8 +172,9 @@ def measure_training(results: Results, limit: int, checkpoints: Sequence[int] = 
         here = [
             (variant, lines) for variant, lines in groups if any(item[:3] == (step, variant, lines) for item in todo)
         ]
-        for copy, own in zip(models["loss alone"].vars.Flatten(), task.vars.Flatten(), strict=True) if here else ():
-            copy.assign(own)
+        for model in [model for name, model in models.items() if here and name != "published"]:
+            for copy, own in zip(model.vars.Flatten(), task.vars.Flatten(), strict=True):
+                copy.assign(own)
         for variant, lines in here:
             batch = same_shape(batch_of([said[i] for i in lines], vocabulary, frames=frames), positions)
             update, truth = adapter.capture(models[variant], batch), adapter.labels(models[variant], batch)
@@ -162,7 +182,7 @@ def measure_training(results: Results, limit: int, checkpoints: Sequence[int] = 
                 defence = defences.resolve(DEFENCES[name])
                 shared = update if defence is None else defence(update, rng=np.random.default_rng([7, *lines]))
                 key = {"part": "training", "step": step, "variant": variant, "lines": list(lines), "defence": name}
-                results.add(**key, **score(shared, truth))
+                results.add(**key, **score(shared, truth, spellers[variant]))
         update = adapter.capture(task, batches[step % len(batches)])
         for name, variable in variables.items():
             gradient, (first, second) = update.gradients.get(name), moments[name]
@@ -179,13 +199,16 @@ def measure_las(results: Results, limit: int) -> None:
     from las.batches import batch_of as las_batch
     from las.network import build as las_build
     from las.network import load
-    from las.sentences import held_out
+    from las.sentences import END as LAS_END
+    from las.sentences import START, held_out
 
+    from pytest_labelleak.asr import free_contexts
     from pytest_labelleak.capture import adapter_for, capture_update
 
     weights = ROOT / "examples" / "las" / "las" / "weights.npz"
     lines = held_out(max(4 * limit, 4))
     for name, model in (("trained", load(weights)), ("fresh", las_build())):
+        decoder = free_contexts(model, start=START, end=LAS_END)
         for count in (1, 2, 4):
             for first in range(0, limit * count, count):
                 key = {"part": "las", "weights": name, "count": count, "first": first}
@@ -193,26 +216,26 @@ def measure_las(results: Results, limit: int) -> None:
                     continue
                 batch = las_batch(lines[first : first + count])
                 truth = adapter_for(model).labels(model, batch)
-                results.add(**key, **score(capture_update(model, batch), truth))
-
-
-def _share(rows: Sequence[dict[str, Any]]) -> str:
-    return f"{sum(r['exact'] for r in rows)} of {sum(r['utterances'] for r in rows)}"
+                results.add(**key, **score(capture_update(model, batch), truth, decoder))
 
 
 def _cells(rows: Sequence[dict[str, Any]]) -> str:
-    """Return counts of exact and of proven ones, positions, and seconds."""
-    proven = [row for row in rows if row["unique"]]
-    wrong = sum(row["exact"] < row["utterances"] for row in proven)
-    return (
-        f"{_share(rows)} | {len(proven)} of {len(rows)} ({wrong} wrong) | "
-        f"{statistics.mean(r['positions'] for r in rows):.0f} | "
-        f"{statistics.median(r['apart_seconds'] for r in rows):.2f} | "
-        f"{statistics.median(r['order_seconds'] for r in rows):.2f}"
-    )
+    """Return positions, then of either way counts of exact and of proven ones, and seconds."""
+    cells = [f"{statistics.mean(r['positions'] for r in rows):.0f}"]
+    for way in ("ordering", "replay"):
+        found = [row[way] for row in rows]
+        proven = [row for row in rows if row[way]["unique"]]
+        wrong = sum(row[way]["exact"] < row["utterances"] for row in proven)
+        cells += [
+            f"{sum(one['exact'] for one in found)} of {sum(r['utterances'] for r in rows)}",
+            f"{len(proven)} ({wrong} wrong)",
+            f"{statistics.median(one['order_seconds'] for one in found):.2f}",
+        ]
+    cells.insert(4, f"{statistics.median(r['ordering']['apart_seconds'] for r in rows):.2f}")
+    return " | ".join(cells)
 
 
-_COLUMNS = "exact transcripts | proven unique | positions, mean | apart s | order s |"
+_COLUMNS = "positions, mean | closed form: exact | proven | order s | apart s | replay: exact | proven | order s |"
 
 
 def tables(results: Results) -> Iterator[str]:
@@ -221,7 +244,7 @@ def tables(results: Results) -> Iterator[str]:
     if rows:
         yield from ("Full-size Librispeech960Wpm, fresh weights, published settings, one sentence per update:", "")
         yield f"| words | sentences | with repeated tokens | capture s | {_COLUMNS}"
-        yield "|" + "---|" * 9
+        yield "|" + "---|" * 12
         parts = [(f"{low} to {high}", [r for r in rows if low <= r["words"] <= high]) for low, high in _LENGTHS]
         for name, group in [*parts, ("all", rows)]:
             if group:
@@ -232,7 +255,7 @@ def tables(results: Results) -> Iterator[str]:
     if rows:
         yield from ("", "A narrower model while it is trained:", "")
         yield f"| shared | utterances per update | step | {_COLUMNS}"
-        yield "|" + "---|" * 8
+        yield "|" + "---|" * 11
         for variant, number, step in dict.fromkeys((r["variant"], len(r["lines"]), r["step"]) for r in _ordered(rows)):
             group = [r for r in rows if (r["variant"], len(r["lines"]), r["step"]) == (variant, number, step)]
             yield f"| {variant} | {number} | {step} | {_cells(group)} |"
@@ -240,7 +263,7 @@ def tables(results: Results) -> Iterator[str]:
     if len({row["defence"] for row in rows}) > 1:
         yield from ("", "Defences on the narrower model, one sentence per update:", "")
         yield f"| defence | step | {_COLUMNS}"
-        yield "|" + "---|" * 7
+        yield "|" + "---|" * 10
         for name in DEFENCES:
             for step in (0, 100):
                 group = [r for r in rows if (r["defence"], r["step"]) == (name, step)]
@@ -250,7 +273,7 @@ def tables(results: Results) -> Iterator[str]:
     if rows:
         yield from ("", "The Keras recogniser of examples/las, sentences it was not trained on:", "")
         yield f"| weights | utterances per update | {_COLUMNS}"
-        yield "|" + "---|" * 7
+        yield "|" + "---|" * 10
         for name, number in dict.fromkeys((r["weights"], r["count"]) for r in rows):
             yield f"| {name} | {number} | {_cells(results.where(part='las', weights=name, count=number))} |"
 
@@ -259,7 +282,7 @@ _LENGTHS = ((3, 5), (6, 10), (11, 15), (16, 20))
 
 
 def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda r: (r["variant"] != "published", len(r["lines"]), r["step"]))
+    return sorted(rows, key=lambda r: (VARIANTS.index(r["variant"]), len(r["lines"]), r["step"]))
 
 
 PARTS = {"training": measure_training, "las": measure_las, "full": measure_full}
