@@ -32,6 +32,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / "examples" / name) for name in ("las", "
 import numpy as np  # noqa: E402
 from bench_lingvo import Results  # noqa: E402
 
+from pytest_labelleak import defences  # noqa: E402
 from pytest_labelleak.asr import PUBLISHED, GradientMatching, Ordering, Replay, free_contexts  # noqa: E402
 
 CLASSES, CELL, FRAMES = 76, 32, 12
@@ -49,6 +50,20 @@ SETTINGS = {
     "published, without the bag": dataclasses.replace(PUBLISHED, restrict=False),
 }
 DEFAULT = next(iter(SETTINGS))
+NO_DEFENCE = "none"
+#: What is done to gradients of `DEFENDED` tokens, for five starts of the default, and for both ways without a search.
+DEFENCES = (
+    "clip_norm(norm=0.01)",
+    "gaussian_noise(relative=1e-6)",
+    "gaussian_noise(relative=1e-4)",
+    "gaussian_noise(relative=1e-2)",
+    "gaussian_noise(relative=1e-1)",
+    "drop_smallest(fraction=0.5)",
+    "drop_smallest(fraction=0.9)",
+    "drop_smallest(fraction=0.99)",
+    "sign",
+)
+DEFENDED = 6
 
 
 class LingvoCases:
@@ -179,7 +194,8 @@ def measure(results: Results, cases: Any, names: list[str], lengths: list[int], 
         for name in names:
             settings = SETTINGS[name]
             for seed in range(seeds):
-                key = {"model": cases.name, "settings": name, "positions": positions, "seed": seed}
+                where: dict[str, Any] = {"positions": positions, "seed": seed, "defence": NO_DEFENCE}
+                key = {"model": cases.name, "settings": name, **where}
                 if results.has(**key):
                     continue
                 update, truth = cases.case(positions, seed)
@@ -195,10 +211,10 @@ def measure(results: Results, cases: Any, names: list[str], lengths: list[int], 
                     residual=found.residual,
                     seconds=round(seconds, 3),
                 )
-                measure_solvers(results, cases, update, truth, {"positions": positions, "seed": seed})
+                measure_solvers(results, cases, update, truth, where)
 
 
-def measure_solvers(results: Results, cases: Any, update: Any, truth: tuple[int, ...], where: dict[str, int]) -> None:
+def measure_solvers(results: Results, cases: Any, update: Any, truth: tuple[int, ...], where: dict[str, Any]) -> None:
     """Put the words of the same gradient in order without a search."""
     for name, solver in (("closed form", Ordering()), ("replay", Replay(decoder=cases.decoder))):
         key = {"model": cases.name, "settings": name, **where}
@@ -209,9 +225,57 @@ def measure_solvers(results: Results, cases: Any, update: Any, truth: tuple[int,
             results.add(**key, exact=exact, claimed=found.unique, seconds=round(seconds, 3))
 
 
-def tables(results: Results) -> Iterator[str]:
-    """Yield one table per model."""
+def measure_defended(results: Results, cases: Any, seeds: int) -> None:
+    """Search for transcripts in what defences leave of their gradients."""
+    for defence in DEFENCES:
+        for seed in range(seeds):
+            where: dict[str, Any] = {"positions": DEFENDED, "seed": seed, "defence": defence}
+            key = {"model": cases.name, "settings": DEFAULT, **where}
+            if results.has(**key):
+                continue
+            update, truth = cases.case(DEFENDED, seed)
+            shared = defences.resolve(defence)(update, rng=np.random.default_rng([7, seed]))
+            warm_up(cases.decoder, DEFENDED, cases.decoder.keys())
+            search = functools.partial(GradientMatching(), shared, cases.decoder, rng=np.random.default_rng(seed))
+            found, seconds = timed(search)
+            results.add(
+                **key,
+                exact=found.tokens == truth,
+                claimed=found.status == "recovered",
+                blind=found.positions == DEFENDED,
+                starts=found.attempts,
+                residual=found.residual,
+                seconds=round(seconds, 3),
+            )
+            measure_solvers(results, cases, shared, truth, where)
+
+
+def defended_table(results: Results) -> Iterator[str]:
+    """Yield the table of defences."""
+    yield f"| defence, {DEFENDED} tokens | matching, five starts | claimed | wrong claims | closed form | replay |"
+    yield "|---|---|---|---|---|---|"
     for model in dict.fromkeys(row["model"] for row in results.rows):
+        for defence in DEFENCES:
+            rows = {
+                name: results.where(model=model, settings=name, defence=defence)
+                for name in (DEFAULT, "closed form", "replay")
+            }
+            if rows[DEFAULT]:
+                claimed = [row for row in rows[DEFAULT] if row["claimed"]]
+                wrong = sum(not row["exact"] for row in claimed)
+                cells = [cell(found, DEFENDED) for found in rows.values()]
+                yield (
+                    f"| {model}: `{defence}` | {cells[0]} | {len(claimed)} of {len(rows[DEFAULT])} | {wrong} | "
+                    f"{cells[1]} | {cells[2]} |"
+                )
+
+
+def tables(results: Results) -> Iterator[str]:
+    """Yield one table per model, and one of defences."""
+    if any(row["defence"] != NO_DEFENCE for row in results.rows):
+        yield from defended_table(results)
+        yield ""
+    for model in dict.fromkeys(row["model"] for row in results.where(defence=NO_DEFENCE)):
         yield f"## {model}"
         yield ""
         yield "Exact transcripts (median processor seconds a search), on the first start. Wrong: transcripts that were "
@@ -220,7 +284,7 @@ def tables(results: Results) -> Iterator[str]:
         yield f"| settings | {' | '.join(f'{n} tokens' for n in LENGTHS)} | wrong |"
         yield "|" + "---|" * (2 + len(LENGTHS))
         for name in [*SETTINGS, "closed form", "replay"]:
-            rows = results.where(model=model, settings=name)
+            rows = results.where(model=model, settings=name, defence=NO_DEFENCE)
             if rows:
                 wrong = sum(row["claimed"] and not row["exact"] for row in rows)
                 yield f"| {name} | {' | '.join(cell(rows, n) for n in LENGTHS)} | {wrong} of {len(rows)} |"
@@ -241,7 +305,10 @@ def cell(rows: list[dict[str, Any]], positions: int) -> str:
 def ratio(results: Results, model: str, positions: int) -> str:
     """Return the median ratio of the times of the default and of the closed form on the same gradients."""
     times: dict[str, dict[int, float]] = {
-        name: {row["seed"]: row["seconds"] for row in results.where(model=model, settings=name, positions=positions)}
+        name: {
+            row["seed"]: row["seconds"]
+            for row in results.where(model=model, settings=name, positions=positions, defence=NO_DEFENCE)
+        }
         for name in (DEFAULT, "closed form")
     }
     common = times[DEFAULT].keys() & times["closed form"].keys()
@@ -256,6 +323,7 @@ def main() -> int:
     parser.add_argument("--settings", action="append", choices=SETTINGS, help="which (default: all)")
     parser.add_argument("--seeds", type=int, default=20, help="gradients per length (default 20)")
     parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS), help="tokens (default 4 6 10)")
+    parser.add_argument("--defended", action="store_true", help="measure what defences leave, and no settings")
     parser.add_argument("--results", type=Path, default=Path("matching.jsonl"), help="where results are kept")
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
@@ -265,7 +333,10 @@ def main() -> int:
         if model == "lingvo" and importlib.util.find_spec("lingvo") is None:
             print("SKIPPED: lingvo is not installed; run this with the environment of 'make test-lingvo'")
             continue
-        measure(results, MODELS[model](), names, arguments.lengths, arguments.seeds)
+        if arguments.defended:
+            measure_defended(results, MODELS[model](), arguments.seeds)
+        else:
+            measure(results, MODELS[model](), names, arguments.lengths, arguments.seeds)
     text = "\n".join(tables(results)).strip() + "\n"
     print(text)
     if arguments.output is not None:

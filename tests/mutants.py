@@ -117,6 +117,20 @@ MUTANTS = (
         "tests/attacks/test_disaggregate.py",
     ),
     (
+        "matching: what was dropped may be anything that small",
+        "asr/_observed.py",
+        "            beyond = np.sign(scaled) * np.maximum(np.abs(scaled) - self.hidden, 0.0)",
+        "            beyond = scaled",
+        "tests/asr/test_matching.py",
+    ),
+    (
+        "matching: signs are no proof",
+        "asr/_search.py",
+        "        if state.best_residual <= settings.tolerance and any(one.signs for one in problem.distance.targets):",
+        "        if False:",
+        "tests/asr/test_matching_keras.py",
+    ),
+    (
         "replay: the nearest position goes on, and not any",
         "asr/_replaying.py",
         "    heights = np.log(np.clip(errors, _ROUNDING, 1.0 / _ROUNDING))",
@@ -154,7 +168,7 @@ MUTANTS = (
     (
         "the gap that a proof of order asks for",
         "asr/ordering.py",
-        "(links.clear and _stands_out(found, links.cost))",
+        "(links.clear and alike and _stands_out(found, links.cost))",
         "links.clear",
         "tests/asr/test_ordering.py",
     ),

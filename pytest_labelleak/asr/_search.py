@@ -209,6 +209,13 @@ class Search:
             "loss": state.best_loss,
             "residual": state.best_residual,
         }
+        if state.best_residual <= settings.tolerance and any(one.signs for one in problem.distance.targets):
+            return Matching(
+                status=INCONCLUSIVE,
+                message="inconclusive, because nothing but signs was shared: the transcript found has them all, but "
+                "that is no proof",
+                **shared,
+            )
         if state.best_residual <= settings.tolerance:
             return Matching(status=RECOVERED, message="the transcript explains the gradient", **shared)
         return Matching(

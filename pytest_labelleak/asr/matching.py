@@ -143,7 +143,7 @@ class GradientMatching:
         problem = pose(update, decoder, self)
         if isinstance(problem, str):
             return Matching(status=NOT_APPLICABLE, message=f"not applicable, because {problem}")
-        about = fingerprint(repr(self), [*problem.distance.targets, problem.words])
+        about = fingerprint(repr(self), [*(one.target for one in problem.distance.targets), problem.words])
         state = None if checkpoint is None else read_state(checkpoint, about)
         if state is None:
             state = State(seeds=rng.integers(2**63, size=self.attempts, dtype=np.uint64))

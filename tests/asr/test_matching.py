@@ -15,6 +15,7 @@ from pytest_labelleak.asr import GradientMatching, Progress, ProgressLine, free_
 from pytest_labelleak.asr._matching_state import State, read_state, write_state
 from pytest_labelleak.asr._minimise import adam, lbfgs
 from pytest_labelleak.asr._objectives import OBJECTIVES, Distance
+from pytest_labelleak.asr._observed import observe
 from pytest_labelleak.asr._rearrange import _orders
 from pytest_labelleak.asr._unknowns import Unknowns
 from pytest_labelleak.errors import InvalidArgumentError, UnsupportedModelError
@@ -26,37 +27,86 @@ TARGETS = [RNG.normal(size=(3, 4)), 5.0 * RNG.normal(size=6), np.zeros(2)]
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_distances_have_the_derivative_they_say(kind, scaled):
-    distance = Distance(kind=kind, targets=TARGETS, scaled=scaled)
+    distance = Distance(kind=kind, targets=list(map(observe, TARGETS)), scaled=scaled)
     point = [target + 0.5 * RNG.normal(size=target.shape) for target in TARGETS]
-    derivative = distance(point)[1]
-    for place, target in enumerate(TARGETS):
+    if kind == "cosine":
+        point[2][:] = 0.0  # nothing to be compared with
+    check_derivative(distance, point)
 
-        def along(flat, place=place, target=target):
+
+SPARSE = [np.where(np.abs(target) > 0.5, target, 0.0) for target in TARGETS[:2]]
+SIGNS = [np.sign(RNG.normal(size=(5, 4))), np.sign(RNG.normal(size=9))]
+
+
+def test_what_was_done_to_an_array_is_seen():
+    whole, sparse, signs = observe(TARGETS[0]), observe(SPARSE[0]), observe(0.25 * SIGNS[0])
+    assert (whole.hidden, whole.signs) == (0.0, False)
+    assert (sparse.hidden, sparse.signs) == (np.abs(SPARSE[0][SPARSE[0] != 0.0]).min(), False)
+    assert (signs.hidden, signs.signs) == (0.0, True)
+    # A row without any input, and few entries, are as they are.
+    empty = TARGETS[0].copy()
+    empty[1] = 0.0
+    assert not observe(empty).hidden
+    assert not observe(np.ones((1, 3))).signs
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "normalised"])
+def test_what_was_dropped_counts_only_beyond_what_was_kept(kind, scaled):
+    distance = Distance(kind=kind, targets=list(map(observe, SPARSE)), scaled=scaled)
+    assert distance(TARGETS[:2])[0] == pytest.approx(0.0, abs=1e-15)
+    assert Distance(kind=kind, targets=list(map(observe, SPARSE)), scaled=True)([3.0 * t for t in TARGETS[:2]])[
+        0
+    ] == pytest.approx(0.0, abs=1e-15)
+    point = [target + 0.5 * RNG.normal(size=target.shape) for target in TARGETS[:2]]
+    assert distance(point)[0] > 0.01
+    check_derivative(distance, point)
+
+
+@pytest.mark.parametrize("kind", ["plain", "normalised"])
+def test_of_signs_only_the_wrong_ones_count(kind):
+    distance = Distance(kind=kind, targets=list(map(observe, SIGNS)))
+    right = [signs * RNG.uniform(0.1, 9.0, signs.shape) for signs in SIGNS]
+    assert distance(right)[0] == 0.0
+    assert distance([1e-9 * one for one in right])[0] == 0.0
+    assert distance([-one for one in right])[0] == pytest.approx(1.0)
+    assert distance([np.zeros_like(one) for one in right])[0] == pytest.approx(1.0)
+    # A row of small entries counts like the others.
+    wrong = [right[0].copy(), right[1]]
+    wrong[0][2] *= -1e-6
+    assert distance(wrong)[0] > 0.04
+    check_derivative(distance, [one + 2.0 * RNG.normal(size=one.shape) for one in right])
+
+
+def check_derivative(distance, point):
+    derivative = distance(point)[1]
+    for place, here in enumerate(point):
+
+        def along(flat, place=place, here=here):
             moved = list(point)
-            moved[place] = flat.reshape(target.shape)
+            moved[place] = flat.reshape(here.shape)
             return distance(moved)[0]
 
-        if kind == "cosine" and place == 2:
-            continue  # nothing to be compared with
-        expected = approx_fprime(point[place].ravel(), along, 1e-7)
+        expected = approx_fprime(here.ravel(), along, 1e-7)
         np.testing.assert_allclose(derivative[place].ravel(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_distances_are_zero_at_the_target_and_know_their_scale(kind):
     targets = TARGETS[:2]
-    assert Distance(kind=kind, targets=targets)(targets)[0] == pytest.approx(0.0, abs=1e-15)
+    seen = list(map(observe, targets))
+    assert Distance(kind=kind, targets=seen)(targets)[0] == pytest.approx(0.0, abs=1e-15)
     doubled = [2.0 * target for target in targets]
-    assert Distance(kind=kind, targets=targets, scaled=True)(doubled)[0] == pytest.approx(0.0, abs=1e-15)
+    assert Distance(kind=kind, targets=seen, scaled=True)(doubled)[0] == pytest.approx(0.0, abs=1e-15)
     if kind != "cosine":
-        assert Distance(kind=kind, targets=targets)(doubled)[0] == pytest.approx(1.0)
+        assert Distance(kind=kind, targets=seen)(doubled)[0] == pytest.approx(1.0)
     opposite = [-target for target in targets]
-    assert Distance(kind=kind, targets=targets, scaled=True)(opposite)[0] >= 0.99
+    assert Distance(kind=kind, targets=seen, scaled=True)(opposite)[0] >= 0.99
 
 
 def test_normalised_distance_weighs_variables_alike():
     value = {
-        kind: Distance(kind=kind, targets=TARGETS[:2])([TARGETS[0] + 1.0, TARGETS[1]])[0]
+        kind: Distance(kind=kind, targets=list(map(observe, TARGETS[:2])))([TARGETS[0] + 1.0, TARGETS[1]])[0]
         for kind in ("plain", "normalised")
     }
     assert value["normalised"] == pytest.approx(0.5 * 12 / np.sum(TARGETS[0] ** 2))

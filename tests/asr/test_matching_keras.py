@@ -7,9 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pytest_labelleak import Update
+from pytest_labelleak import Update, defences
 from pytest_labelleak.asr import GradientMatching, MatchingAttack, free_contexts
 from pytest_labelleak.asr._objectives import OBJECTIVES, Distance
+from pytest_labelleak.asr._observed import observe
 from pytest_labelleak.asr._problem import _directions, pose
 from pytest_labelleak.asr._rearrange import rearrange
 from pytest_labelleak.asr._unknowns import LABELS, Unknowns
@@ -77,7 +78,7 @@ def test_second_derivatives_agree_with_finite_differences(model, case, kind, lab
     keys = speller.keys(every=True)
     problem = Unknowns(
         decoder=speller,
-        distance=Distance(kind=kind, targets=[np.asarray(update.gradients[key], np.float64) for key in keys]),
+        distance=Distance(kind=kind, targets=[observe(np.asarray(update.gradients[key], np.float64)) for key in keys]),
         keys=keys,
         positions=5,
         words=np.unique(truth),
@@ -113,6 +114,25 @@ def test_the_transcript_comes_out(case, speller, objective):
     assert np.linalg.norm(found.contexts - contexts) < 0.1 * np.linalg.norm(contexts)
     assert "tokens" not in repr(found)
     assert "contexts" not in repr(found)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    ("defence", "status"),
+    [
+        ("gaussian_noise(relative=0.01)", "inconclusive"),
+        ("drop_smallest(fraction=0.8)", "recovered"),
+        ("sign", "inconclusive"),
+    ],
+)
+def test_the_transcript_comes_out_of_what_defences_leave(case, speller, defence, status):
+    update, labels, _ = case
+    shared = defences.resolve(defence)(update, rng=np.random.default_rng(2))
+    found = dataclasses.replace(FAST, attempts=8)(shared, speller, rng=np.random.default_rng(0))
+    assert found.tokens == tuple(labels)
+    # Noise leaves more than the tolerance, and signs are no proof.
+    assert found.status == status
+    assert ("nothing but signs" in found.message) == (defence == "sign")
 
 
 @needs_tensorflow
@@ -261,7 +281,7 @@ def test_what_it_cannot_be_applied_to(case, speller):
         "holds no gradient of 'speller_2": dataclasses.replace(update, gradients=head, values={}, penalties={}),
         "sums up 3 local steps": dataclasses.replace(update, steps=3),
         "smooths its labels": dataclasses.replace(update, head=dataclasses.replace(update.head, label_smoothing=0.1)),
-        "no attack tells how many": update.map(np.sign, defence="sign"),
+        "no attack names words": update.map(np.zeros_like, defence="nothing"),
     }
     for message, shared in cases.items():
         found = FAST(shared, speller, rng=rng)

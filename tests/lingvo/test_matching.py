@@ -14,6 +14,7 @@ if importlib.util.find_spec("lingvo") is None:
 
 from pytest_labelleak.asr import GradientMatching, free_contexts
 from pytest_labelleak.asr._objectives import Distance
+from pytest_labelleak.asr._observed import observe
 from pytest_labelleak.asr._unknowns import Unknowns
 from pytest_labelleak.errors import UnsupportedModelError
 from pytest_labelleak.update import Head, Update
@@ -146,7 +147,7 @@ def test_second_derivatives_agree_with_finite_differences(stock, speller, labels
     keys = speller.keys(every=True)
     problem = Unknowns(
         decoder=speller,
-        distance=Distance(kind="normalised", targets=[np.asarray(gradients[key], np.float64) for key in keys]),
+        distance=Distance(kind="normalised", targets=[observe(np.asarray(gradients[key], np.float64)) for key in keys]),
         keys=keys,
         positions=U,
         words=np.unique(truth),
