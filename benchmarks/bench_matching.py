@@ -304,13 +304,10 @@ def cell(rows: list[dict[str, Any]], positions: int) -> str:
 
 def ratio(results: Results, model: str, positions: int) -> str:
     """Return the median ratio of the times of the default and of the closed form on the same gradients."""
-    times: dict[str, dict[int, float]] = {
-        name: {
-            row["seed"]: row["seconds"]
-            for row in results.where(model=model, settings=name, positions=positions, defence=NO_DEFENCE)
-        }
-        for name in (DEFAULT, "closed form")
-    }
+    times: dict[str, dict[int, float]] = {}
+    for name in (DEFAULT, "closed form"):
+        rows = results.where(model=model, settings=name, positions=positions, defence=NO_DEFENCE)
+        times[name] = {row["seed"]: row["seconds"] for row in rows}
     common = times[DEFAULT].keys() & times["closed form"].keys()
     ratios = [times[DEFAULT][seed] / max(times["closed form"][seed], 1e-3) for seed in common]
     return f"{statistics.median(ratios):.3g} x" if ratios else "-"

@@ -97,7 +97,7 @@ class FreeContexts:
         outputs = self._outputs(contexts[None], fed[None])
         return self._decoder._ComputeLogits(self._decoder.theta, tf.concat(outputs, axis=0))
 
-    def head_inputs(self, contexts: Any, tokens: Any) -> Any:
+    def head_inputs(self, contexts: Any, tokens: Any, *, shared: int = 0) -> Any:
         """Run the speller on several transcripts of one length, up to what the softmax layer takes.
 
         Parameters
@@ -106,6 +106,8 @@ class FreeContexts:
             What attention answers: before the first position, and at each.
         tokens : integer tensor of shape (B, U)
             Labels; each is fed one position later.
+        shared : int, default 0
+            Steps that are the same in all: they are taken once.
 
         Returns
         -------
@@ -115,38 +117,46 @@ class FreeContexts:
 
         table = self.table()
         first = tf.fill((tokens.shape[0], 1), tf.constant(self._start, tokens.dtype))
-        outputs = self._outputs(contexts, tf.gather(table, tf.concat([first, tokens[:, :-1]], axis=1)))
-        return tf.stack(outputs, axis=1)
+        fed = tf.gather(table, tf.concat([first, tokens[:, :-1]], axis=1))
+        return tf.stack(self._outputs(contexts, fed, shared=shared), axis=1)
 
-    def _outputs(self, contexts: Any, fed: Any) -> list[Any]:
+    def _outputs(self, contexts: Any, fed: Any, *, shared: int = 0) -> list[Any]:
         """Return what the softmax layer takes at every step, shape (B, h), of embeddings (B, U, e) that are fed."""
         import tensorflow as tf
         from lingvo.core import py_utils
         from lingvo.tasks.asr import decoder as lingvo_decoder
 
-        decoder, theta, batch = self._decoder, self._decoder.theta, fed.shape[0]
-        answers = iter(tf.unstack(contexts[:, 1:], axis=1))
-        nothing = tf.zeros((batch, 1))
+        decoder, theta, whole = self._decoder, self._decoder.theta, fed.shape[0]
+        batch = 1 if shared else whole
         cells = zip(decoder.rnn_cell, theta.rnn_cell, strict=True)
         state = py_utils.NestedMap(
             rnn_states=[cell.zero_state(own, batch) for cell, own in cells],
-            atten_context=contexts[:, 0],
-            atten_probs=nothing,
-            atten_states=nothing,
+            atten_context=contexts[:batch, 0],
+            atten_probs=tf.zeros((batch, 1)),
+            atten_states=tf.zeros((batch, 1)),
             misc_states=py_utils.NestedMap(),
         )
+        heard: list[Any] = []
 
         def answer(theta: Any, question: Any, source: Any, attention_state: Any, **options: Any) -> Any:
-            return next(answers), nothing, attention_state
+            return heard[-1], tf.zeros_like(attention_state), attention_state
 
         outputs = []
         with _replaced(decoder, "_ComputeAttention", answer):
-            for embedding in tf.unstack(fed, axis=1):
+            for step in range(fed.shape[1]):
+                if step == shared and batch != whole:
+                    batch, state = whole, state.Transform(lambda one: tf.repeat(one, whole, axis=0))
+                heard.append(contexts[:batch, step + 1])
                 target = lingvo_decoder.AsrDecoderBase.TargetInfo(
-                    id=None, label=None, weight=None, emb=embedding, padding=nothing, misc=py_utils.NestedMap()
+                    id=None,
+                    label=None,
+                    weight=None,
+                    emb=fed[:batch, step],
+                    padding=tf.zeros((batch, 1)),
+                    misc=py_utils.NestedMap(),
                 )
                 output, state = decoder.SingleDecodeStep(theta, py_utils.NestedMap(), target, state)
-                outputs.append(output)
+                outputs.append(output if batch == whole else tf.repeat(output, whole, axis=0))
         return outputs
 
     def gradients(self, contexts: Any, labels: Any, parts: tuple[Part, ...]) -> list[Any]:

@@ -107,6 +107,20 @@ def test_what_the_head_takes_is_that_of_the_stock_decoder(task, stock, speller):
     assert np.abs(seen[1] - seen[0]).max() > 0.01
 
 
+def test_steps_that_are_the_same_may_be_taken_once(stock, speller):
+    labels, contexts, _, _ = stock
+    last, early = contexts.copy(), contexts.copy()
+    last[-1] += 1.0
+    early[1] += 1.0
+    alone = [speller.head_inputs(one[None], labels[None])[0] for one in (contexts, last, early)]
+    np.testing.assert_allclose(
+        speller.head_inputs(np.stack([contexts, last]), np.stack([labels, labels])), alone[:2], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        speller.head_inputs(np.stack([contexts, early]), np.stack([labels, labels])), alone[::2], atol=1e-6
+    )
+
+
 def test_gradients_agree_above_the_attention(stock, speller):
     labels, contexts, _, gradients = stock
     assert (speller.classes, speller.context_width, speller.initial, speller.end) == (C, WIDTH, 1, 2)
