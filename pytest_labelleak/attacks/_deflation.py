@@ -312,7 +312,10 @@ class Deflation:
         """Keep candidates, best first, that are no copies or mixtures of better ones."""
         taken: list[Sample] = []
         for one in sorted(candidates, key=lambda sample: sample.residual):
-            if not any(one.overlaps(other) for other in taken):
+            if len(taken) == self.left:
+                break
+            known = any(one.copies(other) for other in self.samples)
+            if not known and not any(one.overlaps(other) for other in taken):
                 taken.append(one)
         self.samples += taken
         for one in taken:

@@ -66,12 +66,19 @@ class Sample:
     residual: float
     noise: float
 
+    def copies(self, other: Sample) -> bool:
+        """Say whether two solutions, with rows divided by their loss weights, are the same."""
+        # Both are one then; their cosines are small too where features are far from dual to rows.
+        return min(self._seen_by(other)) > _COPY
+
+    def _seen_by(self, other: Sample) -> tuple[float, float]:
+        return float(self.row @ other.features), float(other.row @ self.features)
+
     def overlaps(self, other: Sample) -> bool:
         """Say whether two solutions, with rows divided by their loss weights, are copies or mixtures of each other."""
-        seen = float(self.row @ other.features), float(other.row @ self.features)
-        # For a copy both are one; their cosines are small too where features are far from dual to rows.
-        if min(seen) > _COPY:
+        if self.copies(other):
             return True
+        seen = self._seen_by(other)
         lengths = (
             np.linalg.norm(self.row) * np.linalg.norm(other.features),
             np.linalg.norm(other.row) * np.linalg.norm(self.features),

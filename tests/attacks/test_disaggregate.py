@@ -654,6 +654,18 @@ def test_a_mixture_is_given_up_for_the_samples_it_hides() -> None:
     assert max(sample.residual for sample in search.samples) < 6e-5
 
 
+def test_what_is_found_again_is_no_other_sample() -> None:
+    case = make_head_update(positions=12, features=64, classes=200, seed=5)
+    subspace = find_subspace(case.update)
+    assert not isinstance(subspace, str)
+    search = Deflation(row_space(case.update, subspace), smoothing=0.0, tolerance=6e-5, effort=Effort())
+    search.run(np.random.default_rng(0))
+    one, *rest = search.samples
+    search._restore(rest)
+    assert search._take([rest[3], one, rest[5]]) == 1
+    assert len(search.samples) == 12
+
+
 def test_what_is_given_up_for_nothing_is_kept() -> None:
     case = make_head_update(positions=12, features=64, classes=200, seed=5)
     subspace = find_subspace(case.update)
