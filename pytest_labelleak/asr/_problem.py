@@ -87,7 +87,10 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: GradientMatching
     bag = np.array(words if settings.restrict else range(decoder.classes), np.int64)
     return Unknowns(
         decoder=decoder,
-        distance=Distance(kind=settings.objective, targets=targets, scaled=update.reduction != "mean"),
+        # Clipping, by the model or by a defence, leaves the scale open.
+        distance=Distance(
+            kind=settings.objective, targets=targets, scaled=update.reduction != "mean" or bool(update.defences)
+        ),
         keys=keys,
         positions=positions,
         words=bag,

@@ -120,6 +120,7 @@ def test_the_transcript_comes_out(case, speller, objective):
 @pytest.mark.parametrize(
     ("defence", "status"),
     [
+        ("clip_norm(norm=0.01)", "recovered"),
         ("gaussian_noise(relative=0.01)", "inconclusive"),
         ("drop_smallest(fraction=0.8)", "recovered"),
         ("sign", "inconclusive"),
