@@ -95,7 +95,7 @@ class FreeContexts:
         table = self.table() if table is None else table
         fed = tf.concat([table[self._start : self._start + 1], tf.matmul(labels[:-1], table[: self.classes])], axis=0)
         outputs = self._outputs(contexts[None], fed[None])
-        return self._decoder._ComputeLogits(self._decoder.theta, tf.concat(outputs, axis=0))
+        return self._decoder._ComputeLogits(self._weights(), tf.concat(outputs, axis=0))
 
     def head_inputs(self, contexts: Any, tokens: Any, *, shared: int = 0) -> Any:
         """Run the speller on several transcripts of one length, up to what the softmax layer takes.
@@ -120,13 +120,20 @@ class FreeContexts:
         fed = tf.gather(table, tf.concat([first, tokens[:, :-1]], axis=1))
         return tf.stack(self._outputs(contexts, fed, shared=shared), axis=1)
 
+    def _weights(self) -> Any:
+        """Return the weights as they are: the variational noise of a step is nobody's to know, and slow to draw."""
+        from lingvo.core import cluster_factory
+
+        with cluster_factory.SetEval(mode=True):
+            return self._decoder.theta
+
     def _outputs(self, contexts: Any, fed: Any, *, shared: int = 0) -> list[Any]:
         """Return what the softmax layer takes at every step, shape (B, h), of embeddings (B, U, e) that are fed."""
         import tensorflow as tf
         from lingvo.core import py_utils
         from lingvo.tasks.asr import decoder as lingvo_decoder
 
-        decoder, theta, whole = self._decoder, self._decoder.theta, fed.shape[0]
+        decoder, theta, whole = self._decoder, self._weights(), fed.shape[0]
         batch = 1 if shared else whole
         cells = zip(decoder.rnn_cell, theta.rnn_cell, strict=True)
         state = py_utils.NestedMap(
@@ -191,7 +198,7 @@ class FreeContexts:
                 probs=labels[None],
             )
             predictions = py_utils.NestedMap(logits=logits)
-            loss = decoder.ComputeLoss(decoder.theta, predictions, targets)[0]["loss"][0]
+            loss = decoder.ComputeLoss(self._weights(), predictions, targets)[0]["loss"][0]
         flat = tape.gradient(loss, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [found if _is_table(part) else part.join(found) for part, found in zip(parts, flat, strict=True)]
 
