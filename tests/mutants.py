@@ -89,6 +89,13 @@ MUTANTS = (
         "tests/attacks/test_rlg.py",
     ),
     (
+        "copies of samples found before",
+        "attacks/_deflation.py",
+        "            known = any(one.copies(other) for other in self.samples)",
+        "            known = False",
+        "tests/attacks/test_disaggregate.py",
+    ),
+    (
         "giving up samples that are in the way",
         "attacks/_deflation.py",
         "                found = self._jointly() or self._reopened(rng)",
