@@ -132,7 +132,7 @@ class Disaggregate:
         complete = isolated == subspace.positions
         notes = []
         if not complete:
-            notes.append(f"{isolated} of {subspace.positions} label positions isolated, {_reason(search)}")
+            notes.append(f"{isolated} of {subspace.positions} label positions isolated, {_reason(search, subspace)}")
         if not subspace.exact:
             notes.append(
                 f"the gradient holds noise {subspace.noise_ratio:.2g} times what rounding explains, so features and "
@@ -184,8 +184,10 @@ def _best(search: Deflation) -> str:
     return f"the best start leaves a residual of {search.best_rejected:.1g}"
 
 
-def _reason(search: Deflation) -> str:
+def _reason(search: Deflation, subspace: Subspace) -> str:
     visible = search.visibility()
+    if visible < _VISIBLE and not subspace.exact:
+        return f"the rest stands {visible:.2g} times above the noise"
     if visible < _VISIBLE:
         return (
             f"the rest stands {visible:.2g} times above rounding: saturated samples, whose error is smaller than what "
