@@ -199,19 +199,35 @@ def measure(results: Results, cases: Any, names: list[str], lengths: list[int], 
                 if results.has(**key):
                     continue
                 update, truth = cases.case(positions, seed)
-                warm_up(cases.decoder, positions, cases.decoder.keys(every=settings.every_layer))
-                rng = np.random.default_rng(seed)
-                found, seconds = timed(functools.partial(settings, update, cases.decoder, rng=rng))
-                results.add(
-                    **key,
-                    exact=found.tokens == truth,
-                    claimed=found.status == "recovered",
-                    blind=found.positions == positions,
-                    steps=found.steps,
-                    residual=found.residual,
-                    seconds=round(seconds, 3),
-                )
+                measure_search(results, cases, settings, update, truth, where, name)
                 measure_solvers(results, cases, update, truth, where)
+
+
+def measure_search(
+    results: Results,
+    cases: Any,
+    settings: GradientMatching,
+    update: Any,
+    truth: tuple[int, ...],
+    where: dict[str, Any],
+    name: str,
+) -> None:
+    """Search for one transcript, and compare."""
+    warm_up(cases.decoder, where["positions"], cases.decoder.keys(every=settings.every_layer))
+    rng = np.random.default_rng(where["seed"])
+    found, seconds = timed(functools.partial(settings, update, cases.decoder, rng=rng))
+    results.add(
+        model=cases.name,
+        settings=name,
+        **where,
+        exact=found.tokens == truth,
+        claimed=found.status == "recovered",
+        blind=found.positions == where["positions"],
+        starts=found.attempts,
+        steps=found.steps,
+        residual=found.residual,
+        seconds=round(seconds, 3),
+    )
 
 
 def measure_solvers(results: Results, cases: Any, update: Any, truth: tuple[int, ...], where: dict[str, Any]) -> None:
@@ -235,20 +251,8 @@ def measure_defended(results: Results, cases: Any, seeds: int) -> None:
                 continue
             update, truth = cases.case(DEFENDED, seed)
             shared = defences.resolve(defence)(update, rng=np.random.default_rng([7, seed]))
-            warm_up(cases.decoder, DEFENDED, cases.decoder.keys())
-            search = functools.partial(
-                GradientMatching(attempts=STARTS), shared, cases.decoder, rng=np.random.default_rng(seed)
-            )
-            found, seconds = timed(search)
-            results.add(
-                **key,
-                exact=found.tokens == truth,
-                claimed=found.status == "recovered",
-                blind=found.positions == DEFENDED,
-                starts=found.attempts,
-                residual=found.residual,
-                seconds=round(seconds, 3),
-            )
+            settings = GradientMatching(attempts=STARTS)
+            measure_search(results, cases, settings, shared, truth, where, DEFAULT)
             measure_solvers(results, cases, shared, truth, where)
 
 

@@ -126,8 +126,8 @@ MUTANTS = (
     (
         "matching: what was dropped may be anything that small",
         "asr/_observed.py",
-        "            beyond = np.sign(scaled) * np.maximum(np.abs(scaled) - self.hidden, 0.0)",
-        "            beyond = scaled",
+        "        outside: np.ndarray = apart - np.clip(apart, -np.asarray(self.width), self.width)",
+        "        outside: np.ndarray = apart",
         "tests/asr/test_matching.py",
     ),
     (

@@ -54,7 +54,7 @@ class Distance:
         """
         if self.kind == "cosine":
             return self._angle(gradients)
-        sizes = [target.size for target in self.targets]
+        sizes = [float(np.vdot(one.target, one.target)) for one in self.targets]
         if self.kind == "plain":
             weights = [1.0 / max(sum(sizes), np.finfo(float).tiny)] * len(sizes)
         else:
@@ -74,21 +74,19 @@ class Distance:
         return value, derivative
 
     def _factor(self, gradients: Sequence[np.ndarray], weights: Sequence[float]) -> float:
-        """Return the multiple that is best, where entries that were dropped count as in `Observed.rest`."""
+        """Return the multiple that is best, where entries count as in `Observed.rest`."""
         factor = 1.0
         for _ in range(_FACTORS):
             along = own = 0.0
             for weight, gradient, target in zip(weights, gradients, self.targets, strict=True):
                 if target.signs:
                     continue
-                counted, towards = gradient, target.target
-                if target.hidden:
-                    beyond = np.abs(factor * gradient) > target.hidden
-                    counted = np.where(beyond | (target.target != 0.0), gradient, 0.0)
-                    towards = np.where(target.target != 0.0, target.target, target.hidden * np.sign(gradient))
-                along += weight * float(np.vdot(counted, towards))
+                # The entries outside of their intervals count, up to the border.
+                beyond = target.rest(gradient, factor)
+                counted = np.where(beyond != 0.0, gradient, 0.0)
+                along += weight * float(np.vdot(counted, factor * gradient - beyond))
                 own += weight * float(np.vdot(counted, counted))
-            before, factor = factor, max(along / own, 0.0) if own > 0.0 else 0.0
+            before, factor = factor, max(along / own, 0.0) if own > 0.0 else factor
             if abs(factor - before) <= _SETTLED * before:
                 break
         return factor
@@ -112,10 +110,12 @@ class Distance:
 def _wrong_signs(gradient: np.ndarray, target: Observed) -> tuple[float, np.ndarray]:
     """Return the share of a gradient's square that has the wrong sign, on average over rows and columns, and its slope.
 
+    The gradient is the whole one, with a weight penalty.
+
     Each row and column counts alike, however small: of the whole square a few large entries would be all, and contexts
     that drive everything else to zero would have the right signs.
     """
-    rest = target.rest(gradient)
+    rest, gradient = target.rest(gradient), gradient + target.penalty
     value, slope = 0.0, np.zeros_like(gradient)
     axes = range(gradient.ndim) if gradient.ndim > 1 else (None,)
     for axis in axes:

@@ -1,4 +1,4 @@
-"""What a shared gradient says about the real one: its entries, only the larger ones, or only their signs."""
+"""What a shared gradient says about the real one: its entries, intervals that hold them, or only their signs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..attacks._bounds import unit_of
+from ..attacks._linear import SCATTERED, scattered_share
+
 __all__ = ["Observed", "observe"]
 
-#: Share of zeros in otherwise filled rows and columns from which on they are no accident.
-_SCATTERED = 0.01
 #: Fewer entries than this of one magnitude may be so by chance.
 _FEWEST_SIGNS = 8
 
@@ -20,22 +21,25 @@ class Observed:
 
     Attributes
     ----------
-    target : ndarray
-        As it was shared.
-    hidden : float
-        Entries that are zero may be anything up to this size: what was kept of a sparse update is no smaller.
+    shared : ndarray
+        As it was shared: with what a weight penalty added, before a defence saw it.
+    penalty : ndarray or float
+        What that is.
+    width : ndarray or float
+        How far the real entry may be from the shared one: 0 where it is exact, infinite where nothing is known.
     signs : bool
         Whether nothing but signs is left.
     """
 
-    target: np.ndarray = field(repr=False)
-    hidden: float = 0.0
+    shared: np.ndarray = field(repr=False)
+    penalty: np.ndarray | float = field(default=0.0, repr=False)
+    width: np.ndarray | float = field(default=0.0, repr=False)
     signs: bool = False
 
     @property
-    def size(self) -> float:
-        """Squared norm."""
-        return float(np.vdot(self.target, self.target))
+    def target(self) -> np.ndarray:
+        """What is known of the loss's own gradient."""
+        return self.shared if self.signs else np.asarray(self.shared - self.penalty)
 
     def rest(self, gradient: np.ndarray, factor: float = 1.0) -> np.ndarray:
         """Return what of ``factor * gradient`` contradicts what was shared; zero where nothing does.
@@ -43,7 +47,7 @@ class Observed:
         Parameters
         ----------
         gradient : ndarray
-            Shaped as the target.
+            Of the loss, shaped as what was shared.
         factor : float
             Of its scale.
 
@@ -51,36 +55,37 @@ class Observed:
         -------
         ndarray
         """
-        scaled = factor * gradient
+        whole = factor * gradient + self.penalty
         if self.signs:
-            right = scaled * self.target > 0.0
-            return np.where(right, 0.0, scaled)
-        if self.hidden:
-            beyond = np.sign(scaled) * np.maximum(np.abs(scaled) - self.hidden, 0.0)
-            return np.where(self.target != 0.0, scaled - self.target, beyond)
-        rest: np.ndarray = scaled - self.target
-        return rest
+            wrong: np.ndarray = np.where(whole * self.shared > 0.0, 0.0, whole)
+            return wrong
+        apart = whole - self.shared
+        outside: np.ndarray = apart - np.clip(apart, -np.asarray(self.width), self.width)
+        return outside
 
 
-def observe(target: np.ndarray) -> Observed:
+def observe(shared: np.ndarray, penalty: np.ndarray | None = None) -> Observed:
     """Tell from an array what was done to it.
 
     Parameters
     ----------
-    target : ndarray
+    shared : ndarray
         As it was shared.
+    penalty : ndarray, optional
+        Gradient of a weight penalty in it.
 
     Returns
     -------
     Observed
+        Of dropped entries, the bound that the smallest one kept is; of entries dropped at random, nothing; of rounded
+        ones, half a step to either side.
     """
-    filled = target != 0.0
-    kept = np.abs(target[filled])
+    known: np.ndarray | float = 0.0 if penalty is None else penalty
+    filled = shared != 0.0
+    kept = np.abs(shared[filled])
     if kept.size >= _FEWEST_SIGNS and kept.min() == kept.max():
-        return Observed(target=target, signs=True)
-    inside = filled.size
-    if filled.ndim > 1:
-        inside = int(np.count_nonzero(filled.any(axis=1))) * int(np.count_nonzero(filled.any(axis=0)))
-    if inside - kept.size > _SCATTERED * inside and kept.size:
-        return Observed(target=target, hidden=float(kept.min()))
-    return Observed(target=target)
+        return Observed(shared=shared, penalty=known, signs=True)
+    if scattered_share(filled) <= SCATTERED:
+        return Observed(shared=shared, penalty=known)
+    kind, unit = unit_of(shared) or ("random", np.inf)
+    return Observed(shared=shared, penalty=known, width=unit if kind == "lattice" else np.where(filled, 0.0, unit))

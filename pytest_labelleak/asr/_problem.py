@@ -77,12 +77,13 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: GradientMatching
     if isinstance(found, str):
         return found
     positions, words = found.positions, found.labels
-    penalties = {update.head.kernel: update.head.kernel_penalty, update.head.bias: update.head.bias_penalty}
+    penalties: dict[str, np.ndarray | None] = dict(update.penalties)
+    penalties[update.head.kernel] = update.head.kernel_penalty
+    if update.head.bias is not None:
+        penalties[update.head.bias] = update.head.bias_penalty
     targets = []
     for key in keys:
-        target = np.asarray(update.gradients[key], np.float64)
-        penalty = penalties.get(key)
-        targets.append(observe(target if penalty is None else target - penalty))
+        targets.append(observe(np.asarray(update.gradients[key], np.float64), penalties.get(key)))
     ended = settings.known_end and decoder.end is not None and decoder.end in words and positions > 1
     bag = np.array(words if settings.restrict else range(decoder.classes), np.int64)
     return Unknowns(

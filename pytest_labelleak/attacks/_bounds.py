@@ -18,7 +18,7 @@ import numpy as np
 from ..update import Update
 from ._linear import ROWS_PER_BLOCK, coarseness
 
-__all__ = ["Bounds", "find_bounds"]
+__all__ = ["Bounds", "find_bounds", "unit_of"]
 
 # A lattice has few levels (16 bits have 65 535), and float32 puts its points off by far less than this share of a step.
 _LEVELS = 70_000
@@ -100,11 +100,11 @@ def find_bounds(update: Update) -> Bounds | None:
     if coarseness(update) is None:
         return None
     gradient = update.kernel_gradient
-    found = _unit(gradient)
+    found = unit_of(gradient)
     if found is None:
         return None
     kind, unit = found
-    bias = None if update.bias_gradient is None else _unit(update.bias_gradient)
+    bias = None if update.bias_gradient is None else unit_of(update.bias_gradient)
     filled = gradient != 0
     return Bounds(
         kind=kind,
@@ -115,8 +115,20 @@ def find_bounds(update: Update) -> Bounds | None:
     )
 
 
-def _unit(array: np.ndarray) -> tuple[str, float] | None:
-    """Return what is visible, and the smallest magnitude it lets through."""
+def unit_of(array: np.ndarray) -> tuple[str, float] | None:
+    """Return what is visible of dropping or rounding, and the smallest magnitude it lets through.
+
+    Parameters
+    ----------
+    array : ndarray
+        As it was shared.
+
+    Returns
+    -------
+    kind : {"dropped", "lattice"}
+    unit : float
+        Smallest magnitude that survived, or half a step. None in place of both where neither is visible.
+    """
     if not np.any(array == 0) or not np.any(array):
         return None
     levels: np.ndarray | None = np.zeros(0)

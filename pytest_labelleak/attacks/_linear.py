@@ -8,13 +8,21 @@ import numpy as np
 
 from ..update import Update
 
-__all__ = ["ROWS_PER_BLOCK", "bias_gradient", "coarseness", "column_sums", "kernel_blocks"]
+__all__ = [
+    "ROWS_PER_BLOCK",
+    "SCATTERED",
+    "bias_gradient",
+    "coarseness",
+    "column_sums",
+    "kernel_blocks",
+    "scattered_share",
+]
 
 #: Gradients are widened to float64 in blocks of this many rows, so that no wide copy of the whole exists.
 ROWS_PER_BLOCK = 256
 
 # Share of zeros in otherwise filled rows and columns from which on they are no accident.
-_SCATTERED = 0.01
+SCATTERED = 0.01
 # Rows looked at, if there are many more.
 _LOOKED_AT = 512
 
@@ -96,11 +104,29 @@ def coarseness(update: Update) -> str | None:
         top = float(max(gradient.max(), -gradient.min()))
         if np.count_nonzero(gradient) == np.count_nonzero(np.abs(gradient) == top):
             return "every entry has the same magnitude: the update was reduced to its signs"
-    inside = int(np.count_nonzero(filled.any(axis=1))) * int(np.count_nonzero(filled.any(axis=0)))
-    if update.compute_dtype != "float16" and inside - total > _SCATTERED * inside:
-        share = (inside - total) / inside
+    share = scattered_share(filled)
+    if update.compute_dtype != "float16" and share > SCATTERED:
         return f"{share:.0%} zeros are scattered over the gradient: entries were dropped or rounded to zero"
     return None
+
+
+def scattered_share(filled: np.ndarray) -> float:
+    """Return the share of zeros within rows and columns that hold other entries.
+
+    Parameters
+    ----------
+    filled : ndarray of bool
+        Which entries are not zero; one or two axes.
+
+    Returns
+    -------
+    float
+        Zero where nothing is filled.
+    """
+    inside = filled.size
+    if filled.ndim > 1:
+        inside = int(np.count_nonzero(filled.any(axis=1))) * int(np.count_nonzero(filled.any(axis=0)))
+    return (inside - int(np.count_nonzero(filled))) / inside if filled.any() else 0.0
 
 
 def column_sums(update: Update) -> np.ndarray:

@@ -40,14 +40,39 @@ SIGNS = [np.sign(RNG.normal(size=(5, 4))), np.sign(RNG.normal(size=9))]
 
 def test_what_was_done_to_an_array_is_seen():
     whole, sparse, signs = observe(TARGETS[0]), observe(SPARSE[0]), observe(0.25 * SIGNS[0])
-    assert (whole.hidden, whole.signs) == (0.0, False)
-    assert (sparse.hidden, sparse.signs) == (np.abs(SPARSE[0][SPARSE[0] != 0.0]).min(), False)
-    assert (signs.hidden, signs.signs) == (0.0, True)
+    assert (np.max(whole.width), whole.signs) == (0.0, False)
+    smallest = np.abs(SPARSE[0][SPARSE[0] != 0.0]).min()
+    np.testing.assert_array_equal(sparse.width, np.where(SPARSE[0] != 0.0, 0.0, smallest))
+    assert not sparse.signs
+    assert (np.max(signs.width), signs.signs) == (0.0, True)
     # A row without any input, and few entries, are as they are.
     empty = TARGETS[0].copy()
     empty[1] = 0.0
-    assert not observe(empty).hidden
+    assert not np.max(observe(empty).width)
     assert not observe(np.ones((1, 3))).signs
+
+
+def test_dropping_at_random_says_nothing_and_rounding_half_a_step():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(40, 50))
+    random = np.where(rng.uniform(size=values.shape) < 0.5, values, 0.0)
+    np.testing.assert_array_equal(observe(random).width, np.where(random != 0.0, 0.0, np.inf))
+    distance = Distance(kind="plain", targets=[observe(random)])
+    assert distance([values])[0] == 0.0
+    assert distance([values + 1.0])[0] > 0.1
+    rounded = observe(0.5 * np.rint(values / 0.5))
+    assert rounded.width == pytest.approx(0.25)
+    assert Distance(kind="plain", targets=[rounded])([values])[0] == 0.0
+
+
+@pytest.mark.parametrize("defence", [np.sign, lambda array: np.where(np.abs(array) > 0.5, array, 0.0)])
+def test_defences_saw_the_gradient_with_its_penalty(defence):
+    rng = np.random.default_rng(5)
+    values, penalty = rng.normal(size=(2, 20, 30))
+    distance = Distance(kind="plain", targets=[observe(defence(values + penalty), penalty)])
+    assert distance([values])[0] == pytest.approx(0.0, abs=1e-15)
+    assert distance([values + penalty])[0] > 0.005
+    check_derivative(distance, [values + 0.5 * rng.normal(size=values.shape)])
 
 
 @pytest.mark.parametrize("scaled", [False, True])

@@ -137,6 +137,20 @@ def test_the_transcript_comes_out_of_what_defences_leave(case, speller, defence,
 
 
 @needs_tensorflow
+def test_weight_penalties_of_the_cells_are_taken_off_too(case, speller):
+    update = case[0]
+    key = next(filter(lambda name: not name.startswith("head"), speller.keys()))
+    penalty = np.random.default_rng(0).normal(size=update.gradients[key].shape).astype(np.float32)
+    shared = dataclasses.replace(
+        update, gradients=dict(update.gradients) | {key: update.gradients[key] + penalty}, penalties={key: penalty}
+    )
+    problem = pose(shared, speller, FAST)
+    assert isinstance(problem, Unknowns)
+    target = dict(zip(problem.keys, problem.distance.targets, strict=True))[key].target
+    np.testing.assert_allclose(target, update.gradients[key], atol=1e-6)
+
+
+@needs_tensorflow
 def test_contexts_lie_in_the_directions_of_the_heads_gradient(case, speller):
     update, labels, contexts = case
     assert speller.context_rows == slice(12, 22)  # behind the upper layer's 12 cells
