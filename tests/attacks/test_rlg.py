@@ -416,6 +416,19 @@ def test_added_noise_hides_no_label_behind_features_of_different_size(relative: 
     assert set(rlg(update).labels) == set(case.labels.tolist())
 
 
+def test_noise_in_proportion_to_a_large_bias_gradient_is_no_position() -> None:
+    case = make_update(positions=10, features=128, classes=300, seed=2, signed=True, confidence=0.5)
+    assert case.update.bias_gradient is not None
+    rng = np.random.default_rng(1)
+    shared = []
+    for gradient in (1e-3 * case.update.kernel_gradient, case.update.bias_gradient):
+        noise = 1e-3 * np.sqrt(np.mean(gradient**2)) * rng.standard_normal(gradient.shape)
+        shared.append((gradient + noise).astype(np.float32))
+    subspace = find_subspace(Update.from_arrays(shared[0], bias_gradient=shared[1]))
+    assert not isinstance(subspace, str)
+    assert (subspace.positions, subspace.rank) == (10, 10)
+
+
 def difference_of_weights(case: LabelledUpdate, *, steps: int, learning_rate: float) -> Update:
     """Let the weights take the case's gradient in equal steps, in float32, and share what they have moved by."""
     rng = np.random.default_rng(0)
