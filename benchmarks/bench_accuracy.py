@@ -94,7 +94,7 @@ class Tally:
         truth, named = set(labels.tolist()), set(recovery.labels)
         self.batches += 1
         self.exact += truth == named
-        self.counted += recovery.samples == labels.size
+        self.counted += recovery.positions == labels.size
         self.missed += len(truth - named)
         certain = probabilities[np.arange(labels.size), labels].astype(np.float32) == 1.0
         self.erased += sum(bool(certain[labels == label].all()) for label in truth - named)

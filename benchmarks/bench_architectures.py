@@ -22,8 +22,8 @@ import numpy as np
 
 from pytest_labelleak import Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
-from pytest_labelleak.pooling import pool
-from pytest_labelleak.scoring import score
+from pytest_labelleak.auditing.pooling import pool
+from pytest_labelleak.auditing.scoring.labels import score
 
 NETWORKS = ("ResNet50", "VGG16", "DenseNet121", "InceptionV3", "EfficientNetB0", "MobileNetV2")
 

@@ -23,10 +23,10 @@ from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak import Defence, DropSmallest, GaussianNoise, Quantise, Sign, Truth, Update
 from pytest_labelleak.attacks import Attack, builtin_attacks, run
-from pytest_labelleak.recovery import RECOVERED
-from pytest_labelleak.scoring import score
+from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.verdict import Verdict
+from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.testing import make_head_update
-from pytest_labelleak.verdict import Verdict
 
 DEFENCES: dict[str, Defence | None] = {
     "none": None,
@@ -71,7 +71,7 @@ def cell(verdicts: Sequence[Verdict]) -> str:
     str
         Recall / precision / exact match.
     """
-    if not any(verdict.status == RECOVERED for verdict in verdicts):
+    if not any(verdict.status == Status.RECOVERED for verdict in verdicts):
         return "-"
     return " / ".join(
         f"{np.mean([getattr(verdict, name) for verdict in verdicts]):.2f}"

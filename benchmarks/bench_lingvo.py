@@ -74,7 +74,7 @@ def score(update: Any, truth: Any, names: tuple[str, ...] = ("rlg",)) -> dict[st
             "exact": claimed == present,
             "hits": len(claimed & present),
             "claimed": len(claimed),
-            "samples": recovery.samples,
+            "samples": recovery.positions,
             "status": recovery.status,
             "seconds": round(time.perf_counter() - start, 3),
         }
@@ -83,7 +83,7 @@ def score(update: Any, truth: Any, names: tuple[str, ...] = ("rlg",)) -> dict[st
 
 def measure_full(results: Results, limit: int) -> None:
     """Attack the published word-piece model at full size, fresh weights, one sentence per update."""
-    from pytest_labelleak.capture.lingvo import LingvoAdapter
+    from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 
     vocabulary = WordPieces.trained()
     todo = [i for i in range(limit) if not results.has(part="full", sentence=i)]
@@ -142,7 +142,7 @@ SPEED = 320  # words per minute, so that utterances are short
 def measure_defences(results: Results, limit: int) -> None:
     """Attack the narrow model, fresh weights, one sentence per update, behind each defence and with dropout."""
     from pytest_labelleak import defences
-    from pytest_labelleak.capture.lingvo import LingvoAdapter
+    from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 
     vocabulary = WordPieces.trained(PIECES)
     for dropout, names in ((0.0, list(DEFENCES)), (0.3, ["none"])):
@@ -169,7 +169,7 @@ def measure_defences(results: Results, limit: int) -> None:
 
 def measure_groups(results: Results, limit: int) -> None:
     """Attack the narrow model with several utterances per update, several local steps, and graphemes."""
-    from pytest_labelleak.capture.lingvo import LingvoAdapter
+    from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
     from pytest_labelleak.capture.local_steps import LocalSteps
 
     for units, vocabulary in (("pieces", WordPieces.trained(PIECES)), ("graphemes", Graphemes())):
@@ -196,7 +196,7 @@ def measure_training(results: Results, limit: int, checkpoints: tuple[int, ...] 
 
     Training keeps the published penalty and clipping. Attacked is what it shares, and the gradient of the loss alone.
     """
-    from pytest_labelleak.capture.lingvo import LingvoAdapter
+    from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 
     variants = ("published", "loss alone")
     keys = [{"part": "training", "step": step, "variant": variant} for step in checkpoints for variant in variants]

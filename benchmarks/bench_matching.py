@@ -74,7 +74,7 @@ class LingvoCases:
     def __init__(self) -> None:
         from lingvo_asr.recogniser import build
 
-        from pytest_labelleak.capture.lingvo import LingvoAdapter
+        from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 
         self._build, self._adapter = build, LingvoAdapter(compiled=True)
         self._task = self._fresh(0)

@@ -20,9 +20,9 @@ import numpy as np
 
 from pytest_labelleak import GaussianNoise, Sign, Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
-from pytest_labelleak.pooling import pool
-from pytest_labelleak.scoring import score
-from pytest_labelleak.verdict import Verdict
+from pytest_labelleak.auditing.pooling import pool
+from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.verdict import Verdict
 
 
 def measure(noise: list[float], seed: int) -> str:

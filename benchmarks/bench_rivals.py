@@ -22,7 +22,7 @@ from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak import Recovery, Truth
 from pytest_labelleak.attacks import builtin_attacks, run
-from pytest_labelleak.scoring import score
+from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.testing import make_head_update
 
 #: (S, d, C) and the batches of the default run: fewer where robust RLG takes long.

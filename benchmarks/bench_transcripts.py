@@ -109,7 +109,7 @@ def same_shape(batch: Any, positions: int) -> Any:
 def measure_full(results: Results, limit: int) -> None:
     """Attack the published word-piece model at full size with its own settings, one sentence per update, said fast."""
     from pytest_labelleak.asr import free_contexts
-    from pytest_labelleak.capture.lingvo import LingvoAdapter
+    from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 
     # All lengths early, for a run that is cut short.
     mixed = sorted(range(min(limit, len(LINES))), key=lambda i: 7 * i % len(LINES))
@@ -137,7 +137,7 @@ def measure_training(results: Results, limit: int, checkpoints: Sequence[int] = 
     """
     from pytest_labelleak import defences
     from pytest_labelleak.asr import free_contexts
-    from pytest_labelleak.capture.lingvo import LingvoAdapter
+    from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 
     count = min(limit, len(LINES))
     groups = [(variant, (i,)) for variant in VARIANTS for i in range(count)]

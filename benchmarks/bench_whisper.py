@@ -111,7 +111,7 @@ def measure(count: int, kinds: list[str], save: Path | None) -> str:
                 for member, recovery in (("rlg", found), ("embedding_rows", rows)):
                     # The prompt is public: whoever attacks a Whisper leaves it out.
                     claimed = None if recovery.status != "recovered" else set(recovery.labels) - set(PROMPT)
-                    utterances[member].append(Utterance(said=said, claimed=claimed, length=recovery.samples))
+                    utterances[member].append(Utterance(said=said, claimed=claimed, length=recovery.positions))
         for member, results in utterances.items():
             report = bag_report(results, classes=51864)
             reports.append(

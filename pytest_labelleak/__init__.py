@@ -1,4 +1,16 @@
-"""A pytest plugin that fails a build when a training gradient gives away the labels in its batch."""
+"""A pytest plugin that fails a build when a training gradient gives away the labels in its batch.
+
+Reading order::
+
+    core      values and errors that every folder speaks of: Update, Truth, Recovery, settings
+    defences  from an Update to the Update that is shared instead
+    attacks   from an Update to a Recovery
+    asr       labels as text, and attacks that put them in order
+    capture   from the user's model and batch to an Update and its Truth
+    auditing  from a model and its batches to an Audit
+    testing   updates with known truth, and checks for attacks, defences and adapters
+    plugin    the pytest plugin, and its reports
+"""
 
 from __future__ import annotations
 
@@ -6,15 +18,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .assertions import (
+    from .attacks import Attack, attack
+    from .auditing.assertions import (
         assert_labels_not_recoverable,
         assert_samples_not_isolated,
         assert_transcripts_not_recoverable,
         assert_words_not_recoverable,
     )
-    from .attacks import Attack, attack
-    from .auditing import audit
+    from .auditing.measure import audit
+    from .auditing.result import Audit
+    from .auditing.verdict import Verdict
     from .capture import Adapter, capture_update
+    from .core.errors import (
+        BaselineError,
+        InconclusiveAudit,
+        InvalidArgumentError,
+        LabelLeak,
+        UnknownNameError,
+        UnsupportedModelError,
+    )
+    from .core.recovery import Certificate, Recovery
+    from .core.settings import Settings
+    from .core.truth import Truth
+    from .core.update import Head, Update
     from .defences import (
         ClipNorm,
         Compose,
@@ -28,20 +54,6 @@ if TYPE_CHECKING:
         Sign,
         TopK,
     )
-    from .errors import (
-        BaselineError,
-        InconclusiveAudit,
-        InvalidArgumentError,
-        LabelLeak,
-        UnknownNameError,
-        UnsupportedModelError,
-    )
-    from .recovery import Certificate, Recovery
-    from .result import Audit
-    from .settings import Settings
-    from .truth import Truth
-    from .update import Head, Update
-    from .verdict import Verdict
 
 __version__ = "0.1.0"
 
@@ -50,37 +62,37 @@ __version__ = "0.1.0"
 _HOME = {
     "Adapter": "capture",
     "Attack": "attacks",
-    "Audit": "result",
-    "BaselineError": "errors",
-    "Certificate": "recovery",
+    "Audit": "auditing.result",
+    "BaselineError": "core.errors",
+    "Certificate": "core.recovery",
     "ClipNorm": "defences",
     "Compose": "defences",
     "Defence": "defences",
     "DropSmallest": "defences",
     "GaussianNoise": "defences",
-    "Head": "update",
-    "InconclusiveAudit": "errors",
-    "InvalidArgumentError": "errors",
-    "LabelLeak": "errors",
+    "Head": "core.update",
+    "InconclusiveAudit": "core.errors",
+    "InvalidArgumentError": "core.errors",
+    "LabelLeak": "core.errors",
     "LaplaceNoise": "defences",
     "Quantise": "defences",
     "RandomDrop": "defences",
-    "Recovery": "recovery",
+    "Recovery": "core.recovery",
     "RoundTo": "defences",
-    "Settings": "settings",
+    "Settings": "core.settings",
     "Sign": "defences",
     "TopK": "defences",
-    "Truth": "truth",
-    "UnknownNameError": "errors",
-    "UnsupportedModelError": "errors",
-    "Update": "update",
-    "Verdict": "verdict",
-    "assert_labels_not_recoverable": "assertions",
-    "assert_samples_not_isolated": "assertions",
-    "assert_transcripts_not_recoverable": "assertions",
-    "assert_words_not_recoverable": "assertions",
+    "Truth": "core.truth",
+    "UnknownNameError": "core.errors",
+    "UnsupportedModelError": "core.errors",
+    "Update": "core.update",
+    "Verdict": "auditing.verdict",
+    "assert_labels_not_recoverable": "auditing.assertions",
+    "assert_samples_not_isolated": "auditing.assertions",
+    "assert_transcripts_not_recoverable": "auditing.assertions",
+    "assert_words_not_recoverable": "auditing.assertions",
     "attack": "attacks",
-    "audit": "auditing",
+    "audit": "auditing.measure",
     "capture_update": "capture",
 }
 

@@ -23,8 +23,8 @@ from pytest_labelleak import (
     assert_labels_not_recoverable,
     audit,
 )
-from pytest_labelleak.auditing import run_audit
-from pytest_labelleak.settings import Scope, activate
+from pytest_labelleak.auditing.measure import run_audit
+from pytest_labelleak.core.settings import Scope, activate
 from pytest_labelleak.testing import make_update
 
 CASE = make_update(positions=5, features=64, classes=200, seed=1)
@@ -264,7 +264,7 @@ def test_reading_the_number_of_label_positions_is_reported_without_the_number() 
 
         def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
             wrong = update is CASES[(2,)].update
-            return Recovery(attack=self.name, status="recovered", samples=913 if wrong else 4)
+            return Recovery(attack=self.name, status="recovered", positions=913 if wrong else 4)
 
     line = "the number of label positions (batch size or transcript length) was read exactly in 3 of 4 batch(es)"
     for show in (False, True):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_labelleak import BaselineError
-from pytest_labelleak.baseline import Baseline, round_up
+from pytest_labelleak.core.figures import round_up
+from pytest_labelleak.plugin.baseline import Baseline
 
 FIGURES = st.floats(0.0, 1.0).map(round_up)
 ENTRIES = st.dictionaries(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pytest_labelleak.counting import chance_accuracy, count_accuracy, counts_advantage
+from pytest_labelleak.auditing.scoring.counts import chance_accuracy, count_accuracy, counts_advantage
 
 TRUE = st.lists(st.integers(0, 5), min_size=2, max_size=5).filter(any).map(np.array)
 

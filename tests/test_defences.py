@@ -28,9 +28,9 @@ from pytest_labelleak import (
     Update,
     audit,
 )
+from pytest_labelleak.core.errors import InvalidArgumentError, UnknownNameError
+from pytest_labelleak.core.settings import Scope, activate
 from pytest_labelleak.defences import resolve
-from pytest_labelleak.errors import InvalidArgumentError, UnknownNameError
-from pytest_labelleak.settings import Scope, activate
 from pytest_labelleak.testing import check_defence, make_update
 
 EVERY = [

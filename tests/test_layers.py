@@ -1,179 +1,214 @@
-"""Imports go down the layers and never up: read from the source, so that a lazy import counts too."""
+"""Folders say in which order they are read, and imports follow that order; no circle, whatever it is hidden by."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pytest_labelleak"
+MOST_FOLDERS = 8
+MOST_MODULES = 13
 
-LAYER = {
-    "": 0,  # the package itself: names only, loaded on use
-    "atomic": 0,
-    "baseline": 0,
-    "errors": 0,
-    "hookspecs": 0,
-    "report": 0,
-    "sensitive": 0,
-    "settings": 0,
-    "archive": 1,
-    "counting": 1,
-    "decision": 1,
-    "explanation": 1,
-    "interval": 1,
-    "isolation": 1,
-    "isolation_outcome": 1,
-    "outcome": 1,
-    "pooling": 1,
-    "recovery": 1,
-    "result": 1,
-    "scoring": 1,
-    "sensitive_outcome": 1,
-    "solving_outcome": 1,
-    "transcript_outcome": 1,
-    "truth": 1,
-    "update": 1,
-    "verdict": 1,
-    "asr": 2,
-    "attacks": 2,
-    "defences": 2,
-    "capture": 3,
-    "assertions": 4,
-    "auditing": 4,
-    "portfolio": 4,
-    "fixture": 5,
-    "hiding": 5,
-    "itemstate": 5,
-    "marker": 5,
-    "options": 5,
-    "plugin": 5,
-    "redaction": 5,
-    "session": 5,
-    "testing": 5,
-}
-
-PYTEST_SIDE = {name for name, layer in LAYER.items() if layer == 5} - {"testing"}
 FRAMEWORKS = {"tensorflow", "keras", "jax", "torch", "lingvo", "ml_dtypes"}
 
-#: What each layer may import from outside, besides the standard library.
+#: Folders by what they may import besides the standard library; the longest name that fits decides.
 THIRD_PARTY = {
-    0: set(),
-    1: {"numpy"},
-    2: {"numpy", "scipy"},
-    3: {"numpy"} | FRAMEWORKS,
-    4: {"numpy"},
-    5: {"pytest", "pluggy"},
-}
-EXTRA = {"hookspecs": {"pluggy"}, "testing": {"numpy", "hypothesis"}, "asr": FRAMEWORKS | {"lingvo_patches"}}
-
-#: Down the layers by number, and yet wrong: (importer, imported).
-FORBIDDEN = {
-    ("attacks", "truth"),
-    ("attacks", "scoring"),
-    ("attacks", "verdict"),
-    ("attacks", "pooling"),
-    ("attacks", "result"),
-    ("attacks", "outcome"),
-    ("attacks", "capture"),
-    ("attacks", "interval"),
-    ("defences", "truth"),
-    ("defences", "verdict"),
-    ("defences", "recovery"),
-    ("capture", "attacks"),
-    ("capture", "defences"),
-    ("capture", "asr"),
-    ("capture", "recovery"),
+    "": set(),
+    "core": {"numpy"},
+    "defences": {"numpy"},
+    "attacks": {"numpy", "scipy"},
+    "asr": {"numpy", "scipy"},
+    "asr.decoders": {"numpy", "lingvo_patches", *FRAMEWORKS},
+    "capture": {"numpy", *FRAMEWORKS},
+    "auditing": {"numpy"},
+    "plugin": {"pytest", "pluggy"},
+    "plugin.report": set(),
+    "testing": {"numpy", "hypothesis"},
 }
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+#: Modules that the plugin may import when pytest starts: they need the standard library alone.
+LIGHT = {"core", "core.errors", "core.files", "core.sensitive", "core.settings"}
+
+#: The truth never reaches an attack, and a defence knows no attack: (importer, imported), with all they hold.
+FORBIDDEN = (
+    ("attacks", "core.truth"),
+    ("asr.matching", "core.truth"),
+    ("asr.ordering", "core.truth"),
+    ("asr.replay", "core.truth"),
+    ("defences", "core.truth"),
+    ("defences", "core.recovery"),
+    ("capture", "core.recovery"),
+)
+
+_ENTRY = re.compile(r"^    (\w+)  +\S", re.MULTILINE)
 
 
-def home(dotted):
-    """Return the top-level module inside the package that a dotted name belongs to."""
-    return dotted.split(".")[1] if "." in dotted else ""
+def reading_order(folder):
+    """Return the names in the "Reading order" of a folder's docstring."""
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")), clean=True) or ""
+    _, found, after = text.partition("Reading order::\n")
+    assert found, f"{folder.name}/__init__.py gives no reading order"
+    return _ENTRY.findall(after)
 
 
-def module_name(path):
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+def members_of(folder):
+    """Return the names of the modules and packages in a folder."""
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    return modules | {path.name for path in folder.iterdir() if (path / "__init__.py").is_file()}
+
+
+def folders_of(package):
+    return sorted(path.parent for path in package.rglob("__init__.py"))
+
+
+def dotted(path, package):
+    """Return a module's name below the package; "" for the package itself."""
+    parts = path.relative_to(package).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def names_in(package):
-    return {path.stem for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.iterdir() if path.is_dir()}
-
-
-def imports_of(path):
-    """Yield every imported module as (dotted name, at type checking only)."""
-    tree = ast.parse(path.read_text("utf-8"))
-    for_types = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            for_types |= {id(inner) for inner in ast.walk(node)}
-    package = module_name(path).split(".")
+def imports_of(path, package):
+    """Yield every import, also inside functions and for type checking: (name below the package or None, name)."""
+    own = dotted(path, package)
+    here = own.split(".") if own else []
     if path.name != "__init__.py":
-        package = package[:-1]
-    for node in ast.walk(tree):
-        typing_only = id(node) in for_types
+        here = here[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, typing_only
+                root, _, rest = alias.name.partition(".")
+                yield (rest if root == package.name else None), alias.name
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            source = ".".join([*base, *([node.module] if node.module else [])])
-            if source == PACKAGE.name:
-                for alias in node.names:
-                    is_module = alias.name in names_in(source)
-                    yield (f"{source}.{alias.name}" if is_module else source), typing_only
+            if node.level:
+                base = here[: len(here) - node.level + 1]
+            elif (node.module or "").split(".")[0] == package.name:
+                base = []
             else:
-                yield source, typing_only
-
-
-def test_every_module_has_a_layer():
-    assert {home(module_name(path)) for path in MODULES} == set(LAYER)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_imports_respect_the_layers(path):
-    here = home(module_name(path))
-    for imported, typing_only in imports_of(path):
-        root = imported.split(".")[0]
-        if root == PACKAGE.name:
-            there = home(imported)
-            if there == here or typing_only:
+                yield None, node.module
                 continue
-            assert there not in PYTEST_SIDE or here in PYTEST_SIDE, (
-                f"{here} imports {there}: nothing imports the plugin"
-            )
-            assert LAYER[there] <= LAYER[here], f"{here} imports {there}, which is above it"
-            assert (here, there) not in FORBIDDEN, f"{here} imports {there}"
-        elif root not in sys.stdlib_module_names:
-            allowed = THIRD_PARTY[LAYER[here]] | EXTRA.get(here, set())
-            assert root in allowed, f"{here} imports {root}"
+            inner = [part for part in (node.module or "").split(".") if part]
+            base = [*base, *(inner if node.level else inner[1:])]
+            folder = package.joinpath(*base)
+            for alias in node.names:
+                module = alias.name if folder.is_dir() and alias.name in members_of(folder) else None
+                yield ".".join([*base, module] if module else base), package.name
 
 
-def test_only_the_plugin_knows_pytest():
-    knowing = {home(module_name(path)) for path in MODULES if "pytest" in {name for name, _ in imports_of(path)}}
-    assert knowing <= PYTEST_SIDE | {"testing"}
+def all_imports(package):
+    return {
+        dotted(path, package): [inside for inside, _ in imports_of(path, package) if inside is not None]
+        for path in sorted(package.rglob("*.py"))
+    }
 
 
-def test_the_plugin_imports_no_layer_above_0_at_import():
-    loaded_on_use = {"assertions", "auditing", "capture"}
-    for name in PYTEST_SIDE:
-        tree = ast.parse((PACKAGE / f"{name}.py").read_text("utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and node.level:
-                modules = [node.module] if node.module else [alias.name for alias in node.names]
-                for module in modules:
-                    root = module.split(".")[0]
-                    assert LAYER[root] in (0, 5), f"{name} imports {root} at import"
-                    assert root not in loaded_on_use
+def circles(package):
+    """Return the modules that import themselves in the end, a list for each circle."""
+    # A package stands above what it holds and is no part of a circle by being imported on the way to it.
+    edges = {module: set(imported) - {module} for module, imported in all_imports(package).items()}
+    reachable = {}
+    for module in edges:
+        seen, stack = set(), [module]
+        while stack:
+            for there in edges.get(stack.pop(), ()):
+                if there not in seen:
+                    seen.add(there)
+                    stack.append(there)
+        reachable[module] = seen
+    found = {
+        frozenset(m for m in seen if module in reachable[m]) for module, seen in reachable.items() if module in seen
+    }
+    return [sorted(circle) for circle in found]
+
+
+def check_order(package):
+    """Raise if an import goes to a module or folder that is read later."""
+    orders = {dotted(folder / "__init__.py", package): reading_order(folder) for folder in folders_of(package)}
+    for module, imported in all_imports(package).items():
+        for there in imported:
+            mine, theirs = module.split("."), there.split(".")
+            shared = 0
+            while shared < min(len(mine), len(theirs)) and mine[shared] == theirs[shared]:
+                shared += 1
+            if shared in (len(mine), len(theirs)) or not module or not there:
+                continue  # a package and what it holds
+            order = orders[".".join(mine[:shared])]
+            assert order.index(theirs[shared]) < order.index(mine[shared]), f"{module} imports {there}, read later"
+
+
+def allowed_for(module):
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        if name in THIRD_PARTY:
+            return THIRD_PARTY[name]
+    return THIRD_PARTY[""]
+
+
+def check_third_parties(package):
+    for path in sorted(package.rglob("*.py")):
+        module = dotted(path, package)
+        for inside, name in imports_of(path, package):
+            root = (name or "").split(".")[0]
+            if inside is None and root not in sys.stdlib_module_names:
+                assert root in allowed_for(module), f"{module} imports {root}"
+
+
+def check_forbidden(package):
+    for module, imported in all_imports(package).items():
+        for there in imported:
+            for importer, banned in FORBIDDEN:
+                inside = module == importer or module.startswith(importer + ".")
+                assert not (inside and (there + ".").startswith(banned + ".")), f"{module} imports {there}"
+
+
+@pytest.mark.parametrize(
+    "folder", folders_of(PACKAGE), ids=lambda folder: dotted(folder / "__init__.py", PACKAGE) or "package"
+)
+def test_every_folder_gives_the_reading_order_of_all_it_holds(folder):
+    assert sorted(reading_order(folder)) == sorted(members_of(folder))
+
+
+@pytest.mark.parametrize(
+    "folder", folders_of(PACKAGE), ids=lambda folder: dotted(folder / "__init__.py", PACKAGE) or "package"
+)
+def test_a_folder_is_a_room_and_no_heap(folder):
+    most = MOST_FOLDERS if folder == PACKAGE else MOST_MODULES
+    assert len(members_of(folder)) <= most
+
+
+def test_imports_follow_the_reading_order():
+    check_order(PACKAGE)
+
+
+def test_no_module_imports_itself_in_the_end():
+    assert circles(PACKAGE) == []
+
+
+def test_folders_import_what_their_readers_have_installed():
+    check_third_parties(PACKAGE)
+
+
+def test_the_truth_reaches_no_attack():
+    check_forbidden(PACKAGE)
+
+
+def test_the_plugin_starts_without_anything_heavy():
+    for path in sorted((PACKAGE / "plugin").glob("*.py")):
+        source = ast.parse(path.read_text("utf-8"))
+        source.body = [node for node in source.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        for node in source.body:
+            if isinstance(node, ast.ImportFrom) and node.level == 2:
+                for alias in node.names:
+                    name = f"{node.module or ''}.{alias.name}".strip(".")
+                    assert {name, node.module or ""} & LIGHT, f"{path.stem} imports {node.module} at start-up"
 
 
 def test_the_package_has_no_asserts_prints_or_pickles():
-    for path in MODULES:
+    for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             assert not isinstance(node, ast.Assert), f"{path.name}:{node.lineno}: pytest rewrites asserts in plugins"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -182,19 +217,57 @@ def test_the_package_has_no_asserts_prints_or_pickles():
                 assert not {alias.name for alias in node.names} & {"pickle", "dill", "marshal"}
 
 
-def test_the_check_can_fail(tmp_path, monkeypatch):
-    folder = tmp_path / "pytest_labelleak"
-    folder.mkdir()
-    for name, source in (
-        ("attacks", "def f():\n    from .verdict import score"),
-        ("capture", "from . import attacks"),
-        ("update", "from pytest_labelleak.plugin import labelleak"),
-        ("errors", "import numpy.linalg"),
-        ("verdict", "import pytest"),
-    ):
-        path = folder / f"{name}.py"
-        path.write_text(source, "utf-8")
-    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", folder)
-    for path in sorted(folder.iterdir()):
-        with pytest.raises(AssertionError, match=f"{path.stem} imports"):
-            test_imports_respect_the_layers(path)
+def _package(tmp_path, **sources):
+    """Write a package of two folders, with the modules given as folder__module=source."""
+    package = tmp_path / "pytest_labelleak"
+    given = {name.replace("__", "/"): source for name, source in sources.items()}
+    for folder in ("", "core", "attacks"):
+        (package / folder).mkdir(parents=True, exist_ok=True)
+        names = ["core", "attacks"] if not folder else [n.split("/")[1] for n in given if n.startswith(f"{folder}/")]
+        entries = "\n".join(f"    {name}  one" for name in names)
+        (package / folder / "__init__.py").write_text(f'"""A folder.\n\nReading order::\n\n{entries}\n"""\n', "utf-8")
+    for name, source in given.items():
+        (package / f"{name}.py").write_text(source, "utf-8")
+    return package
+
+
+def test_the_checks_pass_on_a_package_in_order(tmp_path):
+    package = _package(tmp_path, core__a="import numpy", core__b="from .a import x", attacks__c="from ..core import a")
+    check_order(package)
+    check_third_parties(package)
+    check_forbidden(package)
+    assert circles(package) == []
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"core__a": "from ..attacks.c import x", "attacks__c": ""},
+        {"core__a": "def f():\n    from ..attacks import c", "attacks__c": ""},
+        {"core__a": "from .b import x", "core__b": ""},
+        {"core__a": "from pytest_labelleak.core.b import x", "core__b": ""},
+        {"core__a": "if TYPE_CHECKING:\n    from .b import x", "core__b": ""},
+    ],
+)
+def test_an_import_against_the_order_is_found(tmp_path, sources):
+    with pytest.raises(AssertionError, match=r"core\.a imports"):
+        check_order(_package(tmp_path, **sources))
+
+
+@pytest.mark.parametrize(
+    "hidden", ["from .a import x", "def f():\n    from . import a", "if TYPE_CHECKING:\n    from . import a"]
+)
+def test_a_circle_is_found(tmp_path, hidden):
+    package = _package(tmp_path, core__a="from . import b", core__b=hidden)
+    assert circles(package) == [["core.a", "core.b"]]
+
+
+def test_a_framework_in_the_wrong_folder_is_found(tmp_path):
+    with pytest.raises(AssertionError, match=r"attacks\.c imports keras"):
+        check_third_parties(_package(tmp_path, attacks__c="import keras.ops"))
+
+
+def test_the_truth_in_an_attack_is_found(tmp_path):
+    package = _package(tmp_path, core__truth="", attacks__c="def f():\n    from ..core.truth import Truth")
+    with pytest.raises(AssertionError, match=r"attacks\.c imports core\.truth"):
+        check_forbidden(package)

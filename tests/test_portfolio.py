@@ -24,10 +24,10 @@ from pytest_labelleak import (
     assert_labels_not_recoverable,
     assert_samples_not_isolated,
     audit,
-    portfolio,
 )
 from pytest_labelleak.attacks import COSTS, builtin_attacks, resolve
-from pytest_labelleak.settings import Scope, activate
+from pytest_labelleak.auditing import portfolio
+from pytest_labelleak.core.settings import Scope, activate
 from pytest_labelleak.testing import make_update
 
 CLASSES = 6

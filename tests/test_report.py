@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import Sign, Update, audit
-from pytest_labelleak import report as report_
-from pytest_labelleak.report import html as html_
-from pytest_labelleak.report import json_report, markdown, terminal
-from pytest_labelleak.settings import Scope, Settings, activate
+from pytest_labelleak.core.settings import Scope, Settings, activate
+from pytest_labelleak.plugin import report as report_
+from pytest_labelleak.plugin.report import html as html_
+from pytest_labelleak.plugin.report import json_report, markdown, terminal
 
 HOSTILE = "test_a.py::test[<script>alert(1)</script>|`*_\x1b[31m\nnew &]"
 

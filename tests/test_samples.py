@@ -26,14 +26,14 @@ from pytest_labelleak import (
     attack,
     audit,
 )
-from pytest_labelleak import report as report_
-from pytest_labelleak.isolation import matched_errors
-from pytest_labelleak.isolation_outcome import isolation_outcome
-from pytest_labelleak.pooling import pool
-from pytest_labelleak.report import html as html_
-from pytest_labelleak.report import json_report, markdown, terminal
-from pytest_labelleak.scoring import score
-from pytest_labelleak.settings import Scope, activate
+from pytest_labelleak.auditing.pooling import pool
+from pytest_labelleak.auditing.questions.samples import isolation_outcome
+from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.scoring.samples import matched_errors
+from pytest_labelleak.core.settings import Scope, activate
+from pytest_labelleak.plugin import report as report_
+from pytest_labelleak.plugin.report import html as html_
+from pytest_labelleak.plugin.report import json_report, markdown, terminal
 from pytest_labelleak.testing import make_head_update, make_update
 
 CASE = make_head_update(positions=24, features=64, classes=60, seed=1, confidence=0.5)

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from pytest_labelleak import InvalidArgumentError, Settings
-from pytest_labelleak.settings import DEFAULTS, Scope, activate, active_scope
+from pytest_labelleak.core.settings import DEFAULTS, Scope, activate, active_scope
 
 
 def attack(update, *, rng):

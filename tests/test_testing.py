@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_labelleak.errors import InvalidArgumentError
+from pytest_labelleak.core.errors import InvalidArgumentError
 from pytest_labelleak.testing import make_head_update
 
 

@@ -25,14 +25,14 @@ from pytest_labelleak import (
     Verdict,
     assert_transcripts_not_recoverable,
 )
-from pytest_labelleak import report as report_
 from pytest_labelleak.asr import Graphemes
-from pytest_labelleak.asr.transcript_scoring import TranscriptScorer
-from pytest_labelleak.report import html as html_
-from pytest_labelleak.report import json_report, markdown, terminal
-from pytest_labelleak.scoring import score_transcripts
-from pytest_labelleak.settings import Scope, activate
-from pytest_labelleak.transcript_outcome import transcript_outcome
+from pytest_labelleak.asr.scoring.transcripts import TranscriptScorer
+from pytest_labelleak.auditing.questions.transcripts import transcript_outcome
+from pytest_labelleak.auditing.scoring.labels import score_transcripts
+from pytest_labelleak.core.settings import Scope, activate
+from pytest_labelleak.plugin import report as report_
+from pytest_labelleak.plugin.report import html as html_
+from pytest_labelleak.plugin.report import json_report, markdown, terminal
 
 sys.path.insert(0, str(Path(__file__).parent / "asr"))
 from decoders import CLASSES, keras_batch, keras_decoder, synthetic

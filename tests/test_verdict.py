@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
-from pytest_labelleak.interval import bounded_mean_interval, lower_bound, observations_needed, upper_bound
-from pytest_labelleak.outcome import outcome_of, strongest
-from pytest_labelleak.pooling import pool
-from pytest_labelleak.scoring import score
+from pytest_labelleak.auditing.confidence import bounded_mean_interval, lower_bound, observations_needed, upper_bound
+from pytest_labelleak.auditing.outcome import outcome_of, strongest
+from pytest_labelleak.auditing.pooling import pool
+from pytest_labelleak.auditing.scoring.labels import score
 
 TRUTH = Truth(labels=np.array([3, 3, 7, 11]), classes=20)
 
@@ -95,7 +95,7 @@ def test_nothing_private_in_any_repr() -> None:
 
 
 def claimed(samples: int | None, *labels: int) -> Recovery:
-    return Recovery(attack="a", status="recovered", labels=labels, samples=samples)
+    return Recovery(attack="a", status="recovered", labels=labels, positions=samples)
 
 
 def test_the_number_of_label_positions_is_a_finding_of_its_own() -> None:

@@ -20,13 +20,13 @@ from pytest_labelleak import (
     audit,
 )
 from pytest_labelleak.asr import Graphemes, WordPieces
-from pytest_labelleak.asr.scoring import WordScorer
-from pytest_labelleak.asr.spoken import spoken_words
-from pytest_labelleak.portfolio import threshold_passed
-from pytest_labelleak.recovery import RECOVERED
-from pytest_labelleak.sensitive import sensitive_terms
-from pytest_labelleak.settings import Scope, Settings, activate
-from pytest_labelleak.verdict import Verdict
+from pytest_labelleak.asr.scoring.words import WordScorer
+from pytest_labelleak.asr.text.spoken import spoken_words
+from pytest_labelleak.auditing.portfolio import threshold_passed
+from pytest_labelleak.auditing.verdict import Verdict
+from pytest_labelleak.core.recovery import Status
+from pytest_labelleak.core.sensitive import sensitive_terms
+from pytest_labelleak.core.settings import Scope, Settings, activate
 
 WORDS = (
     *("the", "cat", "sat", "on", "a", "mat", "dog", "ann", "smith", "denies", "pain", "sun", "moon", "tree", "fish"),
@@ -76,7 +76,7 @@ class Names:
         self.named = tuple(sorted({int(token) for token in named}))
 
     def __call__(self, update, *, rng):
-        return Recovery(attack=self.name, status=RECOVERED, labels=self.named)
+        return Recovery(attack=self.name, status=Status.RECOVERED, labels=self.named)
 
 
 def check(labels, *named, **options):
@@ -268,7 +268,7 @@ def test_a_control_that_misses_a_term_is_inconclusive():
 
     class Undefended(Names):
         def __call__(self, update, *, rng):
-            return Recovery(attack="names", status=RECOVERED, labels=() if update.defences else self.named)
+            return Recovery(attack="names", status=Status.RECOVERED, labels=() if update.defences else self.named)
 
     update = update_of(labels)
     options = {"vocabulary": VOCABULARY, "defence": "sign"}
@@ -283,7 +283,7 @@ def test_a_control_that_misses_a_term_is_inconclusive():
 
 def test_a_control_goes_on_until_every_term_is_exposed():
     """That an attack is beyond the threshold is not enough to leave out one that may expose what it missed."""
-    common = {"status": RECOVERED, "advantage": 1.0, "sensitive_present": (0, 1)}
+    common = {"status": Status.RECOVERED, "advantage": 1.0, "sensitive_present": (0, 1)}
     first = Verdict(attack="first", sensitive_exposed=(0,), **common)
     second = Verdict(attack="second", sensitive_exposed=(1,), **common)
     rule = threshold_passed(0.1)
@@ -385,7 +385,7 @@ def test_terms_are_hidden_in_text():
 def test_the_verdict_names_the_variables():
     labels = tokens(TEXT)
     found = audit(update_of(labels, bias=True), labels, vocabulary=VOCABULARY)
-    read = {verdict.attack: verdict.variables for verdict in found.verdicts if verdict.status == RECOVERED}
+    read = {verdict.attack: verdict.variables for verdict in found.verdicts if verdict.status == Status.RECOVERED}
     assert read["bias_sign"] == ("bias",)
     assert read["rlg"] == ("kernel", "bias")
     assert found.to_record()["variables"] == list(found.strongest.variables)

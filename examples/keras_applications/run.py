@@ -52,8 +52,8 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
 
     from pytest_labelleak import Truth, capture_update
     from pytest_labelleak import attacks as attacks_
-    from pytest_labelleak.pooling import pool
-    from pytest_labelleak.scoring import score
+    from pytest_labelleak.auditing.pooling import pool
+    from pytest_labelleak.auditing.scoring.labels import score
 
     portfolio = attacks_.resolve(options.attacks)
     defence = parse_defence(options.defence)

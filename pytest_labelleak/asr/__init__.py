@@ -1,23 +1,31 @@
-"""Speech recognition: from recovered tokens to words, and the report over utterances.
+"""Speech recognition and other text: from recovered tokens to words, and to transcripts in order.
 
-`vocabulary` and `subwords` say what a token stands for, `words` which words can be formed from a set of tokens,
-`ordering` and `replay` in which order they were said, `matching` searches for that order by gradients, and
-`report` how much of each utterance an attack found.
+Reading order::
+
+    text             vocabularies, and the words that tokens form
+    scoring          claims about text against the truth
+    decoders         decoders that can be run over free attention contexts
+    time_budget      seconds that an attack may take
+    transcripts      positions put in order, as a claim
+    ordering         order from the decoder's own gradient
+    replay           order from running the decoder
+    matching         order from a search by gradients
+    default_attacks  the attacks that an assertion on transcripts runs
 """
 
 from __future__ import annotations
 
-from .free_contexts import FreeContextDecoder, free_contexts
-from .matching import PUBLISHED, GradientMatching, Matching
-from .matching_attack import MatchingAttack
-from .ordering import Ordering
-from .progress import Progress, ProgressLine
-from .replay import Replay
-from .report import BagReport, Utterance, bag_report, word_error_rate
-from .subwords import SentencePieces, TokenizerFile
+from .decoders.free_contexts import FreeContextDecoder, free_contexts
+from .matching.attack import MatchingAttack
+from .matching.matching import PUBLISHED, GradientMatching, Matching
+from .matching.progress import Progress, ProgressLine
+from .ordering.attack import Ordering
+from .replay.attack import Replay
+from .scoring.utterances import BagReport, Utterance, bag_report, word_error_rate
+from .text.subwords import SentencePieces, TokenizerFile
+from .text.vocabulary import Graphemes, Vocabulary, WordPieces
+from .text.words import exposed_terms, formable, pieces, whole_words
 from .transcripts import Transcripts
-from .vocabulary import Graphemes, Vocabulary, WordPieces
-from .words import exposed_terms, formable, pieces, whole_words
 
 __all__ = [
     "PUBLISHED",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..recovery import RECOVERED, Recovery
+from ..core.recovery import Recovery, Status
 
 __all__ = ["Transcripts"]
 
@@ -59,14 +59,14 @@ class Transcripts:
         Recovery
         """
         labels = Counter(label for transcript in self.transcripts for label in transcript)
-        recovered = self.status == RECOVERED
+        recovered = self.status == Status.RECOVERED
         return Recovery(
             attack=self.attack,
-            status=self.status,
-            message=self.message,
+            status=Status(self.status),
+            reason=self.message.removeprefix(f"{self.status}, because "),
             labels=tuple(sorted(labels)),
             counts=dict(sorted(labels.items())) if recovered else None,
-            samples=labels.total() if recovered else None,
+            positions=labels.total() if recovered else None,
             details={**self.details, "unique": self.unique, "finished": self.finished},
             variables=self.variables,
             transcripts=self.transcripts if recovered else None,

@@ -1,28 +1,32 @@
-"""Attacks: from an Update alone to a Recovery; the protocol, the registry and the built-in portfolio."""
+"""Attacks: from an Update alone to a Recovery.
+
+Reading order::
+
+    attack        the protocol
+    gradient      the head's gradient as every attack reads it
+    counting      attacks that tell how often each label occurs
+    rules         attacks that apply one rule to each class
+    rlg           labels from the geometry of the gradient
+    robust        the same inside the intervals that a lossy defence leaves
+    disaggregate  the gradient taken apart into its samples
+    registry      attacks by name, and the one place where an attack is called
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-
-from ..errors import InvalidArgumentError, UnknownNameError
-from ..recovery import RECOVERED, Recovery
-from ..settings import active_scope
-from ..update import Update
-from .bias_counts import BiasCounts
-from .bias_sign import BiasSign
-from .disaggregate import Disaggregate
-from .embedding_rows import EmbeddingRows
-from .idlg import IDLG
-from .ilrg import ILRG
-from .llg import LLG
-from .llg_star import LLGStar
-from .rlg import RLG
-from .rlg_robust import RobustRLG
-from .yin import Yin
+from .attack import COSTS, Attack
+from .counting.bias_counts import BiasCounts
+from .counting.ilrg import ILRG
+from .counting.llg_star import LLGStar
+from .disaggregate.attack import Disaggregate
+from .registry import attack, builtin_attacks, resolve, run
+from .rlg.attack import RLG
+from .robust.attack import RobustRLG
+from .rules.bias_sign import BiasSign
+from .rules.embedding_rows import EmbeddingRows
+from .rules.idlg import IDLG
+from .rules.llg import LLG
+from .rules.yin import Yin
 
 __all__ = [
     "COSTS",
@@ -43,196 +47,3 @@ __all__ = [
     "resolve",
     "run",
 ]
-
-
-#: Cost classes, cheapest first: one pass over the gradient; its subspace; a search over many.
-COSTS = ("pass", "subspace", "search")
-
-
-@runtime_checkable
-class Attack(Protocol):
-    """Reads labels from an update.
-
-    An attack sees what a receiver of the update sees: the gradients, the architecture, possibly the
-    weights. It never sees labels, batch size or rank. It makes its random choices with `rng` alone,
-    leaves the update unchanged, and commits to an answer by itself.
-
-    An attribute ``cost``, one of `COSTS`, tells ``attacks="auto"`` when to run it; an attack without one
-    runs last.
-    An attack that can read a head which is tied to the input embedding says so with an attribute
-    ``reads_tied = True``; others are not asked about such updates.
-    An attribute ``reads``, a tuple of "kernel" and "bias", says which of the head's gradients it looks at, for a
-    verdict that names them; by default both. What else was read, `Recovery.variables` names.
-    An attack that separates samples from the batch (`Recovery.isolated`) says so with ``isolates = True``: then an
-    assertion on samples also knows what it means that the attack did not apply.
-    """
-
-    @property
-    def name(self) -> str:
-        """Unique name, used in options and reports."""
-
-    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
-        """Attack `update`.
-
-        Parameters
-        ----------
-        update : Update
-            What was shared.
-        rng : numpy.random.Generator
-            Source of every random choice.
-
-        Returns
-        -------
-        Recovery
-            The claim; "not applicable" with the reason where a precondition fails.
-        """
-
-
-def builtin_attacks() -> dict[str, Attack]:
-    """Return the built-in attacks by name."""
-    members: tuple[Attack, ...] = (
-        *(BiasSign(), EmbeddingRows(), IDLG(), Yin(), BiasCounts(), LLG(), LLGStar(), ILRG(), RLG(), RobustRLG()),
-        Disaggregate(),
-    )
-    return {member.name: member for member in members}
-
-
-def _registered() -> dict[str, Attack]:
-    known: dict[str, Attack] = builtin_attacks()
-    for name, extra in active_scope().attacks.items():
-        if name in known:
-            raise InvalidArgumentError(f"a hook registers an attack named {name!r}, which is built in. Rename it.")
-        known[name] = extra
-    return known
-
-
-def _rank(member: Attack) -> int:
-    cost = getattr(member, "cost", None)
-    return COSTS.index(cost) if cost in COSTS else len(COSTS)
-
-
-def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) -> list[Attack]:
-    """Turn names and attacks into attacks.
-
-    Parameters
-    ----------
-    wanted : iterable of (str or attack)
-        ``"auto"`` stands for all registered ones, cheapest first.
-    known : mapping of str to attack, optional
-        The registry; by default the built-in attacks and what hooks add.
-
-    Returns
-    -------
-    list of attack
-        In the given order, each name once.
-
-    Raises
-    ------
-    UnknownNameError
-        For a name nobody registered.
-    InvalidArgumentError
-        For two different attacks of one name, or an attack without a name.
-    """
-    registry = _registered() if known is None else known
-    chosen: dict[str, Attack] = {}
-    for item in wanted:
-        if isinstance(item, str):
-            if item == "auto":
-                for name, member in sorted(registry.items(), key=lambda entry: _rank(entry[1])):
-                    chosen.setdefault(name, member)
-                continue
-            if item not in registry:
-                raise UnknownNameError(f"unknown attack {item!r}. Expected 'auto' or one of {', '.join(registry)}.")
-            chosen.setdefault(item, registry[item])
-            continue
-        own = getattr(item, "name", None)
-        if not isinstance(own, str) or not own:
-            raise InvalidArgumentError(
-                f"an attack of type {type(item).__name__} has no name. Expected a string 'name'."
-            )
-        if chosen.setdefault(own, item) is not item:
-            raise InvalidArgumentError(f"two attacks are named {own!r}. Give one of them another name.")
-    return list(chosen.values())
-
-
-def run(member: Attack, update: Update, *, seed: int, batch: int = 0) -> Recovery:
-    """Run one attack with its own reproducible random stream, and check what comes back.
-
-    Parameters
-    ----------
-    member : attack
-        The attack.
-    update : Update
-        What was shared.
-    seed : int
-        The audit's seed.
-    batch : int, default 0
-        Index of the batch, so that batches get independent streams.
-
-    Returns
-    -------
-    Recovery
-        The claim; "inconclusive" if the update is not finite or zero.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If the attack returns anything but a Recovery under its own name.
-    """
-    defect = update.defect()
-    if defect is not None:
-        return Recovery.inconclusive(member.name, defect)
-    if update.head.tied and not getattr(member, "reads_tied", False):
-        return Recovery.not_applicable(
-            member.name,
-            "the head is tied to the input embedding: its gradient is the sum of both uses, and this attack reads the "
-            "head's alone",
-        )
-    # Derived from the name and not the position, so that adding an attack changes no other's answer.
-    stream = np.random.default_rng([seed, batch, *member.name.encode()])
-    recovery = member(update, rng=stream)
-    if not isinstance(recovery, Recovery) or recovery.attack != member.name:
-        raise InvalidArgumentError(
-            f"attack {member.name!r} returned {type(recovery).__name__}. Expected a Recovery with its own name."
-        )
-    if recovery.status == RECOVERED and not recovery.variables:
-        parts = [getattr(update.head, part) for part in getattr(member, "reads", ("kernel", "bias"))]
-        read = tuple(name for name in parts if name in update.gradients)
-        recovery = dataclasses.replace(recovery, variables=read)
-    return recovery
-
-
-def attack(name: str | Attack, update: Update, *, seed: int = 0) -> Recovery:
-    """Run one attack on one update.
-
-    Parameters
-    ----------
-    name : str or attack
-        A registered attack's name, or an attack.
-    update : Update
-        What was shared.
-    seed : int, default 0
-        Seeds the attack's random choices.
-
-    Returns
-    -------
-    Recovery
-        What the attack claims.
-
-    Raises
-    ------
-    UnknownNameError
-        For a name nobody registered.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pytest_labelleak import Update, attack
-    >>> probabilities = np.array([0.2, 0.5, 0.3])
-    >>> error = probabilities - np.array([0.0, 0.0, 1.0])
-    >>> update = Update.from_arrays(np.outer([1.0, 2.0], error), bias_gradient=error)
-    >>> attack("bias_sign", update).labels
-    (2,)
-    """
-    (member,) = resolve([name])
-    return run(member, update, seed=seed)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidArgumentError
-from ..truth import Truth
-from ..update import Update
+from ..core.errors import InvalidArgumentError
+from ..core.truth import Truth
+from ..core.update import Update
 
 __all__ = ["ArraysAdapter"]
 

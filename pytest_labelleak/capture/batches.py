@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..errors import InvalidArgumentError
+from ..core.errors import InvalidArgumentError
 
 __all__ = ["MOST_BATCHES", "iter_batches"]
 

@@ -1,20 +1,27 @@
-"""Defences: from an Update to the Update that is shared instead; the protocol, the registry and the built-in ones."""
+"""Defences: from an Update to the Update that is shared instead.
+
+Reading order::
+
+    defence   the protocol
+    checks    arguments of the built-in defences
+    scale     norms and magnitudes of a whole update
+    clip      a bound on the norm
+    noise     Gaussian and Laplace noise
+    quantise  signs, few bits, shorter floats
+    sparsify  dropped entries
+    compose   several defences, one after the other
+    parse     defences as text in settings
+    registry  defences by name
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-
-from ..errors import InvalidArgumentError
-from ..settings import active_scope
-from ..update import Update
-from ._parse import parse
 from .clip import ClipNorm
 from .compose import Compose
+from .defence import Defence
 from .noise import GaussianNoise, LaplaceNoise
 from .quantise import Quantise, RoundTo, Sign
+from .registry import builtin_defences, resolve
 from .sparsify import DropSmallest, RandomDrop, TopK
 
 __all__ = [
@@ -32,94 +39,3 @@ __all__ = [
     "builtin_defences",
     "resolve",
 ]
-
-
-@runtime_checkable
-class Defence(Protocol):
-    """Changes an update before it is shared.
-
-    A defence sees the update alone, makes its random choices with `rng`, and returns a new update of
-    the same names, shapes and head. What is not finite it passes on: that is for the audit to report.
-    """
-
-    @property
-    def name(self) -> str:
-        """Unique name, used in options and reports; parameters included."""
-
-    def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
-        """Defend `update`.
-
-        Parameters
-        ----------
-        update : Update
-            What would be shared without the defence.
-        rng : numpy.random.Generator
-            Source of every random choice.
-
-        Returns
-        -------
-        Update
-            What is shared.
-        """
-
-
-#: Families of defences that take parameters, with a call that works, as written in settings.
-_FAMILIES: Mapping[str, tuple[Any, str]] = {
-    "drop_smallest": (DropSmallest, "drop_smallest(fraction=0.9)"),
-    "top_k": (TopK, "top_k(fraction=0.1)"),
-    "random_drop": (RandomDrop, "random_drop(fraction=0.5)"),
-    "gaussian_noise": (GaussianNoise, "gaussian_noise(relative=1.0)"),
-    "laplace_noise": (LaplaceNoise, "laplace_noise(relative=1.0)"),
-    "clip_norm": (ClipNorm, "clip_norm(norm=1.0)"),
-    "quantise": (Quantise, "quantise(bits=8)"),
-    "round_to": (RoundTo, "round_to(dtype='bfloat16')"),
-}
-
-
-def builtin_defences() -> Mapping[str, Defence]:
-    """Return the defences that can be named without parameters."""
-    return {Sign.name: Sign()}
-
-
-def resolve(wanted: Any) -> Defence | None:
-    """Turn None, a name or a defence into a defence.
-
-    Parameters
-    ----------
-    wanted : None, str or defence
-        What the settings say. A string is a registered name, a call such as ``"quantise(bits=4)"``, or
-        several of these joined by plus signs; the name of every built-in defence is such a string.
-
-    Returns
-    -------
-    Defence or None
-        The defence.
-
-    Raises
-    ------
-    UnknownNameError
-        For a name nobody registered.
-    InvalidArgumentError
-        For parameters that do not fit, a defence without a name, or a hook's defence with the name of a
-        built-in one.
-
-    Examples
-    --------
-    >>> resolve("drop_smallest(fraction=0.9) + sign")
-    Compose(parts=(DropSmallest(fraction=0.9), Sign()))
-    """
-    if wanted is None:
-        return None
-    if isinstance(wanted, str):
-        known = dict(builtin_defences())
-        for name, extra in active_scope().defences.items():
-            if name in known or name in _FAMILIES:
-                raise InvalidArgumentError(f"a hook registers a defence named {name!r}, which is built in. Rename it.")
-            known[name] = extra
-        parts: list[Defence] = parse(wanted, known, _FAMILIES)
-        return parts[0] if len(parts) == 1 else Compose(parts)
-    own = getattr(wanted, "name", None)
-    if not isinstance(own, str) or not own:
-        raise InvalidArgumentError(f"a defence of type {type(wanted).__name__} has no name. Expected a string 'name'.")
-    defence: Defence = wanted
-    return defence

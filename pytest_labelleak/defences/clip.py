@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..update import Update
-from ._checks import choice, full_name, real
-from ._scale import norm
+from ..core.update import Update
+from .checks import choice, full_name, real
+from .scale import norm
 
 __all__ = ["ClipNorm"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidArgumentError
-from ..update import Update
-
-if TYPE_CHECKING:
-    from . import Defence
+from ..core.errors import InvalidArgumentError
+from ..core.update import Update
+from .defence import Defence
 
 __all__ = ["Compose"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..update import Update
-from ._checks import full_name, one_of_two, real
-from ._scale import norm
+from ..core.update import Update
+from .checks import full_name, one_of_two, real
+from .scale import norm
 
 __all__ = ["GaussianNoise", "LaplaceNoise"]
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..update import Update, unit_roundoff
-from ._checks import choice, flag, full_name, whole
-from ._scale import largest_magnitude
+from ..core.update import Update, unit_roundoff
+from .checks import choice, flag, full_name, whole
+from .scale import largest_magnitude
 
 __all__ = ["Quantise", "RoundTo", "Sign"]
 

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..update import Update
-from ._checks import flag, full_name, one_of_two, real, whole
+from ..core.update import Update
+from .checks import flag, full_name, one_of_two, real, whole
 
 __all__ = ["DropSmallest", "RandomDrop", "TopK"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..attacks import COSTS
-from ..recovery import INCONCLUSIVE, NOT_APPLICABLE, RECOVERED, Recovery
-from ..truth import Truth
-from ..update import Update
+from ..core.recovery import Recovery, Status
+from ..core.truth import Truth
+from ..core.update import Update
 from .updates import make_update
 
 __all__ = ["check_adapter", "check_attack", "check_defence"]
@@ -81,7 +81,7 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
             _require(isinstance(recovery, Recovery), f"{where}: it returned {type(recovery).__name__}, not a Recovery")
             _require(recovery.attack == name, f"{where}: the Recovery names {recovery.attack!r}")
             _require(
-                recovery.status in {RECOVERED, NOT_APPLICABLE, INCONCLUSIVE},
+                recovery.status in {Status.RECOVERED, Status.NOT_APPLICABLE, Status.INCONCLUSIVE},
                 f"{where}: unknown status {recovery.status!r}",
             )
             labels = recovery.labels
@@ -89,11 +89,11 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
             _require(all(type(label) is int for label in labels), f"{where}: labels must be plain ints")
             _require(list(labels) == sorted(set(labels)), f"{where}: labels must be sorted and distinct")
             _require(all(0 <= label < classes for label in labels), f"{where}: a label is out of range")
-            if recovery.status != RECOVERED:
-                _require(bool(recovery.message), f"{where}: status {recovery.status!r} needs a message with the reason")
+            if recovery.status != Status.RECOVERED:
+                _require(bool(recovery.reason), f"{where}: status {recovery.status!r} needs a reason with the reason")
                 _require(not labels, f"{where}: status {recovery.status!r} must not name labels")
             _require(
-                (labels, recovery.status, recovery.samples) == (again.labels, again.status, again.samples),
+                (labels, recovery.status, recovery.positions) == (again.labels, again.status, again.positions),
                 f"{where}: two runs with the same rng differ",
             )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from hypothesis import strategies as st
 
-from ..errors import InvalidArgumentError
-from ..update import Update
+from ..core.errors import InvalidArgumentError
+from ..core.update import Update
 
 __all__ = ["LabelledUpdate", "labelled_updates", "make_head_update", "make_update"]
 

@@ -12,13 +12,13 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from pytest_labelleak.asr import GradientMatching, Progress, ProgressLine, free_contexts
-from pytest_labelleak.asr._matching_state import State, read_state, write_state
-from pytest_labelleak.asr._minimise import adam, lbfgs
-from pytest_labelleak.asr._objectives import OBJECTIVES, Distance
-from pytest_labelleak.asr._observed import observe
-from pytest_labelleak.asr._rearrange import _orders
-from pytest_labelleak.asr._unknowns import Unknowns
-from pytest_labelleak.errors import InvalidArgumentError, UnsupportedModelError
+from pytest_labelleak.asr.matching.minimise import adam, lbfgs
+from pytest_labelleak.asr.matching.objectives import OBJECTIVES, Distance
+from pytest_labelleak.asr.matching.observed import observe
+from pytest_labelleak.asr.matching.rearrange import _orders
+from pytest_labelleak.asr.matching.state import State, read_state, write_state
+from pytest_labelleak.asr.matching.unknowns import Unknowns
+from pytest_labelleak.core.errors import InvalidArgumentError, UnsupportedModelError
 
 RNG = np.random.default_rng(0)
 TARGETS = [RNG.normal(size=(3, 4)), 5.0 * RNG.normal(size=6), np.zeros(2)]

@@ -9,12 +9,12 @@ import pytest
 
 from pytest_labelleak import Update, defences
 from pytest_labelleak.asr import GradientMatching, MatchingAttack, free_contexts
-from pytest_labelleak.asr._objectives import OBJECTIVES, Distance
-from pytest_labelleak.asr._observed import observe
-from pytest_labelleak.asr._problem import _directions, pose
-from pytest_labelleak.asr._rearrange import rearrange
-from pytest_labelleak.asr._unknowns import LABELS, Unknowns
-from pytest_labelleak.errors import InvalidArgumentError, UnsupportedModelError
+from pytest_labelleak.asr.matching.objectives import OBJECTIVES, Distance
+from pytest_labelleak.asr.matching.observed import observe
+from pytest_labelleak.asr.matching.problem import _directions, pose
+from pytest_labelleak.asr.matching.rearrange import rearrange
+from pytest_labelleak.asr.matching.unknowns import LABELS, Unknowns
+from pytest_labelleak.core.errors import InvalidArgumentError, UnsupportedModelError
 
 keras = pytest.importorskip("keras")
 needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow so far")
@@ -71,7 +71,7 @@ def test_at_the_truth_the_gradients_are_the_models_own(model, case, speller):
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_second_derivatives_agree_with_finite_differences(model, case, kind, labels):
-    from pytest_labelleak.asr._keras_contexts import KerasFreeContexts
+    from pytest_labelleak.asr.decoders.keras import KerasFreeContexts
 
     update, truth, _ = case
     speller = KerasFreeContexts(model, start=1, dtype="float64")

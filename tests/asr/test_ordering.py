@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Update, attack
 from pytest_labelleak.asr import Ordering
-from pytest_labelleak.asr._links import Links
-from pytest_labelleak.asr.ordering import _ordered
+from pytest_labelleak.asr.ordering.attack import _ordered
+from pytest_labelleak.asr.ordering.links import Links
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decoders import keras_batch, keras_decoder, synthetic
@@ -162,7 +162,7 @@ def test_as_an_attack_it_claims_labels_and_counts_too():
     assert recovery.transcripts == (TWICE,)
     assert recovery.labels == (2, 7, 12, 30)
     assert recovery.counts == {2: 1, 7: 3, 12: 2, 30: 1}
-    assert recovery.samples == len(TWICE)
+    assert recovery.positions == len(TWICE)
     assert recovery.details["unique"] is True
 
 

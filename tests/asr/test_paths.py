@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_labelleak.asr._paths import cover
+from pytest_labelleak.asr.ordering.paths import cover
 
 
 def all_covers(cost, first, last):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import pytest_labelleak as pl
 from pytest_labelleak import GaussianNoise, InvalidArgumentError
 from pytest_labelleak.asr import Ordering, Replay
-from pytest_labelleak.asr._replaying import replay
+from pytest_labelleak.asr.replay.beam import replay
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decoders import END, UNITS, Elman, keras_batch, keras_decoder
@@ -90,7 +90,7 @@ def test_a_wrong_turn_is_taken_back(seed, monkeypatch):
     labels, features = decoder.positions([SENTENCE, TWICE], alike=0.98, seed=seed)
     features[:, :UNITS] += 0.03 * np.random.default_rng(seed).normal(size=(labels.size, UNITS))
     assert sorted(follow(labels, features, decoder)[0]) == sorted([SENTENCE, TWICE])
-    monkeypatch.setattr("pytest_labelleak.asr._replaying._BEAM", 1)
+    monkeypatch.setattr("pytest_labelleak.asr.replay.beam._BEAM", 1)
     assert sorted(follow(labels, features, decoder)[0]) != sorted([SENTENCE, TWICE])
 
 

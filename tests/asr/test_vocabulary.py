@@ -8,7 +8,7 @@ import pytest
 
 from pytest_labelleak import InvalidArgumentError
 from pytest_labelleak.asr import Graphemes, SentencePieces, TokenizerFile, Vocabulary, WordPieces
-from pytest_labelleak.asr.loading import load_vocabulary
+from pytest_labelleak.asr.text.loading import load_vocabulary
 
 CORPUS = ["the cat sat on the mat", "a cat is not a mat", "the hat and the cat", "that is what they said"] * 20
 ENTRIES = ["<unk>", "<s>", "</s>", "▁", *"abcdehimnorstwxy", "th", "at", "▁c", "▁the", "▁cat", "▁m", "▁mat", "▁t"]

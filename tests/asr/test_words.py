@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_labelleak.asr import Graphemes, WordPieces, exposed_terms, formable, pieces, whole_words
-from pytest_labelleak.asr.words import Bag
+from pytest_labelleak.asr.text.words import Bag
 
 ENTRIES = ["<unk>", "<s>", "</s>", "▁", *"abcdehimnorst", "▁the", "▁ca", "t", "▁cat", "ma", "▁ma", "▁John", "son", "▁j"]
 VOCABULARY = WordPieces(entries=tuple(dict.fromkeys(ENTRIES)))

@@ -42,7 +42,7 @@ class _Bad:
             "numpy": lambda: Recovery(attack="bad", status="recovered", labels=tuple(np.arange(1))),
             "reason": lambda: Recovery(attack="bad", status="not applicable"),
             "name": lambda: Recovery(attack="other", status="recovered"),
-            "random": lambda: Recovery(attack="bad", status="recovered", samples=int(random.random() * 1e9)),
+            "random": lambda: Recovery(attack="bad", status="recovered", positions=int(random.random() * 1e9)),
             "change": lambda: (update.kernel_gradient.fill(0), Recovery(attack="bad", status="recovered"))[1],
         }
         return made[self.behaviour]()
@@ -55,7 +55,7 @@ class _Bad:
         ("range", "out of range"),
         ("order", "sorted"),
         ("numpy", "plain ints"),
-        ("reason", "needs a message"),
+        ("reason", "needs a reason"),
         ("name", "names 'other'"),
         ("random", "global random state"),
         ("change", "changed the update"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_labelleak import ClipNorm, GaussianNoise, Recovery, Sign, Update, attack
-from pytest_labelleak.attacks._whole import allocate, whole_positions
+from pytest_labelleak.attacks.counting.whole_numbers import allocate, whole_positions
 from pytest_labelleak.testing import check_attack
 
 BOTH = ["bias_counts", "ilrg"]
@@ -65,7 +65,7 @@ def counted(name: str, update: Update) -> Recovery:
     assert recovery.status == "recovered", recovery.message
     assert recovery.counts is not None
     assert recovery.labels == tuple(sorted(recovery.counts))
-    assert recovery.samples == sum(recovery.counts.values())
+    assert recovery.positions == sum(recovery.counts.values())
     return recovery
 
 
@@ -82,7 +82,7 @@ def test_counts_every_label_without_being_told_how_many(
     """The last three have more labels than features, or than classes: no rank tells their number."""
     update, counts = head_update(positions, features, classes, reduction=reduction, seed=3)
     recovery = counted(name, update)
-    assert recovery.samples == positions
+    assert recovery.positions == positions
     assert recovery.counts == counts
     assert recovery.details["positions_from"] == ("rank" if positions < features else "whole counts")
     assert recovery.details["off_whole_counts"] < 0.2
@@ -111,7 +111,7 @@ def test_label_smoothing_is_taken_off(name: str, smoothing: float, reduction: st
 def test_several_steps_count_together(name: str, reduction: str) -> None:
     update, counts = head_update(8, 128, 200, steps=3, reduction=reduction)
     recovery = counted(name, update)
-    assert recovery.samples == 24
+    assert recovery.positions == 24
     assert recovery.counts == counts
 
 
@@ -155,7 +155,7 @@ def test_whole_counts_show_through_noise(name: str) -> None:
     misled = set(np.flatnonzero(noisy.bias_gradient < 0).tolist()) - set(counts)
     assert len(misled) > 5
     recovery = counted(name, noisy)
-    assert recovery.samples == 300
+    assert recovery.positions == 300
     assert len(misled & set(recovery.labels)) < 0.5 * len(misled)
 
 
@@ -219,7 +219,7 @@ def test_any_head_gets_an_answer_that_adds_up(name: str, **head: Any) -> None:
     if recovery.status != "recovered":
         assert recovery.status == "not applicable" or "zero everywhere" in recovery.message
         return
-    assert recovery.samples == sum((recovery.counts or {}).values())
+    assert recovery.positions == sum((recovery.counts or {}).values())
     assert min((recovery.counts or {}).values()) >= 1
     bias = update.bias_gradient
     assert bias is not None
@@ -315,8 +315,8 @@ def test_llg_star_counts_with_column_sums(steps: int, smoothing: float) -> None:
     recovery = attack("llg_star", update)
     assert recovery.status == "recovered", recovery.message
     right = sum(min(counts.get(label, 0), count) for label, count in recovery.counts.items())
-    assert recovery.samples == 20 * steps
-    assert right >= 0.8 * recovery.samples
+    assert recovery.positions == 20 * steps
+    assert right >= 0.8 * recovery.positions
 
 
 def test_llg_star_needs_weights_and_one_sided_features() -> None:
@@ -328,4 +328,4 @@ def test_llg_star_needs_weights_and_one_sided_features() -> None:
 
 def test_llg_does_not_take_the_largest_possible_rank_for_a_count() -> None:
     update, _ = head_update(80, 128, 40, seed=3)
-    assert attack("llg", update).samples is None
+    assert attack("llg", update).positions is None

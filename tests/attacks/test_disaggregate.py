@@ -12,12 +12,12 @@ import scipy.special
 
 from pytest_labelleak import GaussianNoise, InvalidArgumentError, Recovery, Sign, Update, attack
 from pytest_labelleak.attacks import Disaggregate
-from pytest_labelleak.attacks._account import account_for
-from pytest_labelleak.attacks._deflation import Deflation, Effort
-from pytest_labelleak.attacks._joint import _Rows, reconstruction_error, solve_jointly
-from pytest_labelleak.attacks._rowspace import row_space
-from pytest_labelleak.attacks._sample import Sample, SampleProblem
-from pytest_labelleak.attacks._subspace import Subspace, find_subspace
+from pytest_labelleak.attacks.disaggregate.all_at_once import _Rows, reconstruction_error, solve_jointly
+from pytest_labelleak.attacks.disaggregate.one_by_one import Deflation, Effort
+from pytest_labelleak.attacks.disaggregate.reconstruction import account_for
+from pytest_labelleak.attacks.disaggregate.sample import Sample, SampleProblem
+from pytest_labelleak.attacks.disaggregate.spaces import row_space
+from pytest_labelleak.attacks.gradient.subspace import Subspace, find_subspace
 from pytest_labelleak.testing import LabelledUpdate, check_attack, make_head_update
 
 
@@ -68,7 +68,7 @@ def matched(recovery: Recovery, case: LabelledUpdate) -> np.ndarray:
 
 def assert_taken_apart(recovery: Recovery, case: LabelledUpdate, *, error: float = 1e-3) -> None:
     assert recovery.status == "recovered", recovery.message
-    assert recovery.isolated == recovery.samples == case.labels.size, recovery.message
+    assert recovery.isolated == recovery.positions == case.labels.size, recovery.message
     assert recovery.counts == dict(Counter(case.labels.tolist()))
     assert recovery.labels == tuple(sorted(set(case.labels.tolist())))
     order = matched(recovery, case)
@@ -115,7 +115,7 @@ def test_sample_weights_need_not_be_known() -> None:
     assert_taken_apart(attack("disaggregate", weighted.update), weighted)
     zero = with_loss(case, weights=np.array([0.0, *np.ones(11)]))
     recovery = attack("disaggregate", zero.update)
-    assert recovery.isolated == recovery.samples == 11
+    assert recovery.isolated == recovery.positions == 11
     assert Counter(recovery.sample_labels) == Counter(case.labels[1:].tolist())
 
 
@@ -298,7 +298,7 @@ def test_what_is_not_explained_is_not_claimed() -> None:
         "bias": case.update.bias_gradient + (0.05 * odd).astype(np.float32),
     }
     recovery = attack("disaggregate", dataclasses.replace(case.update, gradients=gradients))
-    assert recovery.samples == 9
+    assert recovery.positions == 9
     if recovery.status == "recovered":
         assert recovery.isolated is not None
         assert recovery.isolated <= 8
@@ -375,7 +375,7 @@ def test_noise_passes_through_to_the_features() -> None:
     off = {}
     for strength in (1e-6, 1e-4):
         recovery = attack("disaggregate", GaussianNoise(relative=strength)(case.update, rng=np.random.default_rng(0)))
-        assert recovery.isolated == recovery.samples == 20
+        assert recovery.isolated == recovery.positions == 20
         assert "approximate" in recovery.message
         truth = case.features[matched(recovery, case)]
         off[strength] = np.median(np.linalg.norm(recovery.features - truth, axis=1) / np.linalg.norm(truth, axis=1))
@@ -487,7 +487,7 @@ def test_no_joint_solution_is_taken_that_explains_no_more(monkeypatch: pytest.Mo
     assert taken._jointly() == taken.jointly == len(taken.samples) > 6
     errors = [reconstruction_error(whole, samples, smoothing=0.2) for samples in ([], taken.samples)]
     assert errors[1] < 1e-2 * errors[0]
-    monkeypatch.setattr("pytest_labelleak.attacks._deflation.reconstruction_error", lambda *_, **__: 1.0)
+    monkeypatch.setattr("pytest_labelleak.attacks.disaggregate.one_by_one.reconstruction_error", lambda *_, **__: 1.0)
     refused = search()
     assert refused._jointly() == refused.jointly == 0
     assert not refused.samples

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from pytest_labelleak.attacks._extreme import extreme_columns
-from pytest_labelleak.attacks._subspace import find_subspace
+from pytest_labelleak.attacks.gradient.subspace import find_subspace
+from pytest_labelleak.attacks.rlg.label_program import extreme_columns
 from pytest_labelleak.testing import LabelledUpdate, make_update
 
 

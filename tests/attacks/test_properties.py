@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, nnls
 
 from pytest_labelleak import Recovery, Update, attack
+from pytest_labelleak.core.update import unit_roundoff
 from pytest_labelleak.testing import LabelledUpdate, make_head_update, make_update
-from pytest_labelleak.update import unit_roundoff
 
 #: Read nothing but signs and ratios; the others know what an average of softmax errors can be.
 SCALE_FREE = ("bias_sign", "idlg", "yin", "rlg", "rlg_robust")
@@ -91,7 +91,7 @@ def claim(recovery: Recovery, names: Mapping[int, int] | None = None) -> tuple[o
         return label if names is None else names[label]
 
     counts = None if recovery.counts is None else {renamed(c): n for c, n in recovery.counts.items()}
-    return recovery.status, {renamed(c) for c in recovery.labels}, counts, recovery.samples
+    return recovery.status, {renamed(c) for c in recovery.labels}, counts, recovery.positions
 
 
 def same(array: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from pytest_labelleak import Recovery, Sign, Update, attack
-from pytest_labelleak.attacks._cone import separate
-from pytest_labelleak.attacks._subspace import find_subspace
+from pytest_labelleak.attacks.gradient.subspace import find_subspace
+from pytest_labelleak.attacks.rlg.separation import separate
 from pytest_labelleak.testing import LabelledUpdate, labelled_updates, make_update
 
 
@@ -55,7 +55,7 @@ def test_names_exactly_the_labels_without_being_told_how_many(
     )
     recovery = rlg(case.update)
     assert set(recovery.labels) == set(case.labels.tolist())
-    assert recovery.samples == positions
+    assert recovery.positions == positions
     assert {c.label for c in recovery.certificates} == set(recovery.labels)
 
 
@@ -83,7 +83,7 @@ def test_confident_samples_below_a_fixed_tolerance_are_found() -> None:
 def test_agrees_with_linear_programs_on_the_true_rows(case: LabelledUpdate) -> None:
     recovery = rlg(case.update)
     rank = min(case.labels.size, case.update.features + (case.update.bias_gradient is not None))
-    if recovery.status != "recovered" or recovery.samples != rank or rank < case.labels.size:
+    if recovery.status != "recovered" or recovery.positions != rank or rank < case.labels.size:
         return  # a batch too large for the head; what is said then is tested below
     error = case.probabilities.astype(np.float64)
     error[np.arange(case.labels.size), case.labels] -= 1
@@ -242,7 +242,7 @@ def test_what_is_within_ten_times_the_border_is_called_doubtful(distance: float,
 
 def test_a_direction_that_does_not_separate_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever finds the directions, each is checked against every column before its class is named."""
-    from pytest_labelleak.attacks import _cone
+    from pytest_labelleak.attacks.rlg import separation as _cone
 
     case = make_update(positions=8, features=64, classes=120, seed=2, signed=True)
     truth = set(case.labels.tolist())
@@ -277,7 +277,7 @@ def test_a_batch_too_large_for_the_head_is_not_answered(positions: int, features
     recovery = rlg(case.update)
     if recovery.status == "recovered":
         # It may take leading directions for signal, but then it must not claim to know the number of positions.
-        assert recovery.samples is None
+        assert recovery.positions is None
     else:
         assert recovery.status == "not applicable"
         import re
@@ -299,7 +299,7 @@ def test_weights_of_zero_and_several_steps_count_as_they_should() -> None:
     update = Update.from_arrays(gradient.astype(np.float32))
     for steps in (1, 2):
         recovery = rlg(dataclasses.replace(update, steps=steps))
-        assert recovery.samples == 12
+        assert recovery.positions == 12
         assert set(recovery.labels) == labels
 
 
@@ -314,7 +314,7 @@ def test_a_position_that_few_features_see_is_not_overlooked() -> None:
     error = case.probabilities.astype(np.float64)
     error[np.arange(6), case.labels] -= 1.0
     recovery = rlg(Update.from_arrays((features.T @ error).astype(np.float32)))
-    assert recovery.samples == 6
+    assert recovery.positions == 6
     assert set(recovery.labels) == set(case.labels.tolist())
 
 
@@ -389,7 +389,7 @@ def test_bfloat16_gradients_keep_rank_and_labels(positions: int, confidence: flo
         compute_dtype="bfloat16",
     )
     recovery = rlg(coarse)
-    assert recovery.samples == positions
+    assert recovery.positions == positions
     assert set(recovery.labels) == set(case.labels.tolist())
 
 
@@ -445,7 +445,7 @@ def test_the_rounding_of_weights_is_known_to_be_in_their_differences(steps: int,
     case = make_update(positions=20, features=128, classes=400, seed=3, signed=True, confidence=0.5, bias=False)
     shared = difference_of_weights(case, steps=steps, learning_rate=rate)
     # Taken for a gradient it holds far more noise than a gradient can have.
-    assert rlg(shared).samples != 20
+    assert rlg(shared).positions != 20
     update = dataclasses.replace(shared, steps=steps, learning_rate=rate)
     recovery = rlg(update)
     assert set(recovery.labels) == set(case.labels.tolist())
@@ -461,7 +461,7 @@ def test_the_end_of_a_spectrum_of_noise_is_no_gap(seed: int) -> None:
     before = np.random.default_rng(seed).uniform(-0.1, 0.1, (96, 300)).astype(np.float32)
     shared = before - (before - case.update.kernel_gradient)
     recovery = rlg(Update.from_arrays(shared, bias_gradient=case.update.bias_gradient))
-    assert recovery.samples != 96
+    assert recovery.positions != 96
     assert set(recovery.labels) <= set(case.labels.tolist())
 
 

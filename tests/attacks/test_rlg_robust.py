@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import GaussianNoise, Quantise, RandomDrop, Recovery, Sign, Update
-from pytest_labelleak.attacks._bounds import find_bounds
-from pytest_labelleak.attacks.rlg import RLG
-from pytest_labelleak.attacks.rlg_robust import RobustRLG
+from pytest_labelleak.attacks.gradient.intervals import find_bounds
+from pytest_labelleak.attacks.rlg.attack import RLG
+from pytest_labelleak.attacks.robust.attack import RobustRLG
 from pytest_labelleak.testing import LabelledUpdate, check_attack, make_update
 
 RNG = np.random.default_rng
@@ -55,7 +55,7 @@ def test_names_exactly_the_labels_behind_a_defended_gradient(name: str, signed: 
     strict, robust = both(DEFENDED[name](case.update))
     assert robust.status == "recovered", robust.message
     assert set(robust.labels) == set(case.labels.tolist())
-    assert robust.samples is None
+    assert robust.positions is None
     if name.startswith(("sign", "drop")):
         assert strict.status == "not applicable"
 

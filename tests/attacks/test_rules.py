@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from pytest_labelleak import Update, attack
 from pytest_labelleak.attacks import RLG, builtin_attacks, resolve
-from pytest_labelleak.errors import InvalidArgumentError, UnknownNameError
+from pytest_labelleak.core.errors import InvalidArgumentError, UnknownNameError
 from pytest_labelleak.testing import LabelledUpdate, labelled_updates, make_update
 
 
@@ -51,7 +51,7 @@ def test_idlg_names_the_label_of_one_sample(bias: bool, signed: bool) -> None:
     case = make_update(positions=1, features=16, classes=20, bias=bias, signed=signed)
     recovery = attack("idlg", case.update)
     assert recovery.labels == (int(case.labels[0]),)
-    assert recovery.samples == 1
+    assert recovery.positions == 1
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -81,7 +81,7 @@ def test_yin_sees_that_features_are_signed() -> None:
 def test_llg_counts_repeated_labels() -> None:
     case = make_update(positions=12, features=256, classes=40, duplicates=0.5, seed=3)
     recovery = attack("llg", case.update)
-    assert recovery.samples == 12
+    assert recovery.positions == 12
     assert sum((recovery.counts or {}).values()) == 12
     assert set(recovery.labels) == set(case.labels.tolist())
 

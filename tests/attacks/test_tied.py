@@ -9,7 +9,7 @@ import pytest
 
 from pytest_labelleak import attack
 from pytest_labelleak.attacks import builtin_attacks, run
-from pytest_labelleak.attacks._tied import split
+from pytest_labelleak.attacks.gradient.tied import split
 from pytest_labelleak.testing import make_update
 
 
@@ -44,7 +44,7 @@ def test_labels_and_inputs_are_named_and_nothing_else(seed, options):
     update, labels, fed = tied(seed, **options)
     recovery = attack("rlg", update)
     assert set(recovery.labels) == {*labels.tolist(), *fed.tolist()}
-    assert recovery.samples == labels.size
+    assert recovery.positions == labels.size
     assert recovery.details["looked_up"] == np.unique(fed).size
 
 

@@ -9,7 +9,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pytest_labelleak.capture.keras import KerasAdapter  # noqa: E402
+from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
 ONE_HOT = np.eye(5)[[3, 0, 3, 1, 1, 3, 0, 1]].astype("float32")
 

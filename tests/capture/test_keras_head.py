@@ -9,7 +9,7 @@ keras = pytest.importorskip("keras")
 layers = keras.layers
 
 from pytest_labelleak import UnknownNameError, UnsupportedModelError  # noqa: E402
-from pytest_labelleak.capture.keras import KerasAdapter  # noqa: E402
+from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
 CE = "sparse_categorical_crossentropy"
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

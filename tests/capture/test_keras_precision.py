@@ -8,7 +8,7 @@ import pytest
 keras = pytest.importorskip("keras")
 layers = keras.layers
 
-from pytest_labelleak.capture.keras import KerasAdapter  # noqa: E402
+from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
 
 def mixed(policy, optimizer="sgd", scale=1.0):

@@ -12,7 +12,7 @@ layers, ops = keras.layers, keras.ops
 
 from pytest_labelleak import LabelLeak, UnsupportedModelError, assert_words_not_recoverable, attack  # noqa: E402
 from pytest_labelleak.asr import WordPieces  # noqa: E402
-from pytest_labelleak.capture.keras import KerasAdapter  # noqa: E402
+from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
 CE = "sparse_categorical_crossentropy"
 TOKENS, WIDTH, LENGTH = 40, 24, 5
@@ -82,7 +82,7 @@ def test_the_gradient_is_the_sum_over_positions(body, host):
     np.testing.assert_allclose(update.kernel_gradient, features.T @ errors / targets.size, atol=1e-6)
     np.testing.assert_array_equal(labels(model, inputs, targets), targets.reshape(-1))
     recovery = attack("rlg", update)
-    assert (set(recovery.labels), recovery.samples) == (set(targets.reshape(-1).tolist()), targets.size)
+    assert (set(recovery.labels), recovery.positions) == (set(targets.reshape(-1).tolist()), targets.size)
 
 
 def test_a_time_distributed_head(host):
@@ -175,7 +175,7 @@ def test_an_ignored_class_is_no_label(ignored):
     np.testing.assert_array_equal(found, targets[targets != ignored])
     update = KerasAdapter().capture(model, (inputs, targets))
     recovery = attack("rlg", update)
-    assert (set(recovery.labels), recovery.samples) == (set(found.tolist()), found.size)
+    assert (set(recovery.labels), recovery.positions) == (set(found.tolist()), found.size)
 
 
 def test_mask_weights_and_ignored_class_together():
@@ -303,7 +303,7 @@ def test_a_layer_with_a_kernel_of_its_own():
     assert (update.head.layer, update.head.tied, update.head.bias is None) == ("own", False, False)
     np.testing.assert_allclose(update.kernel_gradient.sum(axis=1), 0.0, atol=1e-6)
     recovery = attack("rlg", update)
-    assert (set(recovery.labels), recovery.samples) == (set(batch[1].reshape(-1).tolist()), batch[1].size)
+    assert (set(recovery.labels), recovery.positions) == (set(batch[1].reshape(-1).tolist()), batch[1].size)
 
 
 def test_a_tied_projection_without_a_softmax_is_refused():

@@ -12,7 +12,7 @@ keras = pytest.importorskip("keras")
 from keras.src.backend.common import global_state  # noqa: E402
 
 from pytest_labelleak import UnsupportedModelError  # noqa: E402
-from pytest_labelleak.capture.keras import KerasAdapter  # noqa: E402
+from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
 
 class Trap(keras.layers.Layer):

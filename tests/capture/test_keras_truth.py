@@ -8,7 +8,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from pytest_labelleak import InvalidArgumentError, UnsupportedModelError, audit  # noqa: E402
-from pytest_labelleak.capture.keras import KerasAdapter  # noqa: E402
+from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
 SENTINEL = 9137
 LABELS = [3, 0, 3, 1, 1, 3, 0, 1]

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import conftest  # noqa: E402
 
 import pytest_labelleak as pl  # noqa: E402
-from pytest_labelleak.capture.lingvo import LingvoAdapter  # noqa: E402
+from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter  # noqa: E402
 from pytest_labelleak.capture.local_steps import LocalSteps  # noqa: E402
 
 v1 = tf.compat.v1

@@ -13,7 +13,7 @@ import pytest
 
 import pytest_labelleak as pl
 from pytest_labelleak.capture import adapter_for, capture_update
-from pytest_labelleak.capture.lingvo import LingvoAdapter
+from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 from pytest_labelleak.capture.local_steps import LocalSteps
 from pytest_labelleak.testing import check_adapter
 
@@ -82,7 +82,7 @@ def test_the_head_and_the_embedding_tell_the_labels(captured):
     labels = np.unique(batch.tgt.labels[counted])
     recovery = pl.attack("rlg", update)
     assert recovery.labels == tuple(labels)
-    assert recovery.samples == counted.sum() == 9  # the padded position is in neither
+    assert recovery.positions == counted.sum() == 9  # the padded position is in neither
     # Unlike labels, inputs hold the start token and not what the last position says.
     assert pl.attack("embedding_rows", update).labels == tuple(np.unique(batch.tgt.ids[counted]))
 
@@ -179,7 +179,7 @@ def test_clipping_scales_everything(make_params, make_batch):
 
 
 def test_the_scale_of_the_penalty_is_found_behind_a_large_gradient():
-    from pytest_labelleak.capture._lingvo_settings import _scale_outside
+    from pytest_labelleak.capture.lingvo.settings import _scale_outside
 
     rng = np.random.default_rng(0)
     weights = rng.uniform(-0.1, 0.1, (96, 500)).astype(np.float32)

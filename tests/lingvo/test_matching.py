@@ -13,11 +13,11 @@ if importlib.util.find_spec("lingvo") is None:
     pytest.skip("lingvo is not installed: run 'make test-lingvo'", allow_module_level=True)
 
 from pytest_labelleak.asr import GradientMatching, free_contexts
-from pytest_labelleak.asr._objectives import Distance
-from pytest_labelleak.asr._observed import observe
-from pytest_labelleak.asr._unknowns import Unknowns
-from pytest_labelleak.errors import UnsupportedModelError
-from pytest_labelleak.update import Head, Update
+from pytest_labelleak.asr.matching.objectives import Distance
+from pytest_labelleak.asr.matching.observed import observe
+from pytest_labelleak.asr.matching.unknowns import Unknowns
+from pytest_labelleak.core.errors import UnsupportedModelError
+from pytest_labelleak.core.update import Head, Update
 
 U, C, WIDTH = 5, 40, 16
 

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_labelleak import LabelLeak, assert_transcripts_not_recoverable
 from pytest_labelleak.asr import Ordering, Replay, free_contexts
-from pytest_labelleak.capture.lingvo import LingvoAdapter
+from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 
 if importlib.util.find_spec("lingvo") is None:
     pytest.skip("lingvo is not installed: run 'make test-lingvo'", allow_module_level=True)

@@ -9,13 +9,13 @@ import pytest
 
 # Loaded before any run inside this process: pytester forgets what is imported during one, and numpy
 # cannot be loaded twice.
-import pytest_labelleak.assertions
-import pytest_labelleak.auditing
+import pytest_labelleak.auditing.assertions
+import pytest_labelleak.auditing.measure
 import pytest_labelleak.capture.arrays
-import pytest_labelleak.report.html
-import pytest_labelleak.report.json_report
-import pytest_labelleak.report.markdown
-import pytest_labelleak.report.terminal  # noqa: F401
+import pytest_labelleak.plugin.report.html
+import pytest_labelleak.plugin.report.json_report
+import pytest_labelleak.plugin.report.markdown
+import pytest_labelleak.plugin.report.terminal  # noqa: F401
 
 SCENE = """
 import numpy as np

@@ -178,7 +178,7 @@ def test_fixture_has_the_same_calls(project, run):
 
 def test_scope_ends_with_the_test(project, run):
     project.makepyfile(test_holds=HOLDS)
-    from pytest_labelleak.settings import active_scope
+    from pytest_labelleak.core.settings import active_scope
 
     before = active_scope()
     run("--labelleak-threshold=0.9")

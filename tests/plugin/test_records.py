@@ -5,7 +5,7 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from pytest_labelleak.report.json_report import schema
+from pytest_labelleak.plugin.report.json_report import schema
 
 from .conftest import HOLDS, LEAKS
 

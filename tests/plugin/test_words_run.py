@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pytest_labelleak.report import json_report
+from pytest_labelleak.plugin.report import json_report
 
 from .test_options import usage_error
 from .test_redaction import EVERYTHING, FILES

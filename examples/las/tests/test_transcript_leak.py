@@ -33,7 +33,7 @@ def test_the_sentence_can_be_formed(model, batch, sentence, vocabulary):
     recovery = attack("rlg", capture_update(model, batch))
 
     assert formable(sentence, recovery.labels, vocabulary)
-    assert recovery.samples == 9  # so it has nine positions, the end among them
+    assert recovery.positions == 9  # so it has nine positions, the end among them
 
 
 # The order of the words, too: by linear algebra, in the twinkling of an eye ...

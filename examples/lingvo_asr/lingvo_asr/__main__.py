@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def export(options: argparse.Namespace) -> None:
     """Say sentences, and write what a participant that trains on them would share."""
-    from pytest_labelleak.capture.lingvo import LingvoAdapter
+    from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
     from pytest_labelleak.capture.local_steps import LocalSteps
 
     from .recogniser import batch_of, build, utterance
@@ -93,7 +93,7 @@ def infer(options: argparse.Namespace) -> None:
                 "status": recovery.status,
                 "message": recovery.message,
                 "ids": list(recovery.labels),
-                "length": recovery.samples,
+                "length": recovery.positions,
             }
         _write(Path(str(path).replace("update.npz", "words.json")), {"defence": options.defence, "attacks": found})
         print(f"{path.name}: {', '.join(name for name, one in found.items() if one['ids']) or 'no attack'} named ids")

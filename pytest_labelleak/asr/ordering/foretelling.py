@@ -1,0 +1,148 @@
+"""Which label position follows which, foretold by running the cell: for decoders whose gradient has no context to show.
+
+Where the head sees no context, or the cell takes that of the step before, all that the column space of the cell's
+gradient shows of a step is the state of the one before. But that is enough to separate the steps: with P the known
+states, the gradient ``P^T E`` of the rows that take them gives the errors E of the gates, step by step, each named by
+the position before it. The first step takes no state; its errors are what the bias gradient, the sum of all, has left.
+With E the other rows give what else every step took, and with the cell's weights the state that came of it, which is
+that of the position that follows.
+
+One utterance per update: of several, the errors of the first steps are known by their sum alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import scipy.linalg
+import scipy.special
+
+from ...core.update import Update
+from .links import Links, find_ends
+from .recurrence import Cell, RowFactor
+
+__all__ = ["foretold_links"]
+
+#: The foretold state must be this many times nearer to the true one than to any other, ...
+_NEARER = 10.0
+#: ... and this near to it, relative to its size.
+_NEAR = 0.1
+#: Relative size of what the bias gradient may have outside of the row space of the kernel's.
+_OUTSIDE = 0.05
+#: Order of an LSTM's gates: Keras', and lingvo's. i input, f forget, g new value, o output.
+_ORDERS = ("ifgo", "gifo")
+
+#: From what the gates get from the input (4h,), and state and memory before, to those after.
+Step = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def foretold_links(update: Update, cell: Cell, factor: RowFactor, features: np.ndarray) -> Iterator[Links]:
+    """Yield what follows what by each way to run the cell.
+
+    Parameters
+    ----------
+    update : Update
+        What was shared, with the values of the cell's weights.
+    cell : Cell
+        The cell.
+    factor : RowFactor
+        Of its gradient.
+    features : ndarray of shape (S, d)
+        Inputs of the head, which begin or end with the state.
+
+    Yields
+    ------
+    Links
+        Where every step's state could be foretold.
+    """
+    values = [update.values.get(name) for name in (cell.kernel, cell.recurrent) if name is not None]
+    if any(value is None for value in values) or factor.rows.shape[1] != len(features):
+        return
+    weights = np.vstack([value for value in values if value is not None]).astype(np.float64)
+    rows = np.where(np.isfinite(factor.noise[:, None]), factor.rows * np.minimum(factor.noise, 1e300)[:, None], 0.0)
+    width = features.shape[1] - cell.units
+    for state in [features[:, : cell.units], *([features[:, width:]] if width else [])]:
+        ends, clear = find_ends(factor, state)
+        if not clear or ends.sum() != 1:
+            continue
+        before = state[~ends]
+        errors = scipy.linalg.lstsq(before.T, rows[factor.inputs :], check_finite=False)[0]
+        for name, gradient in update.gradients.items():
+            value = update.values.get(name)
+            if value is None or gradient.ndim > 2 or gradient.shape[-1] != weights.shape[1] or value is values[0]:
+                continue
+            bias = np.atleast_2d(value.astype(np.float64))
+            if bias.shape[0] > 2:
+                continue
+            total = np.atleast_2d(gradient.astype(np.float64))[0, : cell.columns]
+            inside = total @ factor.basis.T
+            if np.linalg.norm(total - inside @ factor.basis) > _OUTSIDE * np.linalg.norm(total):
+                continue
+            whole = np.vstack([errors, inside - errors.sum(axis=0)])
+            taken = scipy.linalg.lstsq(whole.T, rows[: factor.inputs].T, check_finite=False)[0]
+            driven = taken @ weights[: factor.inputs] + bias[0]
+            recurrent = weights[factor.inputs :], bias[1] if len(bias) > 1 else np.zeros(bias.shape[1])
+            for step in _steps(weights.shape[1] // cell.units, *recurrent):
+                links = _follow(state, ends, driven, step)
+                if links is not None:
+                    yield links
+
+
+def _steps(gates: int, kernel: np.ndarray, bias: np.ndarray) -> Iterator[Step]:
+    """Yield the ways in which a cell with so many gates may work."""
+
+    def split(array: np.ndarray) -> list[np.ndarray]:
+        return np.split(array, gates)
+
+    def plain(driven: np.ndarray, state: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.tanh(driven + state @ kernel + bias), memory
+
+    def gated(driven: np.ndarray, state: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        own, back = split(driven), split(state @ kernel + bias)
+        keep, reset = scipy.special.expit(own[0] + back[0]), scipy.special.expit(own[1] + back[1])
+        return keep * state + (1.0 - keep) * np.tanh(own[2] + reset * back[2]), memory
+
+    def long(order: str) -> Step:
+        def step(driven: np.ndarray, state: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            gate = dict(zip(order, split(driven + state @ kernel + bias), strict=True))
+            new = scipy.special.expit(gate["i"]) * np.tanh(gate["g"])
+            memory = scipy.special.expit(gate["f"]) * memory + new
+            return scipy.special.expit(gate["o"]) * np.tanh(memory), memory
+
+        return step
+
+    if gates == 1:
+        yield plain
+    elif gates == 3:
+        yield gated
+    elif gates == 4:
+        yield from map(long, _ORDERS)
+
+
+def _follow(state: np.ndarray, ends: np.ndarray, driven: np.ndarray, step: Step) -> Links | None:
+    """Run the cell from its first step on, every time with the position that the foretold state is that of."""
+    positions = len(state)
+    cost, first = np.full((positions, positions), np.inf), np.full(positions, np.inf)
+    place = {int(position): row for row, position in enumerate(np.flatnonzero(~ends))}
+    at: int | None = None
+    now, memory = np.zeros((2, state.shape[1]))
+    for _ in range(positions):
+        after, memory = step(driven[-1 if at is None else place[at]], now, memory)
+        distances = np.linalg.norm(state - after, axis=1)
+        nearest = int(np.argmin(distances))
+        others = np.delete(distances, nearest)
+        reach = _NEAR * float(np.linalg.norm(state[nearest]))
+        if others.size:
+            reach = min(reach, float(others.min()) / _NEARER)
+        if distances[nearest] > reach:
+            return None
+        if at is None:
+            first = distances / reach
+        else:
+            cost[at] = distances / reach
+        at, now = nearest, state[nearest]
+        if ends[at]:
+            break
+    np.fill_diagonal(cost, np.inf)
+    return Links(cost=cost, first=first, ends=ends, clear=True)

@@ -1,0 +1,26 @@
+"""Time that an attack may take."""
+
+from __future__ import annotations
+
+import math
+
+from ..core.errors import InvalidArgumentError
+
+__all__ = ["check_time_budget"]
+
+
+def check_time_budget(seconds: float) -> None:
+    """Refuse what is no time to work in.
+
+    Parameters
+    ----------
+    seconds : float
+        The budget.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is not a finite number above 0.
+    """
+    if not (math.isfinite(seconds) and seconds > 0.0):
+        raise InvalidArgumentError(f"time_budget={seconds!r}. Expected a finite number of seconds above 0.")

@@ -1,0 +1,47 @@
+"""Counts from the bias gradient: what the mean output of the network leaves over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...core.recovery import Recovery
+from ...core.update import Update
+from .shares import balance_of, claim, outputs, typical_input
+
+__all__ = ["BiasCounts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasCounts:
+    """Count the labels of every class with the bias gradient and an estimate of the mean output.
+
+    The bias gradient of an averaged softmax cross-entropy is ``b_c = mean(p_c) - n_c / S``, so
+    ``n_c = S (mean(p_c) - b_c)``. The published attacks estimate ``mean(p)`` with dummy batches. This
+    one reads a typical input of the head from the gradient and feeds it to the head's own weights; without
+    the weights it takes ``1 / C``, which an untrained network is close to. The number S of label
+    positions, published as known, is found as `_counts` describes.
+
+    References
+    ----------
+    .. [1] J. Geng et al., "Towards General Deep Leakage in Federated Learning", 2021.
+       https://doi.org/10.48550/arXiv.2110.09074
+    .. [2] D. I. Dimitrov, M. Balunović, N. Konstantinov, M. Vechev, "Data Leakage in Federated Averaging",
+       TMLR 2022. https://doi.org/10.48550/arXiv.2206.12395
+    """
+
+    name: ClassVar[str] = "bias_counts"
+    reference: ClassVar[str] = "Geng et al. 2021, doi:10.48550/arXiv.2110.09074"
+    cost: ClassVar[str] = "subspace"
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts."""
+        balance = balance_of(update)
+        if isinstance(balance, str):
+            return Recovery.not_applicable(self.name, balance)
+        mean = np.full(update.classes, 1.0 / update.classes)
+        if update.head.kernel_value is not None and update.head.bias_value is not None:
+            mean = outputs(update, typical_input(update, balance)[None])[0]
+        return claim(self.name, update, balance, lambda positions: balance.shares(mean, positions))

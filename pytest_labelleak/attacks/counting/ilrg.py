@@ -1,0 +1,133 @@
+"""iLRG: counts from the features of each class and the network's own opinion of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...core.recovery import Recovery
+from ...core.update import Update
+from ..gradient.head import kernel_blocks
+from .shares import Balance, balance_of, claim, exact_positions, outputs, typical_input
+from .whole_numbers import whole_positions
+
+__all__ = ["ILRG"]
+
+#: Classes times outputs: 400 MB in float64.
+_MOST_OUTPUTS = 50_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ILRG:
+    """Recover the mean input of every class, let the head predict from it, and solve for the counts.
+
+    The mean outputs ``P_c`` of the classes' samples determine the mean output of the batch,
+    ``mean(p) = sum_c (n_c / S) P_c``, so that the bias gradient is linear in the counts. Each ``P_c`` is
+    the softmax, under the head's own weights, of the class's mean input.
+
+    The published attack takes ``G[:, c] / b_c`` for that input. Both sides of this fraction are
+    differences that cancel for a class about as frequent as it is predicted. Here the predictions are
+    moved to one side first: with a typical input h and output p,
+    ``G[:, c] = p_c h - (n_c / S) h_c`` is solved for ``h_c``, which divides by a share of the labels
+    and not by a difference. The number S of label positions, published as known, is found as `_counts`
+    describes.
+
+    References
+    ----------
+    .. [1] K. Ma, Y. Sun, J. Cui, D. Li, Z. Guan, J. Liu, "Instance-wise Batch Label Restoration via
+       Gradients in Federated Learning", ICLR 2023. https://openreview.net/forum?id=FIrQfNSOoTr
+    """
+
+    name: ClassVar[str] = "ilrg"
+    reference: ClassVar[str] = "Ma et al. 2023, openreview:FIrQfNSOoTr"
+    cost: ClassVar[str] = "subspace"
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts."""
+        balance = balance_of(update)
+        if isinstance(balance, str):
+            return Recovery.not_applicable(self.name, balance)
+        if update.head.kernel_value is None or update.head.bias_value is None:
+            return Recovery.not_applicable(
+                self.name, "the head's weights are not known; pass kernel= and bias= with the gradient"
+            )
+        common = typical_input(update, balance)
+        output = outputs(update, common[None])[0]
+        if not np.isfinite(output).all():
+            return Recovery.not_applicable(self.name, "the estimated outputs of the head are not finite")
+        positions, source = None, "rank"
+        if not balance.averaged:
+            # How much a label weighs against an output is known only with the number of positions.
+            positions, at_least = exact_positions(update)
+            if positions is None:
+                found = whole_positions(lambda n: balance.shares(output, n), at_least=at_least)
+                positions, source = (None if found is None else found[0]), "whole counts"
+            if positions is None:
+                return Recovery.not_applicable(
+                    self.name, "the loss is a sum, and nothing tells over how many label positions"
+                )
+        rough = balance.shares(output, positions or 1)
+        # Classes worth an input of their own: those that descend, and those about as frequent.
+        usual = float(np.median(rough[balance.bias < 0]))
+        chosen = np.flatnonzero((balance.bias < 0) | (rough > 0.5 * usual))
+        if usual <= 0.0:
+            return Recovery.not_applicable(
+                self.name, "the classes that descend have no share of the labels: the mean output cannot be estimated"
+            )
+        if chosen.size * update.classes > _MOST_OUTPUTS:
+            return Recovery.not_applicable(
+                self.name, f"{chosen.size} of {update.classes} classes may be present: too many to solve for"
+            )
+        shares = _solve(update, balance, common, output, chosen, np.maximum(rough[chosen], 0.5 * usual), positions or 1)
+        return claim(self.name, update, balance, lambda n: shares, positions, source)
+
+
+def _solve(
+    update: Update,
+    balance: Balance,
+    common: np.ndarray,
+    output: np.ndarray,
+    chosen: np.ndarray,
+    rough: np.ndarray,
+    positions: int,
+) -> np.ndarray:
+    """Return the shares of all classes, given rough ones of the chosen.
+
+    Parameters
+    ----------
+    update : Update
+        What was shared.
+    balance : Balance
+        Its bias gradient.
+    common : ndarray of shape (d,)
+        Typical input of the head.
+    output : ndarray of shape (C,)
+        What the head makes of it.
+    chosen : ndarray of int, shape (m,)
+        Classes with an input of their own. All others share the typical one.
+    rough : ndarray of shape (m,)
+        Their shares, positive.
+    positions : int
+        Number of label positions; used for a summed loss only.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        Summing to one.
+    """
+    scale = balance.steps if balance.averaged else positions
+    kept = 1.0 - balance.smoothing
+    columns = np.vstack([block[:, chosen] for _, block in kernel_blocks(update)]) / scale
+    floor = balance.smoothing / update.classes
+    inputs = (np.outer(output[chosen] - floor, common) - columns.T) / (kept * rough)[:, None]
+    predicted = outputs(update, inputs)
+    if not np.isfinite(predicted).all():
+        return np.full(update.classes, np.nan)
+    # mean(p) = P^T x + (1 - sum(x)) p in place of p: linear in the shares x of the chosen classes.
+    matrix = kept * np.eye(chosen.size) - predicted[:, chosen].T + output[chosen][:, None]
+    right = kept * balance.shares(output, positions)[chosen]
+    share = np.linalg.lstsq(matrix, right, rcond=None)[0]
+    mean = share @ predicted + (1.0 - share.sum()) * output
+    return balance.shares(mean, positions)

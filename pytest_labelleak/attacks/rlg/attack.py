@@ -1,0 +1,164 @@
+"""RLG: the labels from the geometry of the head's kernel gradient alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...core.recovery import Certificate, Recovery, Status
+from ...core.update import Update
+from ..gradient.head import coarseness
+from ..gradient.subspace import Subspace, find_subspace
+from ..gradient.tied import split
+from .absence_proofs import Absences
+from .separation import DEVIATIONS, SEPARATED, Separation, separate
+
+__all__ = ["RLG"]
+
+# How much more a direction may give to the other classes than it takes from the label, as a share of the latter.
+# Rounding of probabilities makes a tenth for samples within a few units of the last place of one, erased rows many
+# times as much.
+_SURPLUS = 1.0
+# Where all columns together are further from zero than this share of their sizes, classes have units of their own.
+_BALANCED = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RLG:
+    """Name every class that some direction separates from all other classes.
+
+    Needs neither weights nor bias, no sign of the features and no batch size: the rank, that is the
+    number of label positions, is found from the gradient's own noise (`_subspace`), and a class is
+    present if its column lies outside the cone of the others (`_cone`). Scaling the gradient, its rows
+    or its columns changes nothing.
+
+    Assumes fewer label positions than features and than classes less one, and rows that are negative
+    at the label alone (softmax cross-entropy with one label per position).
+
+    If the head is tied to the input embedding, the tokens that were looked up are named first, from the
+    columns they own, and the rest of the gradient is read as usual (`_tied`).
+
+    References
+    ----------
+    .. [1] T. Dang, O. Thakkar, S. Ramaswamy, R. Mathews, P. Chin, F. Beaufays, "Revealing and
+       Protecting Labels in Distributed Training", NeurIPS 2021.
+       https://doi.org/10.48550/arXiv.2111.00556
+    """
+
+    name: ClassVar[str] = "rlg"
+    reference: ClassVar[str] = "Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
+    cost: ClassVar[str] = "subspace"
+    reads_tied: ClassVar[bool] = True
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the separable classes, each with its direction."""
+        if not update.head.tied:
+            return self._read(update)
+        coarse = coarseness(update)
+        if coarse is not None:
+            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
+        parts = split(update)
+        if isinstance(parts, str):
+            return Recovery.not_applicable(self.name, parts)
+        rest = self._read(parts.rest)
+        named = [
+            dataclasses.replace(proof, label=int(parts.classes[proof.label]))
+            for proof in rest.certificates
+            if parts.classes[proof.label] >= 0
+        ]
+        return dataclasses.replace(
+            rest,
+            labels=tuple(sorted({*parts.tokens.tolist(), *(proof.label for proof in named)})),
+            certificates=tuple(named),
+            absences=(),  # those of the rest speak of merged columns
+            details=dict(rest.details) | {"looked_up": int(parts.tokens.size)},
+        )
+
+    def _read(self, update: Update) -> Recovery:
+        coarse = coarseness(update)
+        if coarse is not None:
+            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
+        subspace = find_subspace(update)
+        if isinstance(subspace, str):
+            return Recovery.not_applicable(self.name, subspace)
+        details = {
+            "rank": subspace.positions,
+            "gap": float(f"{subspace.gap:.2g}"),
+            "noise_ratio": float(f"{subspace.noise_ratio:.2g}"),
+        }
+        if subspace.positions >= subspace.columns.size - 1:
+            return Recovery.not_applicable(
+                self.name,
+                f"the gradient's rank {subspace.positions} leaves no room among {subspace.columns.size} classes with a "
+                "gradient: every one of them could be separated; use a smaller batch",
+                **details,
+            )
+        separation = separate(
+            subspace.coordinates,
+            subspace.noise,
+            leading=subspace.positions,
+            balance=1.0 / subspace.column_scale,
+        )
+        # Directions come from projections and programs with tolerances of their own: each is checked against all
+        # columns, and a class whose direction does not separate is not named.
+        verified = separation.verified()
+        balanced = _balanced(subspace, separation)
+        certificates = [
+            Certificate(
+                label=int(subspace.columns[column]),
+                present=True,
+                margin=min(float(separation.margin[column]), verified[column]),
+                direction=subspace.directions @ direction,
+            )
+            for column, direction in separation.directions.items()
+            if verified[column] > SEPARATED and column in balanced
+        ]
+        # Every label takes a direction of its own. Where rounding has erased some rows, columns at the rim of
+        # the cone stand out too; more classes than directions cannot be labels, and the clearest are taken.
+        certificates = sorted(certificates, key=lambda certificate: -certificate.margin)[: subspace.rank]
+        certificates.sort(key=lambda certificate: certificate.label)
+        if not certificates and not subspace.exact:
+            return Recovery.not_applicable(
+                self.name,
+                f"no class stands out in the {subspace.positions} leading direction(s), and what is left beyond them "
+                "is no rounding: the update is noisy, or the batch has as many label positions as there are features "
+                "that fire",
+                **details,
+            )
+        unproven = len(separation.directions) - len(certificates)
+        doubtful = int(separation.doubtful.size) + unproven
+        return Recovery(
+            attack=self.name,
+            status=Status.RECOVERED,
+            reason=f"{doubtful} classes are too close to call at this noise" if doubtful else "",
+            labels=tuple(sorted(certificate.label for certificate in certificates)),
+            positions=subspace.positions if subspace.exact else None,
+            certificates=tuple(certificates),
+            absences=Absences(subspace, separation, update.classes),
+            details=details | {"tested": separation.tested, "doubtful": doubtful},
+        )
+
+
+def _balanced(subspace: Subspace, separation: Separation) -> set[int]:
+    """Return the present columns whose direction takes as much from the label as it gives to all others.
+
+    The rows ``p - onehot(y)`` sum to zero over the classes, and so does every combination of them. A row whose
+    probability was rounded to one does not: its label has no negative entry any more, only the others have positive
+    ones. Directions through such rows separate whatever column is at the rim of the cone, by a small negative part
+    beside a large positive one.
+    """
+    masses = 1.0 / subspace.column_scale
+    total = subspace.coordinates @ masses
+    if np.linalg.norm(total) > _BALANCED * float(masses.sum()):
+        return set(separation.directions)
+    noise = DEVIATIONS * float(np.linalg.norm(subspace.noise * masses))
+    found = set()
+    for column, direction in separation.directions.items():
+        taken = -float(direction @ subspace.coordinates[:, column]) * masses[column]
+        surplus = float(direction @ total)
+        if surplus <= max(_SURPLUS * taken, noise):
+            found.add(column)
+    return found

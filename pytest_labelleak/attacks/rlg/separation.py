@@ -1,0 +1,381 @@
+"""Which classes are present: linear separation from all other classes, decided on a tilted cone.
+
+Let the columns x_j (one per class, unit length) be the gradient's columns in an orthonormal basis of its
+column space (see _subspace). Every label position contributes a row ``p - onehot(y)`` that is negative at
+its label alone, so for a present class c there is a direction a with ``a.x_c < 0 <= a.x_j`` for all j != c.
+That is: x_c lies outside the cone of the other columns. For an absent class it lies inside, because the
+columns, suitably weighted, sum to zero.
+
+**The tilt.** A trained network gives most absent classes a share of 1e-9 of some confident sample, and
+rounding turns it into -1e-9. Columns that point the wrong way by less than their noise then span
+*everything*, with coefficients of 1e9, and no class is ever outside. So every column gets one more
+coordinate, a small multiple t_j of its own measured noise, and the target keeps zero there:
+
+    distance_c = min over u >= 0 of | (x_c, 0) - sum_{j != c} u_j (x_j, t_j) |
+
+A representation pays ``t u`` for its coefficients: harmless while they are moderate, prohibitive when
+they only amplify noise. Directions that hold nothing but noise count for nothing, so an overestimated rank
+does no harm.
+
+**The decision.** The optimal residual is ``(a, -s)`` with ``s = sum t_j u_j``, and by optimality
+``a.x_j <= s t_j`` for every other column. If ``|a| > s``, then ``-a / |a|`` separates x_c from columns that
+are off by no more than their noise: present, and that direction is the proof. If not, the combination
+represents x_c up to what noise explains: absent, and the combination is the proof. The ratio ``|a| / s`` is
+reported as the margin; it is thousands on one side and thousandths on the other, and does not depend on
+any scale.
+
+**Finding both without testing every class.** One linear program proposes the label columns (_extreme). In a
+basis that contains them, the dual vectors separate labels that occur once, all together; labels that repeat
+are separated in the small space that the other labels leave over; and closings make every other column a
+non-negative combination, with its price (_basis). Only classes about which all of this says nothing are
+projected one by one. The programs and the bases propose; what decides is the direction or the combination, and
+each is computed again from the columns themselves.
+
+References
+----------
+.. [1] T. Dang, O. Thakkar, S. Ramaswamy, R. Mathews, P. Chin, F. Beaufays, "Revealing and Protecting
+   Labels in Distributed Training", NeurIPS 2021. https://doi.org/10.48550/arXiv.2111.00556
+.. [2] C. Davis, "Theory of positive linear dependence", Amer. J. Math. 76 (1954) 733-746.
+   https://doi.org/10.2307/2372648
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.linalg
+
+from .cone_projection import Projection, project
+from .elimination import SLACK, Basis, close, close_sparsely, examine, replace_repeated
+from .label_program import Extreme, extreme_columns
+
+__all__ = ["DEVIATIONS", "SEPARATED", "Combination", "Separation", "separate"]
+
+#: Standard deviations of noise that a column may be off by.
+DEVIATIONS = 10.0
+#: Nearer to the cone of the others than this many times the usual tilt, a class is not called present.
+SEPARATED = 10.0
+# The two answers are orders of magnitude apart; within one of the border, neither is certain.
+_DOUBTFUL = 10.0
+# Below this many columns a program that finds candidates saves nothing.
+_TEST_ALL_BELOW = 64
+# Programs solved at most; each costs as much as a few projections of single classes.
+_MOST_DRAWS = 7
+# Spread of the logarithms of the weights of all but the first: so uneven that the support changes but for the labels.
+_SPREAD = 3.0
+# Directions checked in one product.
+_CHECKED_AT_ONCE = 64
+# Columns that may be left without a bound before another closing is worth its time.
+_FEW = 16
+# Columns of unit length are never known better than this, whatever is said of their noise.
+_ROUNDING = float(np.finfo(np.float64).eps)
+# Columns tested before the border is looked at again.
+_CHUNK = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Combination:
+    """A column as a non-negative combination of others: the proof that it cannot be separated from them.
+
+    Attributes
+    ----------
+    columns : ndarray of int, shape (k,)
+        The others.
+    coefficients : ndarray of shape (k,)
+        Positive.
+    missed : float
+        Norm of what the combination leaves of the column.
+    paid : float
+        What its coefficients amplify of the columns' noise, `deviations` times over.
+    """
+
+    columns: np.ndarray = field(repr=False)
+    coefficients: np.ndarray = field(repr=False)
+    missed: float
+    paid: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Separation:
+    """The decision for every column, and its proof.
+
+    Attributes
+    ----------
+    present : ndarray of bool, shape (C',)
+        Whether the column is outside the cone of the others.
+    margin : ndarray of shape (C',)
+        Ratio of separation to noise for every column tested; NaN for those eliminated together.
+    directions : dict of int to ndarray of shape (r,)
+        For present columns: unit direction a, negative on this column alone.
+    doubtful : ndarray of int
+        Columns whose margin is so close to one that neither answer is safe.
+    tested : int
+        Number of columns that needed a projection of their own.
+    weakest : float
+        Distance of the nearest present column from the cone of the others, or what would have been taken for one.
+    """
+
+    present: np.ndarray = field(repr=False)
+    margin: np.ndarray = field(repr=False)
+    directions: dict[int, np.ndarray] = field(repr=False)
+    doubtful: np.ndarray = field(repr=False)
+    tested: int
+    weakest: float
+    _points: np.ndarray = field(repr=False)
+    _tilt: np.ndarray = field(repr=False)
+    _projections: dict[int, Projection] = field(repr=False)
+    _bases: tuple[Basis, ...] = field(repr=False)
+
+    def combination(self, column: int) -> Combination | None:
+        """Return the combination that shows a column to be absent.
+
+        Parameters
+        ----------
+        column : int
+            Any column.
+
+        Returns
+        -------
+        Combination or None
+            None for a present column.
+        """
+        if self.present[column]:
+            return None
+        if column in self._projections:
+            answer = self._projections[column]
+            columns, coefficients = answer.support, answer.coefficients
+        else:
+            basis = min(self._bases, key=lambda basis: basis.bound[column])
+            columns, coefficients = basis.combine(column)
+        left = self._points[:, column] - self._points[:, columns] @ coefficients
+        return Combination(
+            columns=columns,
+            coefficients=coefficients,
+            missed=float(np.linalg.norm(left)),
+            paid=float(self._tilt[columns] @ coefficients),
+        )
+
+    def verified(self) -> dict[int, float]:
+        """Check every direction again, against all columns at once.
+
+        Returns
+        -------
+        dict of int to float
+            For each present column: how far it is on its own side of its direction, in units of the usual tilt,
+            over how far the worst other column is on that side too, in units of that column's tilt and at least
+            one. It takes others with coefficients of that size to represent the column; negative if it is on
+            the wrong side itself.
+        """
+        columns = list(self.directions)
+        price = float(np.median(self._tilt))
+        found: dict[int, float] = {}
+        for start in range(0, len(columns), _CHECKED_AT_ONCE):
+            some = columns[start : start + _CHECKED_AT_ONCE]
+            values = -(np.stack([self.directions[column] for column in some]) @ self._points)
+            for row, column in zip(values, some, strict=True):
+                own = float(row[column])
+                row[column] = -np.inf
+                found[column] = own / price / max(float((row / self._tilt).max()), 1.0)
+        return found
+
+
+class _Test:
+    """The state of one decision: what is known about every column so far."""
+
+    def __init__(self, points: np.ndarray, tilt: np.ndarray) -> None:
+        self.points, self.tilt = points, tilt
+        self.tilted = np.vstack([points, tilt])
+        self.tolerance = SLACK * tilt
+        self.price = float(np.median(tilt))
+        self.distance = np.full(tilt.size, np.nan)
+        self.margin = np.full(tilt.size, np.nan)
+        self.directions: dict[int, np.ndarray] = {}
+        self.projections: dict[int, Projection] = {}
+        self.projected = 0
+
+    @property
+    def border(self) -> float:
+        """What is represented at a smaller price than any present class keeps as its distance is absent."""
+        return min((float(self.distance[column]) for column in self.directions), default=0.0) / _DOUBTFUL
+
+    def _record(self, column: int, direction: np.ndarray, margin: float) -> None:
+        self.directions[column] = direction
+        self.margin[column] = margin
+        self.distance[column] = abs(float(direction @ self.points[:, column]))
+
+    def directly(self, column: int, working: np.ndarray) -> None:
+        """Project one column onto the cone of all others."""
+        self.projected += 1
+        answer = project(
+            self.tilted,
+            np.append(self.points[:, column], 0.0),
+            tolerance=self.tolerance,
+            working=working,
+            excluded=column,
+            enough=self.price,
+        )
+        separating, paid = answer.residual[:-1], abs(float(answer.residual[-1]))
+        length = float(np.linalg.norm(separating))
+        self.distance[column] = answer.distance
+        self.margin[column] = length / max(paid, self.price) if answer.optimal else 0.0
+        if self.margin[column] > 1.0 and answer.distance > SEPARATED * self.price:
+            # The residual points from the cone to the class; descent is the other way.
+            self._record(column, -separating / length, self.margin[column])
+        else:
+            self.projections[column] = answer
+
+    def by_duals(self, basis: Basis) -> None:
+        """Separate the columns of a basis whose own dual is negative on all others."""
+        count = basis.columns.size
+        lengths = np.linalg.norm(basis.duals, axis=1)
+        others = basis.coefficients / (lengths[:, None] * self.tilt)
+        others[np.arange(count), basis.columns] = -np.inf
+        worst = others.max(axis=1)
+        for k in np.flatnonzero(worst < SLACK):
+            margin = 1.0 / max(float(worst[k]), float(lengths[k]) * self.price)
+            self._record(int(basis.columns[k]), -basis.duals[k] / lengths[k], margin)
+
+    def in_quotient(self, basis: Basis, labels: np.ndarray, frame: np.ndarray) -> None:
+        """Separate likely labels by directions that are zero on the other labels.
+
+        Among the rows ``p - onehot(y)``, averaged per label, there is for every label a combination that is zero
+        at all other labels and of one sign elsewhere (_extreme). So it is enough to look in the space
+        that the other labels leave over: one dimension and as many as there are repetitions.
+        """
+        position = {int(column): k for k, column in enumerate(basis.columns)}
+        extra = np.setdiff1d(basis.columns, labels)
+        common = frame.T @ self.points
+        for column in labels.tolist():
+            if column in self.directions:
+                continue
+            dual = basis.duals[position[column]]
+            left = dual - frame @ (frame.T @ dual)
+            left /= np.linalg.norm(left)
+            reduced = np.vstack([common, left @ self.points, self.tilt])
+            answer = project(
+                reduced,
+                np.append(reduced[:-1, column], 0.0),
+                tolerance=self.tolerance,
+                working=extra,
+                excluded=column,
+                enough=SEPARATED * self.price,
+            )
+            paid = abs(float(answer.residual[-1]))
+            length = float(np.linalg.norm(answer.residual[:-1]))
+            margin = length / max(paid, self.price) if answer.optimal else 0.0
+            if margin > _DOUBTFUL:  # a safe yes; anything else is looked at in the whole space
+                direction = frame @ answer.residual[:-2] + answer.residual[-2] * left
+                self._record(column, -direction / np.linalg.norm(direction), margin)
+
+
+def _propose(points: np.ndarray, leading: int, balance: np.ndarray, test: _Test) -> list[Basis]:
+    """Find bases that contain the labels, and separate as many of these as possible with them."""
+    count = points.shape[1]
+    found: list[Extreme] = []
+    bases: list[Basis] = []
+    rng = np.random.default_rng(0)
+    weights, common = np.ones(count), np.arange(count)
+    for draw in range(_MOST_DRAWS):
+        extreme = extreme_columns(points[:leading], weights, begin=found[-1].working if found else None)
+        basis = None if extreme is None else examine(test.tilted, extreme.support)
+        if extreme is None or basis is None:
+            break
+        found.append(extreme)
+        bases = [basis]
+        test.by_duals(basis)
+        if len(test.directions) == basis.columns.size:
+            break  # no label is repeated: the basis is the labels, and nothing is left to find
+        # The first target was pulled away from labels that it did not know; what it found is left out from now on.
+        weights = np.exp(_SPREAD * rng.standard_normal(count))
+        weights[found[0].support] = 0.0
+        if draw:
+            agreed = np.intersect1d(common, extreme.support)
+            if agreed.size == common.size:
+                break
+            common = agreed
+    if not bases:
+        _, _, pivots = scipy.linalg.qr(points, mode="economic", pivoting=True, check_finite=False)
+        basis = examine(test.tilted, pivots[: points.shape[0]])
+        if basis is None:
+            return []
+        test.by_duals(basis)
+        return [close_sparsely(basis, test.tilted, basis.columns)]
+    (basis,) = bases
+    if len(test.directions) < basis.columns.size:
+        repeated = np.flatnonzero(~np.isin(basis.columns, common))
+        if repeated.size:
+            frame = scipy.linalg.qr(basis.duals[repeated].T, mode="economic", check_finite=False)[0]
+            test.in_quotient(basis, np.intersect1d(common, basis.columns), frame)
+            basis = replace_repeated(basis, test.tilted, repeated, frame)
+    for others in (balance, np.ones(count)):
+        basis = close(basis, test.tilted, others)
+    # Noise that adds up over all columns spoils those two; a closing of few columns takes a projection.
+    if np.count_nonzero(basis.bound > max(test.border, SEPARATED * test.price)) > basis.columns.size + _FEW:
+        basis = close_sparsely(basis, test.tilted, basis.columns)
+    return [basis]
+
+
+def separate(
+    points: np.ndarray,
+    noise: np.ndarray,
+    *,
+    deviations: float = DEVIATIONS,
+    leading: int | None = None,
+    balance: np.ndarray | None = None,
+    most_tests: int | None = None,
+) -> Separation:
+    """Decide for every column whether it can be separated from all others.
+
+    Parameters
+    ----------
+    points : ndarray of shape (r, C')
+        Columns of about unit length.
+    noise : ndarray of shape (C',)
+        Standard deviation per coordinate of the noise in each.
+    deviations : float, default 10
+        How many of these a column may be off by. What was rounded by exact arithmetic can afford many.
+    leading : int, optional
+        Number of leading coordinates that are certainly signal; candidates are looked for in these.
+    balance : ndarray of shape (C',), optional
+        Positive weights under which the columns sum to zero, up to noise; by default all the same.
+    most_tests : int, optional
+        Give up on the rest, as absent, after about so many columns were tested: those furthest from the bounds, the
+        likeliest, come first. For who wants directions, not a decision on every column.
+
+    Returns
+    -------
+    Separation
+        The decisions and their evidence.
+    """
+    count = points.shape[1]
+    test = _Test(points, np.maximum(deviations * noise, _ROUNDING))
+    bases: list[Basis] = []
+    bound, working = np.full(count, np.inf), np.arange(count)
+    if count > _TEST_ALL_BELOW:
+        bases = _propose(points, leading or points.shape[0], np.ones(count) if balance is None else balance, test)
+        for basis in bases:
+            bound, working = basis.bound, basis.columns
+    while True:
+        waiting = np.flatnonzero(np.isnan(test.distance) & (bound > max(test.border, SEPARATED * test.price)))
+        if waiting.size == 0 or (most_tests is not None and test.projected >= most_tests):
+            break
+        # First those without any bound, the bases: what they turn out to be sets the border for the rest.
+        unbounded = np.count_nonzero(np.isinf(bound[waiting]))
+        for column in waiting[np.argsort(bound[waiting])[::-1][: unbounded or _CHUNK]]:
+            test.directly(int(column), working)
+    present = np.zeros(count, dtype=bool)
+    present[list(test.directions)] = True
+    close = (test.margin < _DOUBTFUL) & (test.margin > 1.0 / _DOUBTFUL)
+    return Separation(
+        present=present,
+        margin=test.margin,
+        directions=test.directions,
+        doubtful=np.flatnonzero(close),
+        tested=test.projected,
+        weakest=min((test.distance[column] for column in test.directions), default=_DOUBTFUL * SEPARATED * test.price),
+        _points=points,
+        _tilt=test.tilt,
+        _projections=test.projections,
+        _bases=tuple(bases),
+    )

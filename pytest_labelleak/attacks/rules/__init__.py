@@ -1,0 +1,10 @@
+"""Attacks that apply one rule to each class.
+
+Reading order::
+
+    bias_sign       the attack `bias_sign`
+    idlg            the attack `idlg`
+    yin             the attack `yin`
+    llg             the attack `llg`
+    embedding_rows  the attack `embedding_rows`
+"""

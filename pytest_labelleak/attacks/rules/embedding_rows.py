@@ -1,0 +1,149 @@
+"""Embedding rows: the tokens a model was fed are the rows of its embedding that move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...core.recovery import Recovery, Status
+from ...core.update import Update, unit_roundoff
+from ..gradient.head import bias_gradient, coarseness, column_sums
+from ..gradient.tied import split
+
+__all__ = ["EmbeddingRows"]
+
+#: Rows whose rank is looked at; more would only take longer.
+_MOST_ROWS = 512
+#: Where every row moves, those that were looked up must be this much larger than all others. Rows of noise differ from
+#: one another by a factor of two or three, those of a weight penalty hardly more.
+_GAP = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRows:
+    """Name every class whose row in an input embedding has a gradient.
+
+    An embedding is a table with one row per token, and only the rows that were looked up get a
+    gradient. In a model trained to predict the next token, the inputs are the labels, shifted by one
+    position: the table names them all, but for the last of each sequence, and adds the start token.
+    Zeros survive sign compression, dropping, scaling and quantisation. A weight penalty and noise move all rows; in a
+    variable that is called an embedding, those that were looked up still stand out while they are ten times larger.
+
+    The table is found by its shape, one row per class, most of them zero, and by its name. The kernel of
+    a dense layer that happens to have as many inputs as there are classes looks the same where inputs
+    are dead. So a variable that is not called an embedding must pass two more tests: its rows move each
+    on their own, while a dense kernel's rank is at most the number of samples; and the head's gradient
+    raises most of the classes they name.
+
+    Where the table is also the head's kernel, every row has a gradient; those that were looked up stand alone.
+
+    References
+    ----------
+    .. [1] L. Melis, C. Song, E. De Cristofaro, V. Shmatikov, "Exploiting Unintended Feature Leakage in
+       Collaborative Learning", IEEE S&P 2019. https://doi.org/10.1109/SP.2019.00029
+    """
+
+    name: ClassVar[str] = "embedding_rows"
+    reference: ClassVar[str] = "Melis et al. 2019, doi:10.1109/SP.2019.00029"
+    cost: ClassVar[str] = "pass"
+    reads_tied: ClassVar[bool] = True
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the tokens that were looked up."""
+        if update.head.tied:
+            return self._read_tied(update)
+        tables = {
+            key: array
+            for key, array in update.gradients.items()
+            if key != update.head.kernel and array.ndim == 2 and array.shape[0] == update.classes
+        }
+        if not tables:
+            return Recovery.not_applicable(
+                self.name,
+                f"no variable besides the head's kernel has one row for each of the {update.classes} classes: the "
+                "model reads no tokens, its embedding is frozen, or it is tied to the head",
+            )
+        found: dict[str, np.ndarray] = {}
+        reasons = []
+        for key, table in tables.items():
+            rows = np.flatnonzero(np.any(table != 0, axis=1))
+            if 2 * rows.size > table.shape[0] and "emb" in key.lower():
+                rows = _standing_out(table, rows)
+            reason = _why_no_table(key, table, rows, update)
+            if reason is None:
+                found[key] = rows
+            else:
+                reasons.append(f"{key!r} {reason}")
+        if not found:
+            return Recovery.not_applicable(self.name, "; ".join(reasons))
+        # Of several, such as the two sides of a translation, the one whose tokens the head is made to say.
+        best = max(found, key=lambda key: (_agreement(update, found[key]), -found[key].size)) if len(found) > 1 else ""
+        best = best or next(iter(found))
+        how = "only" if np.count_nonzero(np.any(tables[best] != 0, axis=1)) == found[best].size else "above all"
+        return Recovery(
+            attack=self.name,
+            status=Status.RECOVERED,
+            reason=f"{how} the rows of the batch's tokens move in {best!r}: it betrays them with no attack at all",
+            labels=tuple(found[best].tolist()),
+            variables=(best,),
+            details={"rows": int(found[best].size)},
+        )
+
+    def _read_tied(self, update: Update) -> Recovery:
+        parts = coarseness(update) or split(update)
+        if isinstance(parts, str):
+            return Recovery.not_applicable(self.name, f"the head is tied to the embedding, and {parts}")
+        return Recovery(
+            attack=self.name,
+            status=Status.RECOVERED,
+            reason=f"columns of the gradient of {update.head.kernel!r} stand alone: those of the tokens in the batch",
+            labels=tuple(parts.tokens.tolist()),
+            variables=(update.head.kernel,),
+            details={"rows": int(parts.tokens.size)},
+        )
+
+
+def _standing_out(table: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return those of `rows` that are far larger than all others, if they are the lesser part; else all of `rows`."""
+    sizes = np.abs(table[rows].astype(np.float64)).max(axis=1)
+    order = np.argsort(sizes)[::-1]
+    falling = sizes[order]
+    half = table.shape[0] // 2
+    ratios = falling[:half] / falling[1 : half + 1]
+    if not ratios.size or not np.isfinite(falling[0]) or ratios.max() < _GAP:
+        return rows
+    largest = order[: int(np.argmax(ratios)) + 1]
+    return np.asarray(np.sort(rows[largest]))
+
+
+def _why_no_table(key: str, table: np.ndarray, rows: np.ndarray, update: Update) -> str | None:
+    """Say why the moving rows of a variable are not those of an embedding, or return None."""
+    if rows.size == 0:
+        return "has no gradient"
+    if 2 * rows.size > table.shape[0]:
+        return f"has a gradient in {rows.size} of {table.shape[0]} rows: it is no lookup table, or noise was added"
+    if not np.isfinite(table[rows]).all():
+        return "has a gradient that is not finite"
+    if "emb" in key.lower():
+        return None
+    # Of unit length, so that rare tokens with small gradients count as much as others.
+    some = table[rows[:_MOST_ROWS]].astype(np.float64)
+    some /= np.abs(some).max(axis=1, keepdims=True)
+    some /= np.linalg.norm(some, axis=1, keepdims=True)
+    values = np.linalg.svd(some, compute_uv=False)
+    rounding = 64 * unit_roundoff(update.compute_dtype) * values[0]
+    rank = int(np.count_nonzero(values > rounding))
+    if rows.size < 2 or rank < values.size:
+        return f"has {rows.size} rows with a gradient, of rank {rank}, as a dense layer with dead inputs would"
+    if _agreement(update, rows) <= 0.5:
+        return f"has {rows.size} rows with a gradient, but the head does not raise the classes of their numbers"
+    return None
+
+
+def _agreement(update: Update, rows: np.ndarray) -> float:
+    """Return the share of `rows` whose logit the update raises."""
+    bias = bias_gradient(update)
+    evidence = bias if bias is not None and np.any(bias) else column_sums(update)
+    return float(np.mean(evidence[rows] < 0))

@@ -1,0 +1,78 @@
+"""Labels: what was in the batch, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..explanation import raise_for
+from ..measure import run_audit
+from ..result import Audit
+
+__all__ = ["assert_labels_not_recoverable"]
+
+
+def assert_labels_not_recoverable(
+    model: Any,
+    batch: Any,
+    *,
+    threshold: float | None = None,
+    confidence: float | None = None,
+    attacks: Any = None,
+    defence: Any = None,
+    seed: int | None = None,
+    head: str | None = None,
+    training: bool = True,
+    class_weight: Mapping[int, float] | None = None,
+    counts: bool = False,
+) -> Audit:
+    """Fail if the labels of `batch` can be read from the update that `model` would share.
+
+    Parameters
+    ----------
+    model : object
+        A compiled Keras 3 model; an `Update`, with its labels as `batch`; or anything an adapter knows.
+    batch : tuple, dict or iterable of these
+        ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
+    threshold : float, optional
+        Tolerated advantage in [0, 1]; default 0.1.
+    confidence : float, optional
+        In (0, 1). Then the audit holds only if an upper bound of the advantage, one-sided, exact, with the batch
+        as the unit, is within the threshold too. By default the mean over the batches is compared.
+    attacks : str, attack or sequence of these, optional
+        Which attacks to run; default "auto", all that are registered, cheapest first. Once everything has been read
+        exactly in every batch, "auto" leaves the rest out: its outcome and its figures are those of all.
+    defence : str or defence, optional
+        What is applied to the update before it is shared.
+    seed : int, optional
+        Seeds attacks and defence; default 0.
+    head : str, optional
+        Name of the classification head's layer or output, where the model has several.
+    training : bool, default True
+        Whether the model runs in training mode.
+    class_weight : mapping of int to float, optional
+        As in Keras' ``fit``.
+    counts : bool, default False
+        Also score how often each label is said to occur, corrected for chance; then the larger of the two
+        advantages is compared with the threshold.
+
+    Returns
+    -------
+    Audit
+        With outcome "held".
+
+    Raises
+    ------
+    LabelLeak
+        If an attack's advantage is above the threshold (or above the baseline's figure for this test).
+    InconclusiveAudit
+        If the audit could not decide. That is never a pass.
+    InvalidArgumentError, UnknownNameError, UnsupportedModelError
+        If an argument or the model is not what is expected.
+    """
+    __tracebackhide__ = True
+    capture_options = {"head": head, "training": training, "class_weight": class_weight}
+    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    result = run_audit(model, batch, capture_options, counts=counts, asserted=True, arguments=arguments)
+    raise_for(result)
+    return result

@@ -1,0 +1,141 @@
+"""The adapter for Keras 3 models on TensorFlow, JAX and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InvalidArgumentError
+from ...core.truth import Truth
+from ...core.update import Update
+from .batch import Batch
+from .gradient import shared_step
+from .head.finding import KerasHead, find_head
+from .head.graph import outputs_of
+from .inputs import guarded, prepare, tensors
+from .state import untouched
+from .truth import class_weights, truth_of
+from .update import update_of
+
+__all__ = ["KerasAdapter"]
+
+
+class KerasAdapter:
+    """Captures the gradient of a Keras model's own compiled loss.
+
+    The model is left bit-identical: weights, optimizer, metrics, BatchNormalization statistics, seed generators and
+    global random states. The one exception is a model that is not built yet: it is built, as ``fit`` would.
+    """
+
+    name = "keras"
+
+    def capture(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        head: str | None = None,
+        training: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Update:
+        """Compute the gradient that one training step of `model` on `batch` would share.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Compiled.
+        batch : tuple or dict
+            ``(x, y)``, ``(x, y, sample_weight)`` or a dict with these keys.
+        head : str, optional
+            Name of an output or of the layer that makes the logits.
+        training : bool, default True
+            Mode of the forward pass.
+        class_weight : mapping of int to float, optional
+            As in ``fit``.
+
+        Returns
+        -------
+        Update
+            With the gradient of every trainable variable, by path.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the batch does not fit the model.
+        UnknownNameError
+            If `head` names nothing.
+        UnsupportedModelError
+            If the model's gradient cannot be captured, or says nothing about classes.
+        """
+        data = prepare(model, batch)
+        with untouched(model):
+            outputs = guarded(model, data, lambda: outputs_of(model, data.x))
+            found = find_head(model, outputs, head)
+            weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
+            truth_of(data, found, weight, outputs=len(outputs))  # for its checks: frameworks quote a wrong label
+            if not data.size:
+                raise InvalidArgumentError("the batch is empty. Expected at least one sample.")
+            x, y, weight = tensors((data.x, data.y, weight))
+            step = guarded(model, data, lambda: shared_step(model, x, y, weight, training=training))
+            return update_of(model, found, step)
+
+    def labels(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        head: str | None = None,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Truth:
+        """Return the labels of `batch`; positions of weight zero, masked and ignored ones are left out.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Compiled.
+        batch : tuple or dict
+            As for `capture`.
+        head : str, optional
+            As for `capture`.
+        class_weight : mapping of int to float, optional
+            As for `capture`.
+
+        Returns
+        -------
+        Truth
+            Empty for an empty batch.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If y does not hold labels.
+        UnknownNameError, UnsupportedModelError
+            As for `capture`.
+        """
+        data = prepare(model, batch)
+        with untouched(model):
+            outputs = guarded(model, data, lambda: outputs_of(model, data.x))
+            found = find_head(model, outputs, head)
+            weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
+            mask = _mask(model, data, found) if data.size else None
+            return truth_of(data, found, weight, outputs=len(outputs), mask=mask)
+
+
+def _mask(model: Any, data: Batch, head: KerasHead) -> np.ndarray | None:
+    """Return Keras' mask on the head's output, or None; only positions of a sequence can have one."""
+    import keras
+
+    if len(head.output.tensor.shape) < 3:
+        return None
+
+    def run() -> Any:
+        (x,) = tensors((data.x,))
+        with keras.StatelessScope():
+            prediction = keras.tree.flatten(model(x))[head.output.index]
+            mask = getattr(prediction, "_keras_mask", None)
+            return None if mask is None else np.asarray(keras.ops.convert_to_numpy(mask)).astype(bool)
+
+    mask: np.ndarray | None = guarded(model, data, run)
+    return mask

@@ -1,0 +1,208 @@
+"""The gradient of a model's compiled loss, on each of Keras' backends, without touching the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .jax_step import jax_step
+from .loss import require_scalar
+
+__all__ = ["Step", "penalty_gradient", "shared_step", "step_gradient"]
+
+#: A loss scale of 2**15 that overflows is halved at most this often: down to 2**-17.
+_MOST_HALVINGS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """One backward pass.
+
+    Attributes
+    ----------
+    gradients : list of ndarray
+        One per trainable variable, zeros where the loss does not depend on it.
+    connected : list of bool
+        Whether the loss depends on the variable at all.
+    finite : bool
+        Whether every entry is finite.
+    loss_finite : bool
+        Whether the loss itself, before scaling, is.
+    device : str
+        "cpu", "gpu" or what the backend calls it.
+    """
+
+    gradients: list[np.ndarray] = field(repr=False)
+    connected: list[bool]
+    finite: bool
+    loss_finite: bool
+    device: str
+
+
+def shared_step(model: Any, x: Any, y: Any, weight: Any, *, training: bool) -> Step:
+    """Differentiate with the optimizer's loss scale, lowered as dynamic loss scaling does until nothing overflows.
+
+    A step that overflows is skipped in training, and nothing of it is shared: the first one that does not is.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built and compiled.
+    x, y, weight : tensor, nested structure of tensors or None
+        The batch.
+    training : bool
+        Mode of the forward pass.
+
+    Returns
+    -------
+    Step
+        Not finite only if no scale helps.
+    """
+    import keras
+
+    optimizer = getattr(model, "optimizer", None)
+    scale = 1.0
+    if optimizer is not None:
+        scale = float(keras.ops.convert_to_numpy(optimizer.scale_loss(keras.ops.ones(()))))
+    dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    step = step_gradient(model, x, y, weight, training=training, scale=scale)
+    for _ in range(_MOST_HALVINGS):
+        if step.finite or not step.loss_finite or not dynamic:
+            break
+        scale /= 2.0
+        step = step_gradient(model, x, y, weight, training=training, scale=scale)
+    return step
+
+
+def step_gradient(model: Any, x: Any, y: Any, sample_weight: Any, *, training: bool, scale: float) -> Step:
+    """Differentiate the compiled loss with respect to every trainable variable.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built and compiled.
+    x, y, sample_weight : tensor, nested structure of tensors or None
+        The batch.
+    training : bool
+        Mode of the forward pass.
+    scale : float
+        The loss is multiplied by it before the backward pass, and the gradients are divided by it after.
+
+    Returns
+    -------
+    Step
+        The gradients and what is known about them.
+    """
+    import keras
+
+    run = {"tensorflow": _tensorflow, "jax": jax_step, "torch": _torch}[keras.backend.backend()]
+    loss, tensors, device = run(model, x, y, sample_weight, training, scale)
+    gradients = []
+    for variable, tensor in zip(model.trainable_variables, tensors, strict=True):
+        if tensor is None:
+            gradients.append(np.zeros(tuple(variable.shape), np.float32))
+            continue
+        array = np.asarray(keras.ops.convert_to_numpy(tensor))
+        # float16 and bfloat16 variables: the scale is undone in float32, where it cannot overflow.
+        array = array.astype(np.float64 if array.dtype == np.float64 else np.float32)
+        gradients.append(array / array.dtype.type(scale) if scale != 1.0 else array)
+    return Step(
+        gradients=gradients,
+        connected=[tensor is not None for tensor in tensors],
+        finite=all(bool(np.isfinite(array).all()) for array in gradients),
+        loss_finite=bool(np.isfinite(np.asarray(keras.ops.convert_to_numpy(loss), np.float64)).all()),
+        device=device,
+    )
+
+
+def _forward(model: Any, x: Any, y: Any, sample_weight: Any, training: bool) -> Any:
+    """Call the model and its loss as Keras' own train step does on TensorFlow and torch."""
+    prediction = model(x, training=training) if model._call_has_training_arg else model(x)
+    return model._compute_loss(x=x, y=y, y_pred=prediction, sample_weight=sample_weight, training=training)
+
+
+def _tensorflow(
+    model: Any, x: Any, y: Any, sample_weight: Any, training: bool, scale: float
+) -> tuple[Any, Sequence[Any], str]:
+    import keras
+    import tensorflow as tf
+
+    variables = model.trainable_variables
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        values = [tf.convert_to_tensor(variable.value) for variable in variables]
+        tape.watch(values)
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)), collect_losses=True):
+            loss = _forward(model, x, y, sample_weight, training)
+        scaled = loss * tf.cast(scale, loss.dtype)
+    # Sparse gradients (of embeddings) become dense arrays.
+    tensors = [None if g is None else tf.convert_to_tensor(g) for g in tape.gradient(scaled, values)]
+    place = next((g.device for g in tensors if g is not None), "")
+    return loss, tensors, "gpu" if "GPU" in place.upper() else "cpu"
+
+
+def _torch(
+    model: Any, x: Any, y: Any, sample_weight: Any, training: bool, scale: float
+) -> tuple[Any, Sequence[Any], str]:
+    import keras
+    import torch
+
+    variables = model.trainable_variables
+    values = [variable.value for variable in variables]
+    with (
+        torch.enable_grad(),
+        keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)), collect_losses=True),
+    ):
+        loss = _forward(model, x, y, sample_weight, training)
+        require_scalar(model, loss)
+    wanted = [index for index, value in enumerate(values) if value.requires_grad]
+    # Unlike backward(), this leaves every .grad field alone.
+    found = torch.autograd.grad(loss * scale, [values[i] for i in wanted], allow_unused=True)
+    tensors: list[Any] = [None] * len(values)
+    for index, tensor in zip(wanted, found, strict=True):
+        tensors[index] = tensor
+    place = next((g.device.type for g in tensors if g is not None), "cpu")
+    return loss.detach(), tensors, {"cuda": "gpu"}.get(place, place)
+
+
+def penalty_gradient(variable: Any) -> np.ndarray | None:
+    """Differentiate a variable's own regulariser at its current value.
+
+    Parameters
+    ----------
+    variable : keras.Variable
+        A trainable variable.
+
+    Returns
+    -------
+    ndarray or None
+        Of the variable's shape, or None where it has no regulariser.
+    """
+    import keras
+
+    regularizer = variable.regularizer
+    if regularizer is None:
+        return None
+    backend = keras.backend.backend()
+    gradient: Any
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        value = tf.convert_to_tensor(variable.value)
+        with tf.GradientTape() as tape:
+            tape.watch(value)
+            penalty = regularizer(value)
+        gradient = tape.gradient(penalty, value)
+    elif backend == "jax":
+        import jax
+
+        gradient = jax.grad(lambda value: regularizer(value).sum())(variable.value)
+    else:
+        import torch
+
+        value = variable.value.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(regularizer(value).sum(), [value])
+    return np.asarray(keras.ops.convert_to_numpy(gradient))

@@ -1,0 +1,171 @@
+"""A Keras model and a batch made ready for each other: compiled, built, of fitting shapes, and shielded."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...core.errors import InvalidArgumentError, UnsupportedModelError
+from .batch import Batch, describe, unpack
+from .head.graph import build, graph_of
+from .loss import overrides_compute_loss
+
+__all__ = ["guarded", "prepare", "tensors"]
+
+_T = TypeVar("_T")
+_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
+#: How Keras begins the message about an input that a layer does not take.
+_MISFIT = re.compile(r"""Input .{1,80}? ?of layer ["']([^"']+)["'] is incompatible""")
+
+
+def prepare(model: Any, batch: Any) -> Batch:
+    """Check that the model can be captured, take the batch apart, and build the model if it is not built yet.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The user's model.
+    batch : object
+        The user's batch.
+
+    Returns
+    -------
+    Batch
+        Whose inputs fit the model, as far as its graph tells.
+
+    Raises
+    ------
+    InvalidArgumentError, UnsupportedModelError
+        If the batch or the model is not what is expected.
+    """
+    import keras
+
+    who = f"model {model.name!r}"
+    if not model.compiled:
+        raise UnsupportedModelError(
+            f"{who} is not compiled, so it has no loss. Call model.compile(optimizer, loss) first."
+        )
+    if type(model).train_step is not keras.Model.train_step:
+        raise UnsupportedModelError(
+            f"{who} ({type(model).__name__}) overrides train_step, so its compiled loss may not be what it trains on. "
+            f"Override compute_loss instead, which is honoured here, or {_BY_HAND}."
+        )
+    if getattr(model, "_compile_loss", None) is None and not overrides_compute_loss(model):
+        raise UnsupportedModelError(f"{who} is compiled without a loss. Call model.compile(optimizer, loss=...) first.")
+    data = unpack(batch)
+    if not all(layer.built for layer in model._flatten_layers()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            guarded(model, data, lambda: build(model, data.x))
+    _check_inputs(model, data)
+    return data
+
+
+def _check_inputs(model: Any, data: Batch) -> None:
+    """Compare the inputs with those of a graph, before a framework does so in its own words."""
+    import keras
+
+    graph = graph_of(model)
+    if graph is None:
+        return
+    expected = keras.tree.flatten(graph._inputs_struct)
+    given = keras.tree.flatten(data.x)
+    text = f"Expected {', '.join(f'{t.name} {tuple(t.shape)}' for t in expected)}; given {describe(data.x)}."
+    if len(expected) != len(given):
+        raise InvalidArgumentError(f"x has {len(given)} array(s), model {model.name!r} takes {len(expected)}. {text}")
+    if isinstance(data.x, dict) and isinstance(graph._inputs_struct, dict):
+        given = [data.x.get(name) for name in graph._inputs_struct]
+        expected = list(graph._inputs_struct.values())
+    for tensor, array in zip(expected, given, strict=True):
+        if array is None:
+            continue
+        shape, wanted = array.shape, tuple(tensor.shape)
+        # Keras itself adds or drops a last axis of length 1.
+        if len(shape) == len(wanted) + 1 and shape[-1] == 1:
+            shape = shape[:-1]
+        elif len(shape) == len(wanted) - 1 and wanted[-1] == 1:
+            shape = (*shape, 1)
+        fits = len(shape) == len(wanted) and all(
+            w is None or w == s for w, s in zip(wanted[1:], shape[1:], strict=True)
+        )
+        if not fits:
+            raise InvalidArgumentError(f"x does not fit the inputs of model {model.name!r}. {text}")
+
+
+def tensors(data: Any) -> Any:
+    """Convert to the backend's tensors as ``fit`` does: float64 becomes Keras' float type.
+
+    Parameters
+    ----------
+    data : nested structure of ndarray or None
+        Host arrays.
+
+    Returns
+    -------
+    nested structure of tensor or None
+        On the backend's default device.
+    """
+    import keras
+
+    def convert(array: Any) -> Any:
+        if array is None:
+            return None
+        if array.dtype.kind in "US":
+            return keras.ops.convert_to_tensor(array) if keras.backend.backend() == "tensorflow" else array
+        dtype = keras.config.floatx() if array.dtype == np.float64 else None
+        return keras.ops.convert_to_tensor(array, dtype=dtype)
+
+    return keras.tree.map_structure(convert, data)
+
+
+def guarded(model: Any, data: Batch, function: Callable[[], _T]) -> _T:
+    """Run code that calls a framework; what it raises becomes an error that quotes nothing of the data.
+
+    Parameters
+    ----------
+    model : keras.Model
+        For the message.
+    data : Batch
+        Of which the message gives the shapes.
+    function : callable
+        The code.
+
+    Returns
+    -------
+    object
+        What it returns.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a layer does not take the shape of its input.
+    UnsupportedModelError
+        If it fails otherwise.
+    """
+    import keras
+
+    try:
+        return function()
+    except (InvalidArgumentError, UnsupportedModelError):
+        raise
+    except Exception as error:
+        kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
+        misfit = _MISFIT.search(str(error))
+    # Raised outside of the handler: a chained exception would print the framework's message, labels and all.
+    shapes = f"x {describe(data.x)}, y {describe(data.y)}"
+    if misfit is not None:
+        layer = next((layer for layer in model._flatten_layers() if layer.name == misfit[1]), None)
+        raise InvalidArgumentError(
+            f"x does not fit layer {misfit[1]!r} of model {model.name!r}. "
+            f"Expected {getattr(layer, 'input_spec', None)}; given {shapes}."
+        )
+    raise UnsupportedModelError(
+        f"running model {model.name!r} on the {keras.backend.backend()} backend failed with {kind} (in {place.name}, "
+        f"line {place.lineno} of {place.filename}). Given {shapes}. Its message is not repeated here because it may "
+        "quote the batch: call model.train_on_batch(x, y) on the same data to read it."
+    )

@@ -1,0 +1,146 @@
+"""What the compiled loss of a Keras model says about itself: kind, reduction, label smoothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.errors import UnsupportedModelError
+
+__all__ = ["LossFacts", "loss_facts", "loss_of", "overrides_compute_loss", "require_scalar"]
+
+_CLASS_TARGETS = ("sparsecategoricalcrossentropy",)
+_ROW_TARGETS = ("categoricalcrossentropy", "categoricalfocalcrossentropy", "kldivergence", "kldiv", "kld")
+_REDUCTIONS = {"sum_over_batch_size": "mean", "mean": "mean", "mean_with_sample_weight": "mean", "sum": "sum"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LossFacts:
+    """One output's loss.
+
+    Attributes
+    ----------
+    name : str
+        What to call it in a message.
+    targets : {"classes", "rows", "unknown"}
+        Whether it takes class indices or rows of probabilities.
+    softmax : bool
+        Whether it applies a softmax to logits itself.
+    reduction : {"mean", "sum", "unknown"}
+        Over samples.
+    label_smoothing : float
+        0 where there is none.
+    ignored : int or None
+        The class index that marks a position without a label, where the loss ignores one.
+    """
+
+    name: str
+    targets: str
+    softmax: bool
+    reduction: str
+    label_smoothing: float
+    ignored: int | None = None
+
+
+def overrides_compute_loss(model: Any) -> bool:
+    """Tell whether the model computes its loss with code of its own.
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Returns
+    -------
+    bool
+        True if ``compute_loss`` is not Keras' own.
+    """
+    import keras
+
+    return type(model).compute_loss is not keras.Model.compute_loss
+
+
+def loss_of(model: Any, path: tuple[Any, ...], names: tuple[str, ...], index: int) -> Any:
+    """Return the loss the user gave for one output: a name, a function, an instance, or None."""
+    compiled = getattr(model, "_compile_loss", None)
+    loss: Any = None if compiled is None else compiled._user_loss
+    for key in path:
+        in_list = isinstance(loss, (list, tuple)) and isinstance(key, int) and key < len(loss)
+        if in_list or (isinstance(loss, Mapping) and key in loss):
+            loss = loss[key]
+    if isinstance(loss, Mapping):
+        loss = next((loss[name] for name in names if name in loss), None)
+    if isinstance(loss, (list, tuple)):
+        loss = loss[index] if index < len(loss) else None
+    return loss
+
+
+def loss_facts(loss: Any) -> LossFacts:
+    """Read what a loss says about itself.
+
+    Parameters
+    ----------
+    loss : str, callable, keras.Loss or None
+        As given to ``compile``.
+
+    Returns
+    -------
+    LossFacts
+        "unknown" where it does not say.
+    """
+    import keras
+
+    if loss is None:
+        return LossFacts(name="none", targets="unknown", softmax=False, reduction="unknown", label_smoothing=0.0)
+    known = loss
+    if isinstance(loss, str) and loss.lower() not in ("crossentropy", "ce"):
+        known = keras.losses.get(loss)
+    options: dict[str, Any] = {}
+    function = known
+    if isinstance(known, keras.losses.Loss):
+        options = dict(getattr(known, "_fn_kwargs", {}))
+        function = getattr(known, "fn", known)
+    while hasattr(function, "func"):  # functools.partial
+        options = {**function.keywords, **options}
+        function = function.func
+    label = getattr(function, "__name__", None) or type(function).__name__
+    plain = label.replace("_", "").lower()
+    targets = "classes" if plain in _CLASS_TARGETS else "rows" if plain in _ROW_TARGETS else "unknown"
+    reduction = "unknown"
+    if isinstance(known, str) or not isinstance(known, keras.losses.Loss):
+        reduction = "mean"  # Keras wraps names and functions so
+    else:
+        reduction = _REDUCTIONS.get(str(known.reduction), "unknown")
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", None) or getattr(loss, "name", None)
+    return LossFacts(
+        name=str(name or type(loss).__name__),
+        targets=targets,
+        softmax=targets != "unknown" and bool(options.get("from_logits", False)),
+        reduction=reduction,
+        label_smoothing=float(options.get("label_smoothing", getattr(known, "label_smoothing", 0.0)) or 0.0),
+        ignored=None if options.get("ignore_class") is None else int(options["ignore_class"]),
+    )
+
+
+def require_scalar(model: Any, loss: Any) -> None:
+    """Refuse a loss that JAX and torch cannot differentiate.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its model.
+    loss : tensor
+        What its ``compute_loss`` returned.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If the loss has dimensions.
+    """
+    import keras
+
+    if len(loss.shape):
+        raise UnsupportedModelError(
+            f"the loss of model {model.name!r} is not a scalar, which the {keras.backend.backend()} backend cannot "
+            "differentiate. Compile it with a loss whose reduction is 'sum_over_batch_size' or 'sum'."
+        )

@@ -1,0 +1,259 @@
+"""The labels behind a Keras batch: class indices from whatever form of target, positions of weight zero left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InvalidArgumentError
+from ...core.truth import Truth
+from .batch import Batch, describe
+from .head.finding import KerasHead
+
+__all__ = ["class_weights", "select", "truth_of"]
+
+
+def select(value: Any, head: KerasHead, name: str, outputs: int) -> Any:
+    """Pick the head's entry from targets or weights that may be given per output.
+
+    Parameters
+    ----------
+    value : ndarray or nested structure
+        The user's y or sample_weight.
+    head : KerasHead
+        Whose entry.
+    name : str
+        "y" or "sample_weight", for a message.
+    outputs : int
+        Number of outputs of the model.
+
+    Returns
+    -------
+    ndarray or None
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the structure does not fit the outputs.
+    """
+    output = head.output
+    chosen = value
+    for key in output.path:
+        if isinstance(chosen, Mapping):
+            chosen = chosen.get(key, chosen)
+        elif isinstance(chosen, list) and isinstance(key, int) and key < len(chosen):
+            chosen = chosen[key]
+    if isinstance(chosen, Mapping):
+        chosen = next((chosen[key] for key in output.names if key in chosen), chosen)
+    if isinstance(chosen, list):
+        if outputs == 1 and len(chosen) > 1:
+            chosen = np.stack(chosen) if len({array.shape for array in chosen}) == 1 else chosen
+        elif output.index < len(chosen):
+            chosen = chosen[output.index]
+    if chosen is not None and not isinstance(chosen, np.ndarray):
+        raise InvalidArgumentError(
+            f"{name} ({describe(value)}) has no entry for output {output.names[0]!r}. Expected one array per output, "
+            "in a list or in a dict with the outputs' names."
+        )
+    if chosen is not None and chosen is value and outputs > 1 and name == "y":
+        raise InvalidArgumentError(
+            f"y is one array of shape {value.shape}, and the model has {outputs} outputs. Expected one array "
+            "per output."
+        )
+    return chosen
+
+
+def class_weights(y: Any, weight: Any, class_weight: Mapping[int, float] | None, classes: int) -> Any:
+    """Turn class weights into sample weights, as ``fit`` does.
+
+    Parameters
+    ----------
+    y : ndarray or nested structure
+        Targets.
+    weight : ndarray, nested structure or None
+        Sample weights.
+    class_weight : mapping of int to float, or None
+        Classes that are missing weigh 1.
+    classes : int
+        Number of classes C.
+
+    Returns
+    -------
+    ndarray, nested structure or None
+        Sample weights.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If both are given, or `class_weight` is not such a mapping, or `y` has no one class per sample.
+    """
+    if class_weight is None:
+        return weight
+    if not isinstance(class_weight, Mapping):
+        raise InvalidArgumentError(
+            f"class_weight is a {type(class_weight).__name__}. Expected a dict from class index to weight."
+        )
+    if weight is not None:
+        raise InvalidArgumentError(
+            "both class_weight and sample_weight are given. Keras takes one of them: leave one out."
+        )
+    if not isinstance(y, np.ndarray):
+        raise InvalidArgumentError(
+            "class_weight= is given for a model with several outputs, which Keras does not support. Pass sample "
+            "weights per output as the third item of the batch instead."
+        )
+    if y.ndim > 2 or (y.ndim == 2 and y.shape[1] not in (1, classes)):
+        raise InvalidArgumentError(
+            f"class_weight= is given and y has shape {y.shape}. Keras supports it for one label per sample: "
+            f"({y.shape[0]},), ({y.shape[0]}, 1) or ({y.shape[0]}, {classes}). Pass sample weights instead."
+        )
+    import keras
+
+    values: dict[int, float] = {}
+    for key, value in class_weight.items():
+        if not isinstance(key, (int, np.integer)) or not isinstance(value, (int, float, np.number)) or value != value:
+            raise InvalidArgumentError(
+                "class_weight has an entry that is not a class index with a number as its weight."
+            )
+        values[int(key)] = float(value)
+    labels = y.argmax(-1) if y.ndim == 2 and y.shape[1] != 1 else np.round(y.reshape(-1)).astype(np.int64)
+    return np.array([values.get(int(label), 1.0) for label in labels], dtype=keras.config.floatx())
+
+
+def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: np.ndarray | None = None) -> Truth:
+    """Read the labels of the head's output.
+
+    Parameters
+    ----------
+    batch : Batch
+        The batch.
+    head : KerasHead
+        The head.
+    weight : ndarray, nested structure or None
+        Sample weights, class weights included.
+    outputs : int
+        Number of outputs of the model.
+    mask : ndarray of bool or None
+        Keras' mask on the predictions.
+
+    Returns
+    -------
+    Truth
+        One entry per label position whose weight is not zero, whose mask is set and which the loss does not ignore;
+        several for a row that mixes classes.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If y cannot be read as labels. Says how many entries are wrong, never which.
+    """
+    y = select(batch.y, head, "y", outputs)
+    if y is None:
+        raise InvalidArgumentError(f"y has no labels for output {head.output.names[0]!r}: the entry is None.")
+    if y.size == 0:
+        return Truth(labels=np.empty(0, np.int64), classes=head.classes)
+    if y.dtype.kind not in "iufb" and y.dtype.name != "bfloat16":
+        raise InvalidArgumentError(
+            f"y has dtype {y.dtype}. Expected class indices (integers) or rows of {head.classes} probabilities."
+        )
+    if y.dtype.kind not in "iub":
+        y = y.astype(np.float64)
+        bad = int(np.count_nonzero(~np.isfinite(y)))
+        if bad:
+            raise InvalidArgumentError(f"y has {bad} of {y.size} entries that are NaN or infinite. Expected labels.")
+    rank = len(head.output.tensor.shape)
+    rows = y.ndim == rank and y.shape[-1] == head.classes
+    _check_form(y, head, rows, rank)
+    positions = y.shape[:-1] if rows else (y.shape[:-1] if y.ndim == rank else y.shape)
+    keep = _weighted(select(weight, head, "sample_weight", outputs), positions)
+    if mask is not None and mask.shape == positions:
+        keep = keep & mask
+    if rows:
+        flat = y.reshape(-1, head.classes)[keep.reshape(-1)]
+        labels = _from_rows(flat)
+        # A row that mixes classes has several labels, in no order.
+        single = len(positions) == 2 and labels.size == len(flat)
+        return Truth(labels=labels, classes=head.classes, lengths=keep.sum(axis=1).tolist() if single else None)
+    flat = y.reshape(-1)
+    labels = _from_indices(flat)
+    known = np.ones(labels.shape, bool) if head.loss.ignored is None else labels != head.loss.ignored
+    Truth(labels=labels[known], classes=head.classes)  # out of range is an error even where the weight is zero
+    keep = keep & known.reshape(positions)
+    # Of sequences, how many positions of each count; the positions of an image are in no order.
+    lengths = keep.sum(axis=1).tolist() if len(positions) == 2 else None
+    return Truth(labels=labels[keep.reshape(-1)], classes=head.classes, lengths=lengths)
+
+
+def _check_form(y: np.ndarray, head: KerasHead, rows: bool, rank: int) -> None:
+    where = f"y has shape {y.shape} for output {head.output.names[0]!r} of {head.classes} classes"
+    if rows and head.loss.targets == "classes":
+        raise InvalidArgumentError(
+            f"{where}, which are rows of probabilities, but the loss {head.loss.name!r} takes class indices. Use "
+            "categorical_crossentropy, or pass y.argmax(-1)."
+        )
+    if not rows and head.loss.targets == "rows":
+        raise InvalidArgumentError(
+            f"{where}, but the loss {head.loss.name!r} takes rows of {head.classes} probabilities. Use "
+            "sparse_categorical_crossentropy, or pass keras.utils.to_categorical(y, num_classes)."
+        )
+    if not rows and not (y.ndim == rank - 1 or (y.ndim == rank and y.shape[-1] == 1)):
+        raise InvalidArgumentError(
+            f"{where}. Expected {rank - 1} dimension(s) of class indices, or {rank} with the last of length "
+            f"{head.classes} (probabilities)."
+        )
+
+
+def _from_indices(labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind == "f":
+        broken = int(np.count_nonzero(labels != np.round(labels)))
+        if broken:
+            raise InvalidArgumentError(
+                f"y has {broken} of {labels.size} entries that are not whole numbers. Expected class indices."
+            )
+        # Far out of range would overflow the integer type; the range check is the Truth's.
+        labels = np.clip(labels, -(2.0**53), 2.0**53)
+    return labels.astype(np.int64)
+
+
+def _from_rows(rows: np.ndarray) -> np.ndarray:
+    """Name the classes of every row that hold more than their share, and the largest one."""
+    rows = rows.astype(np.float64)
+    negative = int(np.count_nonzero(rows < 0.0))
+    if negative:
+        raise InvalidArgumentError(f"y has {negative} of {rows.size} entries below zero. Expected probabilities.")
+    if not len(rows):
+        return np.empty(0, np.int64)
+    mass = rows.sum(axis=1, keepdims=True)
+    # Smoothing puts at most 1/C on the others; a mixture of two classes has both above.
+    present = rows > mass * (1.0 + 1e-6) / rows.shape[1]
+    present[np.arange(len(rows)), rows.argmax(axis=1)] = True
+    present &= mass > 0.0  # a row of zeros is no label
+    return np.nonzero(present)[1]
+
+
+def _weighted(weight: Any, positions: tuple[int, ...]) -> np.ndarray:
+    """Tell which label positions have a weight other than zero."""
+    if weight is None:
+        return np.ones(positions, bool)
+    if weight.dtype.kind not in "iufb":
+        raise InvalidArgumentError(f"sample_weight has dtype {weight.dtype}. Expected numbers.")
+    bad = int(np.count_nonzero(~np.isfinite(weight)))
+    if bad:
+        raise InvalidArgumentError(
+            f"sample_weight has {bad} of {weight.size} entries that are NaN or infinite. Expected finite weights."
+        )
+    # As keras.losses.Loss does: only a last axis of length 1 is dropped, or added, before broadcasting.
+    if weight.ndim == len(positions) + 1 and weight.shape[-1] == 1:
+        weight = weight[..., 0]
+    try:
+        return np.asarray(np.broadcast_to(weight != 0, positions))
+    except ValueError:
+        fitting = False
+    if not fitting:
+        raise InvalidArgumentError(
+            f"sample_weight has shape {weight.shape}, which does not fit the labels' {positions}. "
+            "Expected one weight per sample or per label."
+        )
+    return np.ones(positions, bool)

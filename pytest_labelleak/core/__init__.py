@@ -1,0 +1,14 @@
+"""Values and errors that every other folder speaks of; needs numpy at most.
+
+Reading order::
+
+    errors     the exceptions that users see
+    files      atomic writing, and the reasons why a file cannot be written
+    sensitive  sensitive terms: reading a list, matching, redaction to indices
+    settings   settings of an audit, and the scope of the running test
+    figures    figures as records and baselines hold them
+    archive    .npz files of arrays and plain data
+    update     Update: named gradients, and the layout of their classification head
+    truth      Truth: labels behind an update, kept apart from it
+    recovery   Recovery: the claim of an attack, with its certificates
+"""

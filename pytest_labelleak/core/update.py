@@ -1,0 +1,401 @@
+"""Update: what one training participant shares, and the layout of its classification head."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .archive import read_archive, write_archive
+from .errors import InvalidArgumentError
+
+__all__ = ["COMPUTE_DTYPES", "Head", "Update", "unit_roundoff"]
+
+#: Unit roundoff of the arithmetic that produced a gradient, by dtype name.
+COMPUTE_DTYPES: Mapping[str, float] = {
+    "float64": 2.0**-53,
+    "float32": 2.0**-24,
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+}
+
+
+def unit_roundoff(compute_dtype: str) -> float:
+    """Return the unit roundoff of `compute_dtype`.
+
+    Parameters
+    ----------
+    compute_dtype : str
+        One of `COMPUTE_DTYPES`.
+
+    Returns
+    -------
+    float
+        Largest relative error of rounding to that type.
+    """
+    return COMPUTE_DTYPES[compute_dtype]
+
+
+def _real_array(value: Any, name: str, ndim: int) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == object:
+        raise InvalidArgumentError(f"{name} has dtype object. Expected a rectangular array of floats.")
+    # ml_dtypes' bfloat16 is kind 'V' to numpy, yet converts: accept it by name.
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise InvalidArgumentError(
+            f"{name} has dtype {array.dtype.name}. Expected float16, bfloat16, float32 or float64: "
+            "a gradient that was rounded to integers needs its scale; multiply it back first."
+        )
+    if array.ndim != ndim:
+        shape = "(d, C): features by classes" if ndim == 2 else "(C,): one entry per class"
+        raise InvalidArgumentError(f"{name} has shape {array.shape}. Expected {ndim} dimension(s), {shape}.")
+    if array.size == 0:
+        raise InvalidArgumentError(f"{name} is empty: shape {array.shape}. Expected at least 1 feature and 2 classes.")
+    if array.dtype.itemsize < 4:
+        array = array.astype(np.float32)
+    return array
+
+
+def _looks_transposed(gradient: np.ndarray) -> bool:
+    """Tell whether `gradient` (n, m) sums to zero along the wrong axis and not along the right one.
+
+    For softmax losses every row of a (d, C) gradient sums to zero over the classes.
+    """
+    if min(gradient.shape) < 2 or not np.isfinite(gradient).all():
+        return False
+    wide = gradient.astype(np.float64)
+    total = np.abs(wide).sum()
+    if total == 0.0:
+        return False
+    return bool(np.abs(wide.sum(axis=0)).sum() < 1e-3 * total < 1e-1 * np.abs(wide.sum(axis=1)).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Head:
+    """The classification head inside an update; knowledge of anyone who knows the model.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer.
+    kernel, bias : str, str or None
+        Keys of its variables in `Update.gradients`.
+    kernel_value, bias_value : ndarray of shape (d, C), (C,), or None
+        The weights that were current when the gradient was taken, where the attacker has them.
+    kernel_penalty, bias_penalty : ndarray of shape (d, C), (C,), or None
+        The part of the gradient that comes from weight regularisers. It depends on the weights and
+        not on the batch, so an attacker who has the model subtracts it.
+    label_smoothing : float
+        Smoothing of the targets in the loss, part of the public training configuration.
+    tied : bool
+        Whether the kernel is, transposed, also the model's input embedding. Its gradient is then the sum of both
+        uses: of ``H^T D``, and of one column for every token that was looked up.
+    """
+
+    layer: str = "head"
+    kernel: str = "kernel"
+    bias: str | None = None
+    kernel_value: np.ndarray | None = field(default=None, repr=False)
+    bias_value: np.ndarray | None = field(default=None, repr=False)
+    kernel_penalty: np.ndarray | None = field(default=None, repr=False)
+    bias_penalty: np.ndarray | None = field(default=None, repr=False)
+    label_smoothing: float = 0.0
+    tied: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Update:
+    """Named gradients as shared by a participant, with what any receiver knows about them.
+
+    Attributes
+    ----------
+    gradients : mapping of str to ndarray
+        Gradient of every trainable variable. The head's kernel is always (d, C): features by classes.
+    head : Head
+        Which of them belong to the classification head.
+    compute_dtype : str
+        Arithmetic of the backward pass: "float64", "float32", "float16" or "bfloat16". Keras keeps
+        gradients in float32 under mixed precision, so the arrays' own dtype does not tell.
+    device : str
+        Where the gradient was computed ("cpu", "gpu", ...), or "unknown".
+    reduction : str
+        How the loss reduces over samples: "mean", "sum" or "unknown".
+    origin : str
+        What captured it, e.g. "keras/tensorflow" or "arrays".
+    steps : int
+        Number of local training steps summed up in it.
+    learning_rate : float or None
+        Learning rate of those steps, where known.
+    defences : tuple of str
+        Names of the defences already applied, in order.
+    penalties : mapping of str to ndarray
+        For other variables than the head's, the part of the gradient that comes from weight regularisers, as
+        `Head.kernel_penalty` is.
+    values : mapping of str to ndarray
+        Weights of some other variables, the cells of a decoder, at the time of the gradient.
+    """
+
+    gradients: Mapping[str, np.ndarray] = field(repr=False)
+    head: Head
+    compute_dtype: str = "float32"
+    device: str = "unknown"
+    reduction: str = "unknown"
+    origin: str = "arrays"
+    steps: int = 1
+    learning_rate: float | None = None
+    defences: tuple[str, ...] = ()
+    penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    #: Intermediate results that several attacks share (not part of the value, never saved).
+    scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check names, shapes and dtypes once."""
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise InvalidArgumentError(
+                f"compute_dtype={self.compute_dtype!r}. Expected one of {', '.join(COMPUTE_DTYPES)}."
+            )
+        if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 1:
+            raise InvalidArgumentError(f"steps={self.steps!r}. Expected an integer of at least 1.")
+        head = self.head
+        for name in filter(None, (head.kernel, head.bias)):
+            if name not in self.gradients:
+                raise InvalidArgumentError(
+                    f"the head's variable {name!r} is not among the gradients {sorted(self.gradients)}."
+                )
+        kernel = self.gradients[head.kernel]
+        _real_array(kernel, f"gradients[{head.kernel!r}]", 2)
+        d, classes = kernel.shape
+        if classes < 2:
+            raise InvalidArgumentError(
+                f"the head's kernel gradient has shape {kernel.shape}: {classes} class. Expected at least 2: "
+                "with one output there is no softmax over classes and no label to tell apart."
+            )
+        companions = {
+            "bias_gradient": (self.gradients[head.bias] if head.bias else None, (classes,)),
+            "kernel": (head.kernel_value, (d, classes)),
+            "bias": (head.bias_value, (classes,)),
+            "kernel_penalty": (head.kernel_penalty, (d, classes)),
+            "bias_penalty": (head.bias_penalty, (classes,)),
+        }
+        for name, (array, shape) in companions.items():
+            if array is None:
+                continue
+            _real_array(array, name, len(shape))
+            if array.shape != shape:
+                hint = ""
+                if array.shape in {(d,), (classes, d)} and d != classes:
+                    hint = " One of the two looks transposed: arrays are in Keras orientation, kernel (d, C)."
+                raise InvalidArgumentError(
+                    f"{name} has shape {array.shape}, but the kernel gradient has shape {kernel.shape}. "
+                    f"Expected {shape}.{hint}"
+                )
+
+        for kind in ("penalties", "values"):
+            for name, array in getattr(self, kind).items():
+                wanted = self.gradients[name].shape if name in self.gradients else None
+                if array.shape != wanted:
+                    raise InvalidArgumentError(
+                        f"{kind}[{name!r}] has shape {array.shape}. Expected that of the gradient of its name, "
+                        f"{wanted}."
+                    )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        kernel_gradient: Any,
+        *,
+        bias_gradient: Any = None,
+        kernel: Any = None,
+        bias: Any = None,
+        compute_dtype: str = "float32",
+    ) -> Update:
+        """Build an update from the arrays of one head, from whatever framework they come.
+
+        Parameters
+        ----------
+        kernel_gradient : array_like of shape (d, C)
+            Gradient of the loss with respect to the head's kernel: features by classes.
+        bias_gradient : array_like of shape (C,), optional
+            The same for its bias.
+        kernel, bias : array_like of shape (d, C), (C,), optional
+            The weights themselves, for attacks that use them.
+        compute_dtype : str, default "float32"
+            Arithmetic of the backward pass.
+
+        Returns
+        -------
+        Update
+            Holding copies of the arrays.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If an array is empty, not floating point, of a wrong shape, or transposed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> update = Update.from_arrays(np.array([[0.5, -0.75, 0.25], [1.0, -1.5, 0.5]]))
+        >>> update.features, update.classes
+        (2, 3)
+        """
+        gradient = np.array(_real_array(kernel_gradient, "kernel_gradient", 2))
+        if _looks_transposed(gradient):
+            raise InvalidArgumentError(
+                f"kernel_gradient of shape {gradient.shape} looks transposed: its columns sum to zero and its rows do "
+                "not. Expected Keras orientation (d, C), features by classes; pass kernel_gradient.T "
+                "(PyTorch's Linear keeps (C, d))."
+            )
+        gradients = {"kernel": gradient}
+        if bias_gradient is not None:
+            gradients["bias"] = np.array(_real_array(bias_gradient, "bias_gradient", 1))
+        head = Head(
+            bias="bias" if bias_gradient is not None else None,
+            kernel_value=None if kernel is None else np.array(_real_array(kernel, "kernel", 2)),
+            bias_value=None if bias is None else np.array(_real_array(bias, "bias", 1)),
+        )
+        return cls(gradients=gradients, head=head, compute_dtype=compute_dtype)
+
+    @property
+    def kernel_gradient(self) -> np.ndarray:
+        """Gradient of the head's kernel, shape (d, C)."""
+        return self.gradients[self.head.kernel]
+
+    @property
+    def bias_gradient(self) -> np.ndarray | None:
+        """Gradient of the head's bias, shape (C,), or None."""
+        return self.gradients[self.head.bias] if self.head.bias else None
+
+    @property
+    def features(self) -> int:
+        """Number d of inputs of the head."""
+        return int(self.kernel_gradient.shape[0])
+
+    @property
+    def classes(self) -> int:
+        """Number C of outputs of the head."""
+        return int(self.kernel_gradient.shape[1])
+
+    def defect(self) -> str | None:
+        """Say why no attack can read the head's gradient at all, or None.
+
+        Returns
+        -------
+        str or None
+            A sentence: not finite, or zero everywhere.
+        """
+        for name, array in (("kernel", self.kernel_gradient), ("bias", self.bias_gradient)):
+            if array is None:
+                continue
+            bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+            if bad:
+                return (
+                    f"the head's {name} gradient has {bad} of {array.size} entries that are NaN or infinite: "
+                    "the loss diverged or overflowed; lower the learning rate or check the loss scale and the inputs"
+                )
+        if not np.any(self.kernel_gradient):
+            return (
+                "the head's kernel gradient is zero everywhere: the head is frozen or disconnected, every "
+                "sample weight is zero, or the features are zero"
+            )
+        return None
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray], *, defence: str) -> Update:
+        """Apply `function` to every gradient, recording the name of the defence that did it.
+
+        Parameters
+        ----------
+        function : callable
+            From an array to an array of the same shape.
+        defence : str
+            Name of the defence.
+
+        Returns
+        -------
+        Update
+            A new update; this one is unchanged.
+        """
+        return dataclasses.replace(
+            self,
+            gradients={name: function(array) for name, array in self.gradients.items()},
+            defences=(*self.defences, defence),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the update to an ``.npz`` file, atomically and without pickle.
+
+        Parameters
+        ----------
+        path : path_like
+            Target file; replaced if it exists.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the file cannot be written.
+        """
+        head = {f.name: getattr(self.head, f.name) for f in dataclasses.fields(Head)}
+        arrays = {f"head/{name}": value for name, value in head.items() if isinstance(value, np.ndarray)}
+        for prefix, attribute in _ARCHIVED.items():
+            arrays |= {f"{prefix}/{name}": array for name, array in getattr(self, attribute).items()}
+        plain = {name: value for name, value in head.items() if not isinstance(value, np.ndarray) and value is not None}
+        own = {name: getattr(self, name) for name in _PLAIN_FIELDS}
+        write_archive(path, arrays, {"head": plain, "update": own})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Update:
+        """Read an update from an ``.npz`` file.
+
+        Files written by `save` come back whole. A plain file with the arrays ``kernel_gradient`` and
+        optionally ``bias_gradient``, ``kernel`` and ``bias`` (and a string ``compute_dtype``) is
+        understood as `from_arrays`.
+
+        Parameters
+        ----------
+        path : path_like
+            The file.
+
+        Returns
+        -------
+        Update
+            What the file holds.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the file is missing, is no such archive, or holds pickled objects or wrong arrays.
+        """
+        arrays, meta = read_archive(path)
+        if meta is None:
+            return cls.from_arrays(
+                arrays["kernel_gradient"],
+                bias_gradient=arrays.get("bias_gradient"),
+                kernel=arrays.get("kernel"),
+                bias=arrays.get("bias"),
+                compute_dtype=str(arrays.get("compute_dtype", "float32")),
+            )
+
+        def of(prefix: str) -> dict[str, np.ndarray]:
+            start = f"{prefix}/"
+            return {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
+
+        attributes: dict[str, Any] = meta["update"]
+        attributes["defences"] = tuple(attributes.get("defences", ()))
+        attributes |= {attribute: of(prefix) for prefix, attribute in _ARCHIVED.items()}
+        head: dict[str, Any] = {**meta["head"], **of("head")}
+        try:
+            return cls(head=Head(**head), **attributes)
+        except TypeError:
+            raise InvalidArgumentError(
+                f"{str(path)!r} has unknown fields in its 'meta' entry. Expected one written by Update.save."
+            ) from None
+
+
+#: Arrays in an archive: the prefix of their names there, and the attribute that holds them.
+_ARCHIVED = {"gradient": "gradients", "penalty": "penalties", "value": "values"}
+_PLAIN_FIELDS = ("compute_dtype", "device", "reduction", "origin", "steps", "learning_rate", "defences")

@@ -1,0 +1,203 @@
+"""A whole session, on the process that controls it: collects audits, writes files, decides about the exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..core.files import write_text
+from . import report as report_
+from .baseline import Baseline
+from .options import Options
+
+__all__ = ["RECORDS", "LabelLeakSession"]
+
+#: Name of the attribute of a test report that carries the audits of its phase, also between processes.
+RECORDS = "labelleak_audits"
+
+#: GitHub refuses a step summary of 1 MiB and more.
+_STEP_SUMMARY_BYTES = 1024 * 1024 - 1
+
+_MARKUP: Mapping[str, Mapping[str, bool]] = {
+    "header": {"bold": True},
+    "failure": {"red": True},
+    "notice": {"yellow": True},
+    "held": {"green": True},
+}
+
+
+class LabelLeakSession:
+    """Receives every test report of a session and draws the conclusions at its end."""
+
+    def __init__(self, config: pytest.Config, options: Options, baseline: Baseline) -> None:
+        self.options = options
+        self.baseline = baseline
+        self._config = config
+        self._audits: dict[str, dict[int, dict[str, Any]]] = {}
+        self._outcomes: dict[str, str] = {}
+        self._report: dict[str, Any] | None = None
+        self._errors: list[str] = []
+        self._notes: list[str] = []
+
+    def pytest_report_header(self) -> str | None:
+        """Describe the gate in one line."""
+        options = self.options
+        if not options.gate:
+            return None
+        attacks = ", ".join(a if isinstance(a, str) else type(a).__name__ for a in options.settings.attacks)
+        parts = [f"threshold {options.settings.threshold:g}", f"attacks {attacks}"]
+        if options.settings.confidence is not None:
+            parts.insert(1, f"confidence {options.settings.confidence:g}")
+        if options.baseline_path is not None:
+            parts.append(f"baseline {_shown(options.baseline_path)}")
+        parts += [f"report {_shown(path)}" for path in options.reports]
+        return f"labelleak: {', '.join(parts)}"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the audits of one phase of one test."""
+        nodeid = report.nodeid
+        if report.when == "setup":  # of a first run, or of one that replaces it
+            self._audits.pop(nodeid, None)
+            self._outcomes[nodeid] = "passed"
+        if report.failed:
+            self._outcomes[nodeid] = "failed"
+        elif self._outcomes.get(nodeid) != "failed":
+            expected_to_fail = hasattr(report, "wasxfail")
+            if report.skipped:
+                self._outcomes[nodeid] = "xfailed" if expected_to_fail else "skipped"
+            elif expected_to_fail:
+                self._outcomes[nodeid] = "xpassed"
+        for record in getattr(report, RECORDS, ()):
+            self._audits.setdefault(nodeid, {})[record["index"]] = record
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write what was asked for; fail a gate that checked nothing."""
+        if self._config.getoption("collectonly"):
+            return
+        self._report = report = report_.build(
+            {"test": nodeid, "test_outcome": self._outcomes[nodeid], **record}
+            for nodeid, records in self._audits.items()
+            for record in records.values()
+        )
+        # Not a report's business, only the baseline's.
+        ceilings = [row.pop("advantage_ceiling") for row in report["audits"]]
+        self._write_reports(report)
+        if self.options.baseline_path is not None:
+            self._compare_with_baseline(report, ceilings)
+        try:
+            self._config.hook.pytest_labelleak_report(report=report, config=self._config)
+        except Exception as error:  # a third party's hook, and the files are written already
+            self._errors.append(f"a pytest_labelleak_report hook failed: {type(error).__name__}")
+        if self.options.gate:
+            self._append_step_summary(report)
+            if not report["audits"] and not self._config.getoption("setuponly", False):
+                self._errors.append(
+                    "no label-leakage audit ran, so this gate checked nothing. Call assert_labels_not_recoverable, "
+                    "assert_words_not_recoverable, assert_transcripts_not_recoverable or "
+                    "assert_samples_not_isolated in a test, check what -k, -m and the paths select, or run without "
+                    "--labelleak."
+                )
+        if self._errors and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the table of a gate, and what else there is to say."""
+        report = self._report
+        if report is None:
+            return
+        if not self.options.gate and not self._errors and not self._notes:
+            return
+        terminalreporter.write_sep("=", "labelleak")
+        if self.options.gate and report["audits"]:
+            from .report import terminal
+
+            for line, kind in terminal.lines(report):
+                terminalreporter.write_line(line, **_MARKUP[kind])
+            terminalreporter.write_line(terminal.totals(report))
+        for note in self._notes:
+            terminalreporter.write_line(note)
+        for error in self._errors:
+            terminalreporter.write_line(f"ERROR: {error}", red=True, bold=True)
+
+    def _write_reports(self, report: Mapping[str, Any]) -> None:
+        if not self.options.reports:
+            return
+        from .report import html, json_report, markdown
+
+        renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
+            ".json": json_report.render,
+            ".md": markdown.render,
+            ".html": html.render,
+        }
+        for path in self.options.reports:
+            text = renderers[path.suffix.lower()](report)
+            if self._write(path, partial(write_text, path, text)):
+                self._notes.append(f"report written to {_shown(path)}")
+
+    def _compare_with_baseline(self, report: Mapping[str, Any], ceilings: list[float]) -> None:
+        path = self.options.baseline_path
+        if path is None:
+            return
+        pairs = [(row, ceiling) for row, ceiling in zip(report["audits"], ceilings, strict=True) if row["asserted"]]
+        if not self.options.update_baseline:
+            better = sum(
+                row["limit_source"] == "baseline" and row["outcome"] == "held" and ceiling < row["limit"]
+                for row, ceiling in pairs
+            )
+            if better:
+                self._notes.append(
+                    f"{better} assertion(s) leak less than the baseline allows; tighten it with "
+                    f"--labelleak-update-baseline (and commit {_shown(path)})"
+                )
+            return
+        measured: dict[str, list[float | None]] = {}
+        for row, ceiling in pairs:
+            measured.setdefault(row["test"], []).append(None if row["outcome"] == "inconclusive" else ceiling)
+        complete = {nodeid for nodeid, outcome in self._outcomes.items() if outcome == "passed"}
+        updated = self.baseline.updated(measured, complete=complete)
+        lower, higher = self.baseline.changes(updated)
+        if self._write(path, partial(updated.save, path)):
+            self._notes.append(
+                f"baseline written to {_shown(path)}: {len(updated.entries)} test(s), "
+                f"{lower} figure(s) lower, {higher} higher or new"
+            )
+
+    def _append_step_summary(self, report: Mapping[str, Any]) -> None:
+        target = os.environ.get("GITHUB_STEP_SUMMARY")
+        if not target:
+            return
+        from .report import markdown
+
+        try:
+            used = os.path.getsize(target) if os.path.exists(target) else 0
+            text = markdown.render(report, max_bytes=_STEP_SUMMARY_BYTES - used)
+            encoded = text.encode("utf-8", "backslashreplace")
+            if used + len(encoded) > _STEP_SUMMARY_BYTES:
+                self._notes.append("the step summary is full: nothing was added to it")
+                return
+            with open(target, "ab") as handle:
+                handle.write(encoded)
+        except OSError as error:
+            # The build's verdict does not depend on its summary page: said, but no failure.
+            self._notes.append(f"cannot append to GITHUB_STEP_SUMMARY: {error.strerror or error}")
+
+    def _write(self, path: Path, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except OSError as error:
+            self._errors.append(f"cannot write {str(path)!r}: {error.strerror or error}")
+            return False
+        return True
+
+
+def _shown(path: Path) -> str:
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # on another drive
+        return str(path)
