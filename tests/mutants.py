@@ -364,14 +364,14 @@ MUTANTS = (
     (
         "samples: the figure that decides",
         "auditing/outcome.py",
-        "    return (verdict.samples_isolated or 0.0) if samples else verdict.figure",
+        "    return (verdict.isolated or 0.0) if samples else verdict.figure",
         "    return verdict.figure",
         "tests/test_samples.py",
     ),
     (
         "leaving attacks out: samples that are asked for",
         "auditing/portfolio.py",
-        '    decisive = ("samples_isolated", "features_exposed") if samples else ("advantage",)',
+        '    decisive = ("isolated", "features_exposed") if samples else ("advantage",)',
         '    decisive = ("advantage",)',
         "tests/test_portfolio.py",
     ),

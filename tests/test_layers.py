@@ -31,7 +31,7 @@ THIRD_PARTY = {
 }
 
 #: Modules that the plugin may import when pytest starts: they need the standard library alone.
-LIGHT = {"core", "core.errors", "core.files", "core.sensitive", "core.settings"}
+LIGHT = {"core", "core.errors", "core.figures", "core.files", "core.sensitive", "core.settings", "core.version"}
 
 #: The truth never reaches an attack, and a defence knows no attack: (importer, imported), with all they hold.
 FORBIDDEN = (
@@ -221,9 +221,14 @@ def _package(tmp_path, **sources):
     """Write a package of two folders, with the modules given as folder__module=source."""
     package = tmp_path / "pytest_labelleak"
     given = {name.replace("__", "/"): source for name, source in sources.items()}
-    for folder in ("", "core", "attacks"):
+    folders = sorted({name.split("/")[0] for name in given})
+    for folder in ("", *folders):
         (package / folder).mkdir(parents=True, exist_ok=True)
-        names = ["core", "attacks"] if not folder else [n.split("/")[1] for n in given if n.startswith(f"{folder}/")]
+        names = (
+            [n for n in ("core", "attacks") if n in folders]
+            if not folder
+            else [n.split("/")[1] for n in given if n.startswith(f"{folder}/")]
+        )
         entries = "\n".join(f"    {name}  one" for name in names)
         (package / folder / "__init__.py").write_text(f'"""A folder.\n\nReading order::\n\n{entries}\n"""\n', "utf-8")
     for name, source in given.items():

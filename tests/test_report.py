@@ -9,11 +9,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pytest_labelleak import Sign, Update, audit
+from pytest_labelleak import Sign, Update, Verdict, audit
+from pytest_labelleak.auditing.questions.labels import Labels
 from pytest_labelleak.core.settings import Scope, Settings, activate
-from pytest_labelleak.plugin import report as report_
 from pytest_labelleak.plugin.report import html as html_
 from pytest_labelleak.plugin.report import json_report, markdown, terminal
+from pytest_labelleak.plugin.report import rows as report_
 
 HOSTILE = "test_a.py::test[<script>alert(1)</script>|`*_\x1b[31m\nnew &]"
 
@@ -26,12 +27,13 @@ def record(**changes):
     with activate(scope):
         audit(update, np.array([1]), defence=Sign())
     (found,) = scope.records
-    found.pop("advantage_ceiling")
+    found.pop("figure_ceiling")
     return {"test": "test_a.py::test_a", "index": 0, "test_outcome": "failed", **found, **changes}
 
 
 def held(**changes):
-    return record(**{"outcome": "held", "advantage": 0.02, "test_outcome": "passed", "message": "held", **changes})
+    made = {"outcome": "held", "figure": 0.02, "test_outcome": "passed", "message": "held", "findings": []}
+    return record(**made | changes)
 
 
 def test_schema_is_a_schema_and_fits():
@@ -45,8 +47,8 @@ def test_schema_is_a_schema_and_fits():
     "changes",
     [
         {"outcome": "fine"},
-        {"advantage": "1.0"},
-        {"advantage": 2.0},
+        {"figure": "1.0"},
+        {"figure": 2.0},
         {"limit": -0.5},
         {"confidence": 1.0},
         {"upper_bound": 1.5},
@@ -94,12 +96,14 @@ def test_terminal_table():
         held(test="t::b", limit=0.25, limit_source="baseline"),
         record(test="t::c", asserted=True, test_outcome="passed"),
         record(test="t::d"),
-        record(test="t::a", outcome="inconclusive", strongest_attack=None, message="inconclusive: because"),
+        record(
+            test="t::a", outcome="inconclusive", strongest_attack=None, message="inconclusive: because", findings=[]
+        ),
     ]
     lines = list(terminal.lines(report_.build(rows)))
     assert [kind for _, kind in lines] == ["header", *["failure"] * 4, "notice", "notice", "held"]
     assert [text.split() for text, _ in lines] == [
-        ["outcome", "advantage", "limit", "attack", "test"],
+        ["outcome", "figure", "limit", "attack", "test"],
         ["inconclusive", "-", "0.10", "-", "t::a"],
         ["inconclusive:", "because"],
         ["leaked", "1.00", "0.10", "bias_sign", "t::d"],
@@ -120,7 +124,14 @@ def test_confidence_is_shown_with_the_advantage():
 
 
 def test_positions_are_noted_for_what_held_too():
-    rows = [held(positions_exact=0.5, batches=4), record(test="b", positions_exact=1.0), held(test="c")]
+
+    def read(share, batches):
+        declared = Labels.declared
+        stats = {"positions_exact": share}
+        verdict = Verdict(attack="a", status="recovered", batches=batches, declared=declared, stats=stats)
+        return {"findings": [finding.to_record() for finding in Labels().findings([verdict])]}
+
+    rows = [held(**read(0.5, 4)), record(test="b", **read(1.0, 1)), held(test="c")]
     report = report_.build(rows)
     jsonschema.validate(report, json_report.schema())
     for text in (markdown.render(report), html_.render(report)):
@@ -192,7 +203,7 @@ def test_labels_only_where_asked_for():
         error = np.array([0.2, -0.5, 0.2, 0.1])
         with activate(scope):
             audit(Update.from_arrays(np.outer([1.0], error), bias_gradient=error), np.array([1]))
-        scope.records[0].pop("advantage_ceiling")
+        scope.records[0].pop("figure_ceiling")
         report = report_.build([{"test": "a", "index": 0, "test_outcome": "passed", **scope.records[0]}])
         jsonschema.validate(report, json_report.schema())
         assert ('"recovered": [' in json_report.render(report)) is show

@@ -26,19 +26,30 @@ from pytest_labelleak import (
     attack,
     audit,
 )
-from pytest_labelleak.auditing.pooling import pool
-from pytest_labelleak.auditing.questions.samples import isolation_outcome
-from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.outcome import Bar
+from pytest_labelleak.auditing.questions.labels import Labels
+from pytest_labelleak.auditing.questions.pooling import pool as pool_for
+from pytest_labelleak.auditing.questions.question import Evidence
+from pytest_labelleak.auditing.questions.samples import Samples
 from pytest_labelleak.auditing.scoring.samples import matched_errors
+from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.core.settings import Scope, activate
-from pytest_labelleak.plugin import report as report_
 from pytest_labelleak.plugin.report import html as html_
 from pytest_labelleak.plugin.report import json_report, markdown, terminal
+from pytest_labelleak.plugin.report import rows as report_
 from pytest_labelleak.testing import make_head_update, make_update
 
 CASE = make_head_update(positions=24, features=64, classes=60, seed=1, confidence=0.5)
 TRUTH = {"y": CASE.labels, "features": CASE.features}
 STRONG = GaussianNoise(relative=100.0)
+
+
+def score(recovery: Recovery, truth: Truth) -> Verdict:
+    return Samples().score(recovery, truth)
+
+
+def pool(verdicts: list[Verdict]) -> Verdict:
+    return pool_for(Samples(), verdicts)
 
 
 def claim(*labels: int, features: Any = None, **changes: Any) -> Recovery:
@@ -66,26 +77,24 @@ def claim(*labels: int, features: Any = None, **changes: Any) -> Recovery:
         ((3, 3, 7, 11, 12, 12, 12, 12), 0.5),  # as many too many as there are
     ],
 )
-def test_the_share_of_samples_isolated_counts_right_labels_with_multiplicity(
-    found: tuple[int, ...], share: float
-) -> None:
+def test_the_share_of_isolated_counts_right_labels_with_multiplicity(found: tuple[int, ...], share: float) -> None:
     truth = Truth(labels=np.array([3, 3, 7, 11]), classes=20)
     verdict = score(claim(*found), truth)
-    assert verdict.samples_isolated == share
+    assert verdict.isolated == share
     assert verdict.features_exposed is verdict.feature_error is None
     with_features = score(claim(*found, features=np.ones((len(found), 2))), truth)
-    assert (with_features.samples_isolated, with_features.features_exposed) == (share, share)
+    assert (with_features.isolated, with_features.features_exposed) == (share, share)
 
 
 def test_an_attack_that_isolates_nothing_has_no_figure_and_a_batch_without_a_claim_counts_0() -> None:
     truth = Truth(labels=np.array([3, 3, 7, 11]), classes=20, features=np.eye(4, 2))
     silent = score(Recovery(attack="a", status="recovered", labels=(3,)), truth)
     not_applicable = score(Recovery.not_applicable("a", "why"), truth)
-    assert silent.samples_isolated is not_applicable.samples_isolated is None
-    assert pool([silent, not_applicable]).samples_isolated is None
+    assert silent.isolated is not_applicable.isolated is None
+    assert pool([silent, not_applicable]).isolated is None
     all_right = score(claim(3, 3, 7, 11, features=np.eye(4, 2) * 1.5), truth)
     several = pool([all_right, not_applicable, silent, score(claim(3, 7), truth)])
-    assert (several.samples_isolated, several.features_exposed) == (0.375, 0.25)
+    assert (several.isolated, several.features_exposed) == (0.375, 0.25)
     # Only batches that have one count: an error of 0 would be the best there is, not the worst.
     assert several.feature_error == all_right.feature_error is not None
 
@@ -96,12 +105,12 @@ def test_features_are_matched_within_their_label_and_wrong_labels_expose_none() 
     # In the other order, off by 10 % and 25 %; the third has a label that is not there.
     found = np.array([[0.0, 5.0], [1.1, 0.0], [0.0, 10.0]])
     verdict = score(claim(5, 5, 7, features=found), truth)
-    assert (verdict.samples_isolated, verdict.features_exposed) == (2 / 3, 2 / 3)
+    assert (verdict.isolated, verdict.features_exposed) == (2 / 3, 2 / 3)
     assert verdict.feature_error == pytest.approx((0.1 + 0.25) / 2)
     broken = found.copy()
     broken[0] = np.nan
     verdict = score(claim(5, 5, 7, features=broken), truth)
-    assert (verdict.samples_isolated, verdict.features_exposed) == (2 / 3, 1 / 3)
+    assert (verdict.isolated, verdict.features_exposed) == (2 / 3, 1 / 3)
     assert verdict.feature_error == pytest.approx(0.1)
 
 
@@ -172,17 +181,21 @@ def test_an_undefended_update_is_taken_apart() -> None:
         assert_samples_not_isolated(CASE.update, TRUTH)
     text = str(caught.value)
     assert text.startswith("leaked: share of samples isolated 1.00 > 0.10 (disaggregate)\n")
-    assert "  attack          samples advantage precision" in text
+    assert "  attack          isolated advantage precision" in text
     assert "  100 % of the samples were isolated, with their features (median relative error " in text
     assert "each of these samples by itself" in text
     result = caught.value.audit
-    assert (result.outcome, result.samples, result.advantage) == ("leaked", True, 1.0)
+    assert (result.outcome, result.question.name, result.figure) == ("leaked", "samples", 1.0)
     assert result.strongest is not None
     assert result.strongest.feature_error is not None
     assert 0.0 < result.strongest.feature_error < 1e-4
     (record,) = scope.records
-    assert (record["samples"], record["samples_isolated"], record["features_exposed"]) == (True, 1.0, 1.0)
-    assert record["advantage_ceiling"] == 1.0
+    assert (record["question"], record["statistics"]["isolated"], record["statistics"]["features_exposed"]) == (
+        "samples",
+        1.0,
+        1.0,
+    )
+    assert record["figure_ceiling"] == 1.0
     # The error is measured where the truth has the features, and the attack is the same without.
     plain = audit(CASE.update, CASE.labels, samples=True, attacks="disaggregate")
     assert plain.outcome == "leaked"
@@ -196,7 +209,7 @@ def test_features_come_in_the_units_of_the_heads_input() -> None:
     assert np.linalg.norm(recovery.features) == pytest.approx(np.linalg.norm(CASE.features), rel=1e-3)
     scaled = CASE.update.map(lambda array: 7.0 * array, defence="scaled")
     verdict = audit(scaled, TRUTH, samples=True, attacks="disaggregate").verdicts[0]
-    assert verdict.samples_isolated == 1.0
+    assert verdict.isolated == 1.0
     assert verdict.feature_error is not None
     assert verdict.feature_error < 1e-3
 
@@ -204,9 +217,9 @@ def test_features_come_in_the_units_of_the_heads_input() -> None:
 def test_noise_holds_by_the_control_and_only_by_it() -> None:
     result = assert_samples_not_isolated(CASE.update, CASE.labels, defence=STRONG)
     assert result.message == "held: without the defence the samples came apart, with it no attack isolates any"
-    assert (result.advantage, result.samples_isolated, result.strongest) == (0.0, None, None)
+    assert (result.figure, result.stats["isolated"], result.strongest) == (0.0, None, None)
     assert {v.attack: v.status for v in result.verdicts}["disaggregate"] == "not applicable"
-    assert {v.attack: v.samples_isolated for v in result.control}["disaggregate"] == 1.0
+    assert {v.attack: v.isolated for v in result.control}["disaggregate"] == 1.0
     # The same update without the defence beside it: nothing shows that the attack could have succeeded.
     noisy = STRONG(CASE.update, rng=np.random.default_rng(0))
     with pytest.raises(InconclusiveAudit, match="no attack applies: disaggregate because the spectrum"):
@@ -270,8 +283,6 @@ def test_a_batch_in_which_every_class_is_present_is_no_obstacle() -> None:
     assert held.message == "held: share of samples isolated 0.14 <= 0.20 (isolates)"
     gone = Isolates(tuple(EVERY_CLASS.tolist()), None)
     assert assert_samples_not_isolated(SMALL, EVERY_CLASS, attacks=gone, defence=Sign()).outcome == "held"
-    both = audit(SMALL, EVERY_CLASS, attacks=whole, samples=True, counts=True)
-    assert both.verdicts[0].counts_advantage is None
 
 
 def test_a_pass_with_a_defence_needs_a_control_that_comes_apart() -> None:
@@ -288,31 +299,44 @@ def test_a_pass_with_a_defence_needs_a_control_that_comes_apart() -> None:
 
 
 def verdict(status: str = "recovered", share: float | None = None, **changes: Any) -> Verdict:
-    return Verdict(**{"attack": "a", "status": status, "samples_isolated": share, "message": "because so", **changes})
+    declared = Samples.declared
+    stats = {"isolated": share, "advantage": changes.pop("advantage", 0.0)}
+    figure = share if status == "recovered" else None
+    return Verdict(
+        **{
+            "attack": "a",
+            "status": Status(status),
+            "figure": figure,
+            "reason": "so",
+            **changes,
+            "declared": declared,
+            "stats": stats,
+        }
+    )
+
+
+def decided(verdicts: list[Verdict], limit: float, *, control: list[Verdict] | None = None) -> str:
+    evidence = Evidence(members=[Isolates((), name="a")], control=control)
+    return Samples().decide(verdicts, Bar(limit=limit, threshold=limit), evidence).outcome
 
 
 def test_outcomes_by_samples() -> None:
-    known = {"isolating": ["a"]}
-    assert isolation_outcome([verdict(share=0.5)], 0.1, **known)[0] == "leaked"
-    assert isolation_outcome([verdict(share=0.1)], 0.1, **known)[0] == "held"
+    assert decided([verdict(share=0.5)], 0.1) == "leaked"
+    assert decided([verdict(share=0.1)], 0.1) == "held"
     # Whoever did isolate has a say, announced or not; others have none, whatever they could not decide.
-    assert isolation_outcome([verdict(share=0.5, attack="b")], 0.1, **known)[0] == "leaked"
+    assert decided([verdict(share=0.5, attack="b")], 0.1) == "leaked"
     undecided = verdict("inconclusive", attack="b")
-    assert isolation_outcome([verdict(share=0.1), undecided], 0.1, **known)[0] == "held"
-    assert isolation_outcome([verdict("inconclusive"), verdict(share=0.1, attack="b")], 0.1, **known)[0] == (
-        "inconclusive"
-    )
+    assert decided([verdict(share=0.1), undecided], 0.1) == "held"
+    assert decided([verdict("inconclusive"), verdict(share=0.1, attack="b")], 0.1) == ("inconclusive")
     # An advantage over labels is another matter.
-    assert isolation_outcome([verdict(share=0.0, advantage=1.0)], 0.1, **known)[0] == "held"
+    assert decided([verdict(share=0.0, advantage=1.0)], 0.1) == "held"
     # To recover labels without isolating is no claim about samples, and no sign that a defence works.
     leaky = [verdict(share=1.0)]
-    assert isolation_outcome([verdict()], 0.1, control=leaky, **known)[0] == "inconclusive"
-    assert isolation_outcome([verdict("not applicable")], 0.1, control=leaky, **known)[0] == "held"
-    assert isolation_outcome([verdict("inconclusive")], 0.1, control=leaky, **known)[0] == "inconclusive"
-    assert isolation_outcome([verdict("not applicable")], 0.1, control=[verdict(share=0.1)], **known)[0] == (
-        "inconclusive"
-    )
-    assert isolation_outcome([verdict("not applicable")], 0.1, **known)[0] == "inconclusive"
+    assert decided([verdict()], 0.1, control=leaky) == "inconclusive"
+    assert decided([verdict("not applicable")], 0.1, control=leaky) == "held"
+    assert decided([verdict("inconclusive")], 0.1, control=leaky) == "inconclusive"
+    assert decided([verdict("not applicable")], 0.1, control=[verdict(share=0.1)]) == ("inconclusive")
+    assert decided([verdict("not applicable")], 0.1) == "inconclusive"
 
 
 def test_an_ordinary_assertion_reports_samples_as_a_finding() -> None:
@@ -321,26 +345,24 @@ def test_an_ordinary_assertion_reports_samples_as_a_finding() -> None:
         assert_labels_not_recoverable(CASE.update, CASE.labels, attacks=["bias_sign", "disaggregate"])
     assert line in str(caught.value)
     (record,) = scope.records
-    assert (record["samples"], record["samples_isolated"], record["features_exposed"]) == (False, 1.0, 1.0)
-    record = {k: v for k, v in record.items() if k != "advantage_ceiling"}
+    assert (record["question"], record["statistics"]["isolated"]) == ("labels", 1.0)
+    record = {k: v for k, v in record.items() if k != "figure_ceiling"}
     rows = [
         {"test": "a", "index": 0, "test_outcome": "failed", **record},
-        {"test": "b", "index": 0, "test_outcome": "failed", **record, "samples": True, "features_exposed": 0.333333},
-        {"test": "c", "index": 0, "test_outcome": "failed", **record, "samples_isolated": None},
+        {"test": "b", "index": 0, "test_outcome": "failed", **record, "figure_name": "share of samples isolated"},
     ]
     document = report_.build(rows)
     jsonschema.validate(document, json_report.schema())
     for text in (markdown.render(document), html_.render(document)):
         assert text.count("of the samples were isolated") == 2
-        assert "33.3 % with their features" in text
-        assert text.count("1.00 of samples") == 1
-    assert sum("1.00 of samples" in text for text, _ in terminal.lines(document)) == 1
+        assert text.count("1.00 (share of samples isolated)") == 1
+    assert sum("1.00 (share of samples isolated)" in text for text, _ in terminal.lines(document)) == 1
 
 
 def test_a_recorded_limit_is_one_on_the_share_of_samples() -> None:
     with activate(Scope(recorded_limit=lambda index: 1.0)):
         result = assert_samples_not_isolated(CASE.update, CASE.labels, attacks="disaggregate")
-    assert (result.outcome, result.limit_source, result.advantage) == ("held", "baseline", 1.0)
+    assert (result.outcome, result.limit_source, result.figure) == ("held", "baseline", 1.0)
 
 
 def test_nothing_of_a_sample_is_in_any_output() -> None:
@@ -406,11 +428,11 @@ def test_arguments_are_checked() -> None:
 
 def test_the_share_that_was_isolated_is_bounded_over_batches() -> None:
     none = [verdict(share=0.0, advantage=1.0)] * 200
-    several = pool(none, confidence=0.9, samples=True)
+    several = pool_for(Samples(), none, confidence=0.9)
     assert several.series == ((0.0,) * 200,)
     assert several.upper_bound is not None
     assert 0.0 < several.upper_bound < 0.1
-    assert pool(none, confidence=0.9).upper_bound == 1.0
+    assert pool_for(Labels(), none, confidence=0.9).upper_bound == 1.0
 
 
 def test_a_keras_model_gives_its_samples_away() -> None:

@@ -27,12 +27,14 @@ from pytest_labelleak import (
 )
 from pytest_labelleak.asr import Graphemes
 from pytest_labelleak.asr.scoring.transcripts import TranscriptScorer
-from pytest_labelleak.auditing.questions.transcripts import transcript_outcome
-from pytest_labelleak.auditing.scoring.labels import score_transcripts
+from pytest_labelleak.auditing.outcome import Bar, Decision
+from pytest_labelleak.auditing.questions.question import Evidence
+from pytest_labelleak.auditing.questions.transcripts import Transcripts
+from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.core.settings import Scope, activate
-from pytest_labelleak.plugin import report as report_
 from pytest_labelleak.plugin.report import html as html_
 from pytest_labelleak.plugin.report import json_report, markdown, terminal
+from pytest_labelleak.plugin.report import rows as report_
 
 sys.path.insert(0, str(Path(__file__).parent / "asr"))
 from decoders import CLASSES, keras_batch, keras_decoder, synthetic
@@ -79,7 +81,7 @@ class Fixed:
 )
 def test_scores_the_share_of_exact_transcripts(claimed, share):
     verdict = score_transcripts(claim(*claimed), truth(ONE, OTHER), TranscriptScorer())
-    assert verdict.transcripts_recovered == verdict.advantage == share
+    assert verdict.rebuilt == verdict.figure == share
     assert verdict.status == "recovered"
     assert verdict.precision == (share * 2 / len(claimed) if claimed else 0.0)
 
@@ -106,20 +108,20 @@ def test_refuses_a_rate_that_is_none(rate):
 
 
 def test_an_attack_that_ran_out_of_time_decides_nothing():
-    guess = claim(ONE, details={"finished": False}, message="the time budget of 1 s ran out")
+    guess = claim(ONE, details={"finished": False}, reason="the time budget of 1 s ran out")
     verdict = score_transcripts(guess, truth(ONE, OTHER), TranscriptScorer())
     assert verdict.status == "inconclusive"
     assert "time budget" in verdict.message
     # What it did find is out all the same.
-    assert score_transcripts(guess, truth(ONE), TranscriptScorer()).advantage == 1.0
+    assert score_transcripts(guess, truth(ONE), TranscriptScorer()).figure == 1.0
 
 
 def test_a_guess_that_got_nothing_right_is_no_claim():
-    guess = claim(ONE[::-1], details={"unique": False}, message="more than one order is plausible")
+    guess = claim(ONE[::-1], details={"unique": False}, reason="more than one order is plausible")
     verdict = score_transcripts(guess, truth(ONE), TranscriptScorer())
     assert verdict.status == "not applicable"
     assert "more than one order" in verdict.message
-    assert score_transcripts(guess, truth(ONE[::-1]), TranscriptScorer()).advantage == 1.0
+    assert score_transcripts(guess, truth(ONE[::-1]), TranscriptScorer()).figure == 1.0
 
 
 def test_attacks_that_tell_no_order_do_not_apply():
@@ -132,9 +134,18 @@ def test_refuses_labels_that_do_not_exist():
 
 
 def verdict(share: float | None) -> Verdict:
-    if share is None:
-        return Verdict(attack="a", status="not applicable", message="not applicable, because x")
-    return Verdict(attack="a", status="recovered", advantage=share, transcripts_recovered=share)
+    status = Status.NOT_APPLICABLE if share is None else Status.RECOVERED
+    stats = {"rebuilt": share}
+    return Verdict(attack="a", status=status, reason="x", figure=share, declared=Transcripts.declared, stats=stats)
+
+
+def decided(found: Verdict, control: float | None) -> Decision:
+    evidence = Evidence(control=None if control is None else [verdict(control)])
+    return Transcripts().decide([found], Bar(limit=0.1, threshold=0.1), evidence)
+
+
+def score_transcripts(recovery: Recovery, truth: Truth, scorer: TranscriptScorer) -> Verdict:
+    return Transcripts(scorer=scorer).score(recovery, truth)
 
 
 @pytest.mark.parametrize(
@@ -151,16 +162,16 @@ def verdict(share: float | None) -> Verdict:
     ],
 )
 def test_decides(defended, control, outcome):
-    undefended = None if control is None else [verdict(control)]
-    found, message = transcript_outcome([verdict(defended)], 0.1, control=undefended)
-    assert found == outcome
-    assert message.startswith(outcome)
+    decision = decided(verdict(defended), control)
+    assert decision.outcome == outcome
+    assert decision.message.startswith(outcome)
 
 
 def test_a_control_that_fails_without_the_defence_proves_nothing():
-    found, message = transcript_outcome([verdict(None)], 0.1, control=[verdict(None)])
-    assert found == "inconclusive"
-    assert "positive control failed" in message
+    evidence = Evidence(control=[verdict(None)])
+    decision = Transcripts().decide([verdict(None)], Bar(limit=0.1, threshold=0.1), evidence)
+    assert decision.outcome == "inconclusive"
+    assert "positive control failed" in decision.message
 
 
 def test_an_undefended_update_leaks():
@@ -177,7 +188,7 @@ def test_an_undefended_update_leaks():
 def test_holds_behind_a_defence_that_does_its_work(defence):
     result = assert_transcripts_not_recoverable(UPDATE, BATCH, defence=defence)
     assert result.outcome == "held"
-    assert result.control[0].transcripts_recovered == 1.0
+    assert result.control[0].rebuilt == 1.0
 
 
 def test_weak_noise_is_no_defence():
@@ -187,7 +198,7 @@ def test_weak_noise_is_no_defence():
 
 def test_the_threshold_is_a_share_of_the_utterances():
     half = Fixed(claims=(claim(ONE),))
-    assert assert_transcripts_not_recoverable(UPDATE, BATCH, attacks=[half], threshold=0.5).advantage == 0.5
+    assert assert_transcripts_not_recoverable(UPDATE, BATCH, attacks=[half], threshold=0.5).rebuilt == 0.5
     with pytest.raises(LabelLeak, match=r"0\.50 > 0\.40"):
         assert_transcripts_not_recoverable(UPDATE, BATCH, attacks=half, threshold=0.4)
 
@@ -220,11 +231,11 @@ def test_reports_say_how_many_and_not_which():
     with activate(scope), pytest.raises(LabelLeak):
         assert_transcripts_not_recoverable(UPDATE, BATCH)
     (record,) = scope.records
-    assert record["transcripts"] == {"word_error_rate": 0.0, "recovered": 1.0}
-    assert record.pop("advantage_ceiling") == 1.0
+    assert record["statistics"] == {"word_error_rate": 0.0, "rebuilt": 1.0}
+    assert record.pop("figure_ceiling") == 1.0
     row = {**record, "test": "t.py::test_it", "index": 0, "test_outcome": "failed"}
     report = report_.build([row])
-    schema = Path(report_.__file__).with_name("schema-v1.json")
+    schema = Path(report_.__file__).with_name("schema-v2.json")
     jsonschema.validate(report, json.loads(schema.read_text("utf-8")))
     texts = [json_report.render(report), markdown.render(report), html_.render(report)]
     texts.append("\n".join(text for text, _ in terminal.lines(report)))
@@ -240,7 +251,7 @@ def test_a_keras_recogniser_leaks_its_transcripts(request):
     with pytest.raises(LabelLeak, match=r"1\.00 > 0\.10"):
         assert_transcripts_not_recoverable(keras_decoder(), keras_batch(transcripts))
     held = assert_transcripts_not_recoverable(keras_decoder(), keras_batch(transcripts), defence="sign")
-    assert held.transcripts_recovered is None
+    assert held.rebuilt is None
 
 
 def test_the_fixture_has_the_same_call(labelleak):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +11,33 @@ from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
 from pytest_labelleak.auditing.confidence import bounded_mean_interval, lower_bound, observations_needed, upper_bound
-from pytest_labelleak.auditing.outcome import outcome_of, strongest
-from pytest_labelleak.auditing.pooling import pool
-from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.outcome import Bar, Decision, strongest
+from pytest_labelleak.auditing.questions.labels import Labels
+from pytest_labelleak.auditing.questions.pooling import pool as pool_for
+from pytest_labelleak.auditing.questions.question import Evidence
+from pytest_labelleak.core.recovery import Status
 
 TRUTH = Truth(labels=np.array([3, 3, 7, 11]), classes=20)
+
+
+def score(recovery: Recovery, truth: Truth, *, counts: bool = False) -> Verdict:
+    return Labels(counts=counts).score(recovery, truth)
+
+
+def pool(verdicts: Sequence[Verdict], *, confidence: float | None = None, counts: bool = True) -> Verdict:
+    return pool_for(Labels(counts=counts), verdicts, confidence=confidence)
+
+
+def decide(
+    verdicts: Sequence[Verdict],
+    limit: float,
+    *,
+    threshold: float | None = None,
+    confidence: float | None = None,
+    counts: bool = True,
+) -> Decision:
+    bar = Bar(limit=limit, threshold=limit if threshold is None else threshold, confidence=confidence)
+    return Labels(counts=counts).decide(verdicts, bar, Evidence())
 
 
 def recovered(*labels: int) -> Recovery:
@@ -118,7 +142,7 @@ def test_the_number_of_label_positions_is_private() -> None:
     several = pool([score(claimed(90817), TRUTH), score(claimed(4), TRUTH)])
     for text in (repr(several), str(several.to_record())):
         assert "90817" not in text
-    assert several.to_record(show_labels=True)["positions"] == [90817, 4]
+    assert several.to_record(show_labels=True)["statistics"]["positions"] == [90817, 4]
 
 
 def counted(counts: dict[int, int] | None) -> Recovery:
@@ -153,8 +177,8 @@ def test_the_larger_of_both_advantages_is_compared() -> None:
     both = score(counted({0: 11}), truth, counts=True)
     assert alone.figure == alone.advantage == both.advantage == 0.25
     assert both.figure == both.counts_advantage == pytest.approx((8 / 11 - 0.2) / 0.8)
-    assert outcome_of([alone], 0.5)[0] == "held"
-    assert outcome_of([both], 0.5) == ("leaked", "leaked: counts advantage 0.66 > 0.50 (a)")
+    assert decide([alone], 0.5).outcome == "held"
+    assert decide([both], 0.5).message == "leaked: counts advantage 0.66 > 0.50 (a)"
     assert strongest([score(recovered(0, 1), truth), both]) is both
     # So it is for their bounds: the set alone would do after as many batches.
     sets = pool([alone] * 300, confidence=0.95)
@@ -163,7 +187,15 @@ def test_the_larger_of_both_advantages_is_compared() -> None:
 
 
 def verdict(advantage: float, status: str = "recovered", attack: str = "a") -> Verdict:
-    return Verdict(attack=attack, status=status, advantage=advantage, message="" if status == "recovered" else "why")
+    made = status == "recovered"
+    return Verdict(
+        attack=attack,
+        status=Status(status),
+        reason="" if made else "why",
+        figure=advantage if made else None,
+        declared=Labels.declared,
+        stats={"advantage": advantage},
+    )
 
 
 def test_pooling_averages_and_carries_an_interval() -> None:
@@ -199,9 +231,9 @@ def test_one_batch_without_a_claim_counts_for_the_defender_and_one_undecided_spo
     ],
 )
 def test_outcomes_at_a_limit_of_a_tenth(verdicts: list[Verdict], outcome: str) -> None:
-    decided, message = outcome_of(verdicts, 0.1)
-    assert decided == outcome
-    assert message.startswith(outcome)
+    decision = decide(verdicts, 0.1)
+    assert decision.outcome == outcome
+    assert decision.message.startswith(outcome)
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
@@ -308,36 +340,37 @@ def pooled(*advantages: float, attack: str = "a", status: str = "recovered", con
 
 
 def test_a_pass_with_confidence_needs_the_bound_of_every_attack() -> None:
-    def decide(*verdicts: Verdict, limit: float = 0.1, threshold: float | None = None) -> tuple[str, str]:
-        return outcome_of(verdicts, limit, confidence=0.95, threshold=threshold)
+    def of(*verdicts: Verdict, limit: float = 0.1, threshold: float | None = None) -> tuple[str, str]:
+        decision = decide(verdicts, limit, confidence=0.95, threshold=threshold)
+        return decision.outcome, decision.message
 
-    outcome, message = decide(pooled(*[0.0] * 50))
+    outcome, message = of(pooled(*[0.0] * 50))
     assert (outcome, message) == ("held", "held: advantage 0.00 <= 0.10 (a), the upper 95 % bound 0.09 <= 0.10")
-    outcome, message = decide(pooled(0.0, 0.0, 0.0))
+    outcome, message = of(pooled(0.0, 0.0, 0.0))
     assert outcome == "inconclusive"
     assert message == (
         "inconclusive: advantage 0.00 <= 0.10 (a), but the upper 95 % bound over 3 batch(es) is 0.77 > 0.10; "
         "pass about 40 more batches like these, or ask for less confidence"
     )
-    assert decide(pooled(*[0.0] * 43))[0] == "held"
-    assert decide(pooled(*[0.0] * 42))[0] == "inconclusive"
-    assert decide(pooled(0.0))[0] == "inconclusive"
-    assert "no number of batches like these" in decide(pooled(*[0.1] * 200))[1]
-    assert decide(pooled(*[0.2] * 2))[0] == "leaked"
+    assert of(pooled(*[0.0] * 43))[0] == "held"
+    assert of(pooled(*[0.0] * 42))[0] == "inconclusive"
+    assert of(pooled(0.0))[0] == "inconclusive"
+    assert "no number of batches like these" in of(pooled(*[0.1] * 200))[1]
+    assert of(pooled(*[0.2] * 2))[0] == "leaked"
     # One attack that scatters spoils the pass of one that does not, also if its mean is lower.
     scattered = pooled(*[1.0, -1.0] * 25, attack="b")
-    assert decide(pooled(*[0.05] * 500), scattered)[0] == "inconclusive"
+    assert of(pooled(*[0.05] * 500), scattered)[0] == "inconclusive"
     # So does one that did not apply, as long as there are too few batches to tell how often it does.
-    assert decide(pooled(*[-0.5] * 30), pooled(*[0.0] * 30, attack="b", status="not applicable"))[0] == "inconclusive"
-    assert decide(pooled(*[-0.5] * 30))[0] == "held"
+    assert of(pooled(*[-0.5] * 30), pooled(*[0.0] * 30, attack="b", status="not applicable"))[0] == "inconclusive"
+    assert of(pooled(*[-0.5] * 30))[0] == "held"
     # A verdict without a bound, for whatever reason, is no reason to pass.
-    assert decide(pooled(*[0.0] * 50), pool([verdict(0.0, attack="b")] * 50))[0] == "inconclusive"
+    assert of(pooled(*[0.0] * 50), pool([verdict(0.0, attack="b")] * 50))[0] == "inconclusive"
     # An attack that was not run is no reason either way.
-    assert decide(pooled(*[0.0] * 50), verdict(0.0, "not run", "b"))[0] == "held"
+    assert of(pooled(*[0.0] * 50), verdict(0.0, "not run", "b"))[0] == "held"
     # A baseline beyond the threshold accepts a leak; one within it does not.
-    assert decide(pooled(0.5, 0.5), limit=0.5, threshold=0.1)[0] == "held"
-    assert decide(pooled(0.0, 0.0), limit=0.05, threshold=0.1)[0] == "inconclusive"
-    assert decide(pooled(*[0.0] * 60), limit=0.0, threshold=0.1)[0] == "held"
+    assert of(pooled(0.5, 0.5), limit=0.5, threshold=0.1)[0] == "held"
+    assert of(pooled(0.0, 0.0), limit=0.05, threshold=0.1)[0] == "inconclusive"
+    assert of(pooled(*[0.0] * 60), limit=0.0, threshold=0.1)[0] == "held"
 
 
 def test_bounds_are_only_there_on_request() -> None:

@@ -22,7 +22,7 @@ from pytest_labelleak import (
 from pytest_labelleak.asr import Graphemes, WordPieces
 from pytest_labelleak.asr.scoring.words import WordScorer
 from pytest_labelleak.asr.text.spoken import spoken_words
-from pytest_labelleak.auditing.portfolio import threshold_passed
+from pytest_labelleak.auditing.questions.words import Words
 from pytest_labelleak.auditing.verdict import Verdict
 from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.core.sensitive import sensitive_terms
@@ -90,7 +90,7 @@ def test_words_leak_from_a_real_gradient():
     with pytest.raises(LabelLeak, match="leaked: advantage 1") as caught:
         assert_words_not_recoverable(update_of(labels), labels, vocabulary=VOCABULARY)
     found = caught.value.audit
-    assert found.words == {"number": 4.0, "recovered": 1.0, "advantage": 1.0, "lexicon": found.lexicon}
+    assert found.words == {"number": 4.0, "recovered": 1.0, "advantage": 1.0, "lexicon": len(WORDS)}
     assert found.sensitive is None
     assert "100 % of 4 words can be formed" in str(caught.value)
     assert not [word for word in TEXT.split() if word in str(caught.value)]
@@ -283,12 +283,14 @@ def test_a_control_that_misses_a_term_is_inconclusive():
 
 def test_a_control_goes_on_until_every_term_is_exposed():
     """That an attack is beyond the threshold is not enough to leave out one that may expose what it missed."""
-    common = {"status": Status.RECOVERED, "advantage": 1.0, "sensitive_present": (0, 1)}
-    first = Verdict(attack="first", sensitive_exposed=(0,), **common)
-    second = Verdict(attack="second", sensitive_exposed=(1,), **common)
-    rule = threshold_passed(0.1)
-    assert not rule.holds([[first]])
-    assert rule.holds([[first], [second]])
+
+    def verdict(name, *exposed):
+        stats = {"advantage": 1.0, "sensitive_present": (0, 1), "sensitive_exposed": exposed}
+        return Verdict(attack=name, status=Status.RECOVERED, figure=1.0, declared=Words.declared, stats=stats)
+
+    question = Words.of(VOCABULARY)
+    assert not question.shown_possible([[verdict("first", 0)]], 0.1)
+    assert question.shown_possible([[verdict("first", 0)], [verdict("second", 1)]], 0.1)
 
 
 # Files and mistakes.

@@ -1,1 +1,18 @@
-"""From a model and its batches to an Audit."""
+"""From a model and its batches to an Audit: claims scored against the truth, and decided.
+
+Reading order::
+
+    confidence   bounds for the mean of bounded observations
+    statistic    statistics that a question declares, and their pooling over batches
+    verdict      one attack's claims, scored
+    outcome      held, leaked or inconclusive
+    finding      one sentence about an audit
+    scoring      claims against the truth
+    questions    labels, samples, words, transcripts: figure, scoring, decision and findings of each
+    result       Audit
+    portfolio    attacks run no further than the outcome needs
+    run          the pipeline: capture, defend, attack, score, decide, record
+    measure      audit()
+    explanation  the error of a failed assertion
+    assertions   the public assertions
+"""

@@ -1,74 +1,107 @@
-"""The decision between held, leaked and inconclusive."""
+"""Outcome: held, leaked or inconclusive, and the comparison of figures with a bar."""
 
 from __future__ import annotations
 
+import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..core.recovery import Status
 from .confidence import observations_needed
-from .verdict import FURTHER_ADVANTAGES, Verdict
+from .verdict import Verdict
 
-__all__ = ["HELD", "LEAKED", "figure_of", "outcome_of", "strongest", "within_bound"]
+__all__ = ["TOLERANCE", "Bar", "Decision", "Outcome", "compare", "strongest", "within_bound"]
 
-HELD = "held"
-LEAKED = "leaked"
+#: Far below one label in any batch: limits pass through decimal text in files and options.
+TOLERANCE = 1e-9
 
 
-def strongest(verdicts: Sequence[Verdict], *, samples: bool = False) -> Verdict | None:
-    """Return the verdict with the highest figure among those with a claim, the first on ties.
+class Outcome(str, enum.Enum):
+    """The decision about one audit; only `HELD` passes."""
+
+    HELD = "held"
+    LEAKED = "leaked"
+    INCONCLUSIVE = "inconclusive"
+
+    def __str__(self) -> str:
+        """Return the text that messages and records hold, the same on every Python."""
+        return self.value
+
+    __format__ = str.__format__  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """The numbers that figures are compared with.
+
+    Attributes
+    ----------
+    limit : float
+        Highest figure that is tolerated: the threshold, or the baseline's figure for this test.
+    threshold : float
+        The configured threshold, also where a baseline decides.
+    confidence : float or None
+        Coverage of the upper bounds that a pass needs; None if the means alone decide.
+    """
+
+    limit: float
+    threshold: float
+    confidence: float | None = None
+
+    @property
+    def of_control(self) -> Bar:
+        """The bar of a positive control: the threshold, by the means alone."""
+        return Bar(limit=self.threshold, threshold=self.threshold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An outcome and the sentence that gives its reason, with figures and without labels.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        Held, leaked or inconclusive.
+    reason : str
+        The rest of the sentence that begins with the outcome.
+    """
+
+    outcome: Outcome
+    reason: str
+
+    @property
+    def message(self) -> str:
+        """The sentence."""
+        return f"{self.outcome}: {self.reason}"
+
+
+def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """Return the verdict with the highest figure among the claims, the first on ties.
 
     Parameters
     ----------
     verdicts : sequence of Verdict
         Any number.
-    samples : bool, default False
-        Compare the shares of label positions isolated, among the attacks that isolate any.
 
     Returns
     -------
     Verdict or None
-        None if no attack made a claim.
+        None if no attack made a claim that has a figure.
     """
-    best = None
+    best: Verdict | None = None
+    highest = -math.inf
     for verdict in verdicts:
-        if verdict.status != Status.RECOVERED or (samples and verdict.samples_isolated is None):
-            continue
-        if best is None or figure_of(verdict, samples=samples) > figure_of(best, samples=samples):
-            best = verdict
+        if verdict.status == Status.RECOVERED and verdict.figure is not None and verdict.figure > highest:
+            best, highest = verdict, verdict.figure
     return best
 
 
-def figure_of(verdict: Verdict, *, samples: bool) -> float:
-    """Return what of a verdict is compared with the limit.
+def compare(verdicts: Sequence[Verdict], bar: Bar, *, name: Callable[[Verdict], str], low: float) -> Decision:
+    """Compare the figures of one attack each with a bar.
 
-    Parameters
-    ----------
-    verdict : Verdict
-        Of one attack.
-    samples : bool
-        Whether samples were asked for.
-
-    Returns
-    -------
-    float
-        The share of label positions isolated, or `Verdict.figure`.
-    """
-    return (verdict.samples_isolated or 0.0) if samples else verdict.figure
-
-
-def outcome_of(
-    verdicts: Sequence[Verdict],
-    limit: float,
-    *,
-    confidence: float | None = None,
-    threshold: float | None = None,
-    samples: bool = False,
-) -> tuple[str, str]:
-    """Decide between held, leaked and inconclusive.
-
-    That some batches leaked is a fact about them, so the mean over the batches decides about "leaked". That
-    others will not is a conclusion, and with `confidence` it is drawn only if every attack's one-sided
+    A leak of some batches is a fact about them, so the mean over the batches decides about "leaked". The absence of
+    leaks in others is a conclusion, and with a confidence it is drawn only if every attack's one-sided
     upper bound is at or below the threshold.
 
     The bounds need no correction for the number of attacks. If the true maximum is above the threshold, some
@@ -80,19 +113,17 @@ def outcome_of(
     ----------
     verdicts : sequence of Verdict
         One per attack. Attacks that were not run count neither way.
-    limit : float
-        Highest advantage that is tolerated.
-    confidence : float, optional
-        Coverage of the bounds that the verdicts carry; without it, the means alone decide.
-    threshold : float, optional
-        What the bounds are compared with; by default `limit`. Where a baseline tolerates more than the
-        threshold, that leak is accepted, and the means alone are compared with what is recorded.
-    samples : bool, default False
-        Compare the share of label positions isolated instead of the advantage; see `isolation_outcome`.
+    bar : Bar
+        The numbers to compare with. Where a baseline tolerates more than the threshold, that leak is accepted, and
+        the means alone are compared with the limit.
+    name : callable
+        From a verdict to the name of its figure: "advantage".
+    low : float
+        Least value that the figure can have.
 
     Returns
     -------
-    outcome, message : str
+    Decision
         A leak found by one attack stands whatever the others say; short of a leak, one
         inconclusive attack, or none that applies, makes the audit inconclusive.
 
@@ -102,61 +133,55 @@ def outcome_of(
        295-300. https://doi.org/10.1080/00401706.1982.10487790
     """
     verdicts = [verdict for verdict in verdicts if verdict.status != Status.NOT_RUN]
-    best = strongest(verdicts, samples=samples)
-    # A tolerance far below one label in any batch: limits pass through decimal text in files and options.
-    if best is not None and figure_of(best, samples=samples) > limit + 1e-9:
-        return LEAKED, f"leaked: {_named_figure(best, samples=samples)} > {_floor(limit)} ({best.attack})"
-    undecided = [v for v in verdicts if v.status == Status.INCONCLUSIVE]
+    best = strongest(verdicts)
+    if best is not None and best.figure is not None and best.figure > bar.limit + TOLERANCE:
+        figure = f"{name(best)} {best.figure:.2f}"
+        return Decision(outcome=Outcome.LEAKED, reason=f"{figure} > {_floor(bar.limit)} ({best.attack})")
+    undecided = [verdict for verdict in verdicts if verdict.status == Status.INCONCLUSIVE]
     if undecided:
+        # One reason for all attacks is a defect of the update or of the batch, not of one attack.
         common = len({verdict.message for verdict in verdicts}) == 1
-        reason = _tail(undecided[0].message)
-        if common:  # a defect of the update or of the batch, not of one attack
-            return Status.INCONCLUSIVE, f"inconclusive: {reason.removeprefix('because ')}"
-        return Status.INCONCLUSIVE, f"inconclusive: {undecided[0].attack} {reason}"
+        reason = undecided[0].reason
+        return Decision(
+            outcome=Outcome.INCONCLUSIVE, reason=reason if common else f"{undecided[0].attack} because {reason}"
+        )
     if best is None:
-        reasons = "; ".join(f"{v.attack} {_tail(v.message)}" for v in verdicts)
-        return Status.INCONCLUSIVE, f"inconclusive: no attack applies: {reasons}"
-    point = f"{_named_figure(best, samples=samples)} <= {limit:.2f} ({best.attack})"
-    return within_bound(point, verdicts, limit, confidence, threshold, low=0.0 if samples else -1.0)
+        reasons = "; ".join(f"{verdict.attack} because {verdict.reason}" for verdict in verdicts)
+        return Decision(outcome=Outcome.INCONCLUSIVE, reason=f"no attack applies: {reasons}")
+    return within_bound(f"{name(best)} {best.figure:.2f} <= {bar.limit:.2f} ({best.attack})", verdicts, bar, low=low)
 
 
-def within_bound(
-    point: str,
-    verdicts: Sequence[Verdict],
-    limit: float,
-    confidence: float | None,
-    threshold: float | None,
-    *,
-    low: float,
-) -> tuple[str, str]:
-    """Return "held" for what holds by the means, if the bounds are within the threshold as well.
+def within_bound(point: str, verdicts: Sequence[Verdict], bar: Bar, *, low: float) -> Decision:
+    """Return "held" for an audit that holds by the means, if the bounds are within the threshold as well.
 
     Parameters
     ----------
     point : str
-        What holds, in words.
+        The comparison that holds, in words.
     verdicts : sequence of Verdict
         At least one; their bounds count.
-    limit, confidence, threshold
-        As for `outcome_of`.
+    bar : Bar
+        The numbers to compare with.
     low : float
-        Least value that what is bounded can have.
+        Least value that the figure can have.
 
     Returns
     -------
-    outcome, message : str
-        "held" or "inconclusive".
+    Decision
+        Held or inconclusive.
     """
-    threshold = limit if threshold is None else threshold
-    if confidence is None or limit > threshold:
-        return HELD, f"held: {point}"
-    bound = max(1.0 if v.upper_bound is None else v.upper_bound for v in verdicts)
-    level = f"the upper {100 * confidence:g} % bound"
-    if bound <= threshold + 1e-9:
-        return HELD, f"held: {point}, {level} {bound:.2f} <= {threshold:.2f}"
-    return Status.INCONCLUSIVE, (
-        f"inconclusive: {point}, but {level} over {verdicts[0].batches} batch(es) is {_ceiling(bound)} > "
-        f"{_floor(threshold)}; {_how_many(verdicts, threshold, confidence, low)}"
+    if bar.confidence is None or bar.limit > bar.threshold:
+        return Decision(outcome=Outcome.HELD, reason=point)
+    bound = max(1.0 if verdict.upper_bound is None else verdict.upper_bound for verdict in verdicts)
+    level = f"the upper {100 * bar.confidence:g} % bound"
+    if bound <= bar.threshold + TOLERANCE:
+        return Decision(outcome=Outcome.HELD, reason=f"{point}, {level} {bound:.2f} <= {bar.threshold:.2f}")
+    return Decision(
+        outcome=Outcome.INCONCLUSIVE,
+        reason=(
+            f"{point}, but {level} over {verdicts[0].batches} batch(es) is {_ceiling(bound)} > "
+            f"{_floor(bar.threshold)}; {_how_many(verdicts, bar.threshold, bar.confidence, low)}"
+        ),
     )
 
 
@@ -172,24 +197,10 @@ def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float, 
     return f"pass about {max(needed - seen, 1)} more batches like these, or ask for less confidence"
 
 
-def _named_figure(verdict: Verdict, *, samples: bool) -> str:
-    if samples:
-        return f"share of samples isolated {figure_of(verdict, samples=True):.2f}"
-    names = ("advantage", *FURTHER_ADVANTAGES)
-    name = next(name for name in names if getattr(verdict, name) == verdict.figure)
-    return f"{name.replace('_', ' ')} {verdict.figure:.2f}"
-
-
 def _floor(limit: float) -> str:
-    # 0.996 > 0.994 must not print as "1.00 > 1.00"... round the limit down instead.
+    # 0.996 > 0.994 must not print as "1.00 > 1.00": the limit is rounded down.
     return f"{math.floor(limit * 100) / 100:.2f}"
 
 
 def _ceiling(bound: float) -> str:
     return f"{math.ceil(bound * 100) / 100:.2f}"
-
-
-def _tail(message: str) -> str:
-    for prefix in ("inconclusive, ", "not applicable, "):
-        message = message.replace(prefix, "")
-    return message

@@ -117,14 +117,15 @@ class ItemState:
             suffix = f"_{index + 1}" if index else ""
             for name, key in (
                 ("outcome", "outcome"),
-                ("advantage", "advantage"),
+                ("figure", "figure"),
                 ("limit", "limit"),
                 ("attack", "strongest_attack"),
             ):
                 value = plain[key]
                 item.user_properties.append((f"{_PROPERTY}{name}{suffix}", "none" if value is None else value))
-            for name, value in _word_properties(plain):
-                item.user_properties.append((f"{_PROPERTY}{name}{suffix}", value))
+            for finding in plain["findings"]:
+                for name, value in finding["properties"].items():
+                    item.user_properties.append((f"{_PROPERTY}{name}{suffix}", value))
         return fresh
 
     def privacy(self, item: pytest.Item, error: BaseException) -> str | None:
@@ -152,18 +153,6 @@ class ItemState:
         if is_ours(error) or passed_through_package(error):
             return "messages"
         return "values" if _uses_package(item) else None
-
-
-def _word_properties(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what JUnit is told about words, where they were asked for."""
-    from .report.findings import sensitive_line
-
-    words, sensitive = record["words"], record["sensitive"]
-    if words is not None:
-        yield "words", f"{words['number'] or 0:g}"
-        yield "words_recovered", words["recovered"] or 0.0
-    if sensitive is not None:
-        yield "sensitive", sensitive_line(sensitive)
 
 
 def _uses_package(item: pytest.Item) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from ..core.files import write_text
-from . import report as report_
 from .baseline import Baseline
 from .options import Options
 
@@ -80,13 +79,15 @@ class LabelLeakSession:
         """Write what was asked for; fail a gate that checked nothing."""
         if self._config.getoption("collectonly"):
             return
-        self._report = report = report_.build(
+        from .report.rows import build
+
+        self._report = report = build(
             {"test": nodeid, "test_outcome": self._outcomes[nodeid], **record}
             for nodeid, records in self._audits.items()
             for record in records.values()
         )
         # Not a report's business, only the baseline's.
-        ceilings = [row.pop("advantage_ceiling") for row in report["audits"]]
+        ceilings = [row.pop("figure_ceiling") for row in report["audits"]]
         self._write_reports(report)
         if self.options.baseline_path is not None:
             self._compare_with_baseline(report, ceilings)

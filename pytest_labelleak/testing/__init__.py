@@ -1,6 +1,11 @@
 """For people who write attacks, defences or adapters: updates with known truth, and conformance checks.
 
 Needs the ``testing`` extra (hypothesis). The checks raise AssertionError with the rule that is broken.
+
+Reading order::
+
+    updates      updates with known truth
+    conformance  checks for attacks, defences and adapters
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def test_the_ratchet_holds_the_share_of_samples_too(project, run, base):
     assert base() == {"test_samples.py::test_samples": [0.5]}
     result = run(BASELINE, "--labelleak")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["held * 0.50 of samples * 0.50 (baseline) *::test_samples"])
+    result.stdout.fnmatch_lines(["held * 0.50 (share of samples isolated) * 0.50 (baseline) *::test_samples"])
     base({"test_samples.py::test_samples": [0.4]})
     result = run(BASELINE)
     result.stdout.fnmatch_lines(["*LabelLeak: leaked: share of samples isolated 0.50 > 0.40 (some)"])

@@ -83,7 +83,7 @@ def test_doctest(project, run, report):
         """
         >>> from pytest_labelleak import audit
         >>> from scene import make
-        >>> audit(*make()).outcome
+        >>> str(audit(*make()).outcome)
         'leaked'
         """
         '''

@@ -160,7 +160,7 @@ def test_values_that_only_look_like_text_cross_to_the_controller(project, run, r
         class Attack:
             name = np.str_("numpy")
             def __call__(self, update, *, rng):
-                return Recovery(attack=self.name, status="recovered", labels=(np.int64(1),), message=np.str_("x"))
+                return Recovery(attack=self.name, status="recovered", labels=(np.int64(1),), reason=np.str_("x"))
 
         def test_it():
             audit(*make(), attacks=Attack())

@@ -286,9 +286,10 @@ def test_a_failure_still_says_what_and_where(secrets, run):
     assert "E       secret.Framework: received a label value of # outside of [#, #): [...]" in text
     assert "secret.py:" in text
     assert "labels.py" not in text
-    assert "auditing.py" not in text
+    assert "measure.py" not in text
+    assert "run.py" not in text
     assert "The above exception was the direct cause of the following exception:" in text
-    assert "assert Recovery(attack='bias_sign', status='recovered', message=''" in text
+    assert "assert Recovery(attack='bias_sign', status=<Status.RECOVERED: 'recovered'>, reason=''" in text
     assert "--labelleak-show-labels shows them" in text
 
 
@@ -351,7 +352,7 @@ def test_junit_has_the_figures(project, run):
     properties = {p.get("name"): p.get("value") for p in tree.iter("property")}
     assert properties == {
         "labelleak_outcome": "leaked",
-        "labelleak_advantage": "1.0",
+        "labelleak_figure": "1.0",
         "labelleak_limit": "0.1",
         "labelleak_attack": "bias_sign",
     }

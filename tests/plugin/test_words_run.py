@@ -135,9 +135,9 @@ def test_no_word_is_shown_where_a_module_audits(speech, run, style):
 
 def test_words_are_shown_on_request(speech, run, report):
     text = run("-l", "-k", "test_leak", "--labelleak-show-labels", "--labelleak-report=report.json").stdout.str()
-    assert f"words formed: [['{WORD}', '{TERM}']]" in text
+    assert f"formed: [['{WORD}', '{TERM}']]" in text
     document = report()
-    assert document["audits"][0]["verdicts"][0]["formed"] == [[WORD, TERM]]
+    assert document["audits"][0]["verdicts"][0]["statistics"]["formed"] == [[WORD, TERM]]
     jsonschema.validate(document, json_report.schema())
 
 
@@ -147,12 +147,14 @@ def test_reports_carry_numbers_and_indices(speech, run, report, monkeypatch):
     document = report()
     jsonschema.validate(document, json_report.schema())
     rows = {row["test"].partition("::")[2]: row for row in document["audits"]}
-    assert rows["test_literal"]["words"] == {"number": 2.0, "recovered": 1.0, "advantage": 1.0, "lexicon": 4}
-    assert rows["test_literal"]["sensitive"] == {"listed": 2, "present": 1, "exposed": [1]}
-    assert rows["test_marked"]["sensitive"] == {"listed": 1, "present": 1, "exposed": [0]}
+    statistics = {test: row["statistics"] for test, row in rows.items()}
+    assert statistics["test_literal"]["words"] == {"number": 2.0, "recovered": 1.0, "advantage": 1.0, "lexicon": 4}
+    assert statistics["test_literal"]["sensitive"] == {"listed": 2, "present": 1, "exposed": [1]}
+    assert statistics["test_marked"]["sensitive"] == {"listed": 1, "present": 1, "exposed": [0]}
     assert (rows["test_marked"]["outcome"], rows["test_marked"]["limit"]) == ("leaked", 1.0)
     assert rows["test_absent"]["outcome"] == "inconclusive"
-    assert (rows["test_holds"]["sensitive"], rows["test_holds"]["words"]["recovered"]) == (None, 1.0)
+    held = statistics["test_holds"]
+    assert (held["sensitive"], held["words"]["recovered"]) == (None, 1.0)
     assert rows["test_literal"]["variables"] == ["bias"]
     line = "sensitive terms: 2 listed, 1 present, 1 exposed (index 1)"
     assert line in result.stdout.str()
@@ -199,7 +201,7 @@ def test_a_list_for_the_project(speech, run, report, monkeypatch):
     monkeypatch.chdir(folder)
     arguments = ("..", "--rootdir=..", "-c", "../tox.ini", "--labelleak-report=../report.json")
     run(*arguments).assert_outcomes(failed=1, passed=3)
-    rows = {row["test"].partition("::")[2]: row["sensitive"] for row in report()["audits"]}
+    rows = {row["test"].partition("::")[2]: row["statistics"].get("sensitive") for row in report()["audits"]}
     assert rows == {
         "test_present": {"listed": 2, "present": 1, "exposed": [1]},
         "test_absent": {"listed": 2, "present": 0, "exposed": []},

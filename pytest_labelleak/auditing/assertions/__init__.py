@@ -1,4 +1,12 @@
-"""The public assertions, one module each: what is asked, and what is documented; `auditing` does the work."""
+"""The public assertions, one for each question.
+
+Reading order::
+
+    labels       assert_labels_not_recoverable
+    samples      assert_samples_not_isolated
+    words        assert_words_not_recoverable
+    transcripts  assert_transcripts_not_recoverable
+"""
 
 from __future__ import annotations
 

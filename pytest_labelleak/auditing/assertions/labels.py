@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.errors import InvalidArgumentError
 from ..explanation import raise_for
-from ..measure import run_audit
+from ..questions.labels import Labels
 from ..result import Audit
+from ..run import run
 
 __all__ = ["assert_labels_not_recoverable"]
 
@@ -71,8 +73,21 @@ def assert_labels_not_recoverable(
         If an argument or the model is not what is expected.
     """
     __tracebackhide__ = True
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    result = run_audit(model, batch, capture_options, counts=counts, asserted=True, arguments=arguments)
+    if not isinstance(counts, bool):
+        raise InvalidArgumentError(f"counts={counts!r} is a {type(counts).__name__}. Expected True or False.")
+    result = run(
+        model,
+        batch,
+        lambda settings: Labels(counts=counts),
+        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        arguments={
+            "threshold": threshold,
+            "confidence": confidence,
+            "attacks": attacks,
+            "defence": defence,
+            "seed": seed,
+        },
+        asserted=True,
+    )
     raise_for(result)
     return result

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..explanation import raise_for
-from ..measure import run_audit
+from ..questions.samples import Samples
 from ..result import Audit
+from ..run import run
 
 __all__ = ["assert_samples_not_isolated"]
 
@@ -80,8 +81,19 @@ def assert_samples_not_isolated(
         If an argument or the model is not what is expected.
     """
     __tracebackhide__ = True
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    result = run_audit(model, batch, capture_options, samples=True, asserted=True, arguments=arguments)
+    result = run(
+        model,
+        batch,
+        lambda settings: Samples(),
+        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        arguments={
+            "threshold": threshold,
+            "confidence": confidence,
+            "attacks": attacks,
+            "defence": defence,
+            "seed": seed,
+        },
+        asserted=True,
+    )
     raise_for(result)
     return result

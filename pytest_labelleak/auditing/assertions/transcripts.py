@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..explanation import raise_for
-from ..measure import run_audit
 from ..result import Audit
+from ..run import run
 
 __all__ = ["assert_transcripts_not_recoverable"]
 
@@ -85,26 +85,28 @@ def assert_transcripts_not_recoverable(
         If an argument or the model is not what is expected.
     """
     __tracebackhide__ = True
-    # Imported on use: what asks about labels needs nothing of speech.
+    # Imported on use: the question about labels needs nothing of speech.
     from ...asr.default_attacks import chosen_attacks
     from ...asr.scoring.transcripts import TranscriptScorer
     from ...asr.text.loading import load_vocabulary
+    from ..questions.transcripts import Transcripts
 
     known = None if vocabulary is None else load_vocabulary(vocabulary)
-    scorer = TranscriptScorer(limit=word_error_rate, vocabulary=known)
-    result = run_audit(
+    question = Transcripts(scorer=TranscriptScorer(limit=word_error_rate, vocabulary=known))
+    attacks = chosen_attacks(attacks, model, time_budget=time_budget)
+    result = run(
         model,
         batch,
-        {"head": head, "training": training, "class_weight": class_weight},
-        transcripts=scorer,
-        asserted=True,
+        lambda settings: question,
+        capture_options={"head": head, "training": training, "class_weight": class_weight},
         arguments={
             "threshold": threshold,
             "confidence": confidence,
-            "attacks": chosen_attacks(attacks, model, time_budget=time_budget),
+            "attacks": attacks,
             "defence": defence,
             "seed": seed,
         },
+        asserted=True,
     )
     raise_for(result)
     return result

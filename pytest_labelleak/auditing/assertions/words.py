@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...core.errors import InvalidArgumentError
 from ..explanation import raise_for
-from ..measure import run_audit
+from ..questions.asking import asking_for_words
 from ..result import Audit
+from ..run import run
 
 __all__ = ["assert_words_not_recoverable"]
 
@@ -90,21 +90,20 @@ def assert_words_not_recoverable(
         If an argument or the model is not what is expected.
     """
     __tracebackhide__ = True
-    if vocabulary is None:
-        raise InvalidArgumentError(
-            "vocabulary is None. Expected one of pytest_labelleak.asr, or the path of the model's vocabulary file: "
-            "without it tokens are no words."
-        )
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
-    arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    result = run_audit(
+    result = run(
         model,
         batch,
-        capture_options,
-        vocabulary=vocabulary,
-        lexicon=lexicon,
+        asking_for_words(vocabulary, lexicon=lexicon, sensitive=sensitive),
+        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        arguments={
+            "threshold": threshold,
+            "confidence": confidence,
+            "attacks": attacks,
+            "defence": defence,
+            "seed": seed,
+            "sensitive": sensitive,
+        },
         asserted=True,
-        arguments={**arguments, "sensitive": sensitive},
     )
     raise_for(result)
     return result

@@ -1,1 +1,13 @@
-"""What is asked of the attacks' claims."""
+"""The questions that an audit can ask of attacks' claims.
+
+Reading order::
+
+    question     the protocol
+    pooling      verdicts over several batches as one
+    controlled   a decision that a positive control confirms
+    labels       which classes were in the batch, and how often
+    samples      whether the batch comes apart into its samples
+    words        which words can be formed
+    transcripts  which transcripts can be rebuilt
+    asking       a question made from the arguments of a call
+"""

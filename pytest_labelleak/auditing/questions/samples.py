@@ -1,68 +1,118 @@
-"""Whether the samples of a batch stay together: held, leaked or inconclusive."""
+"""Samples: whether the batch comes apart into its samples."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from ...core.recovery import Status
+from ...core.recovery import Recovery, Status
+from ...core.truth import Truth
+from ..finding import Finding
+from ..outcome import TOLERANCE, Bar, Decision, Outcome, compare
+from ..statistic import Statistics
 from ..verdict import Verdict
-from .controlled import solving_outcome
+from .controlled import confirmed_or_stopped
+from .labels import DECLARED, findings_of_labels, score_labels, succeeds, summary_of_labels
+from .question import Advice, Evidence, every_column
 
-__all__ = ["isolation_outcome"]
+__all__ = ["Samples"]
 
 
-def isolation_outcome(
-    verdicts: Sequence[Verdict],
-    limit: float,
-    *,
-    isolating: Collection[str] = (),
-    control: Sequence[Verdict] | None = None,
-    confidence: float | None = None,
-    threshold: float | None = None,
-) -> tuple[str, str]:
-    """Decide as `outcome_of` does, by the share of label positions isolated.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Ask whether single samples can be separated from the batch, each with its label.
 
-    Only attacks that isolate samples have a say. To isolate one is to solve an equation, so where a defence
-    has done its work no such attack makes a claim, and `solving_outcome` asks the positive control.
-
-    Parameters
-    ----------
-    verdicts : sequence of Verdict
-        One per attack, scored for samples.
-    limit : float
-        Highest share that is tolerated.
-    isolating : collection of str, optional
-        Names of attacks that isolate samples. Others have a say if they did.
-    control : sequence of Verdict, optional
-        With a defence: the same attacks on the undefended updates. An audit that holds needs one that leaks.
-    confidence, threshold : float, optional
-        As for `outcome_of`. The control is compared with the threshold.
-
-    Returns
-    -------
-    outcome, message : str
-        As for `outcome_of`.
+    The figure is the share of label positions that an attack isolates with the right label. Only attacks that isolate
+    samples have a say; the classes named are a finding beside it.
     """
-    able = [
+
+    name: ClassVar[str] = "samples"
+    figure_name: ClassVar[str] = "share of samples isolated"
+    figure_statistic: ClassVar[str] = "isolated"
+    low: ClassVar[float] = 0.0
+    declared: ClassVar[Statistics] = DECLARED
+    compared: ClassVar[tuple[str, ...]] = ("isolated",)
+    advice: ClassVar[Advice] = Advice(
+        columns={
+            "isolated": "isolated",
+            "advantage": "advantage",
+            "bound": "upper_bound",
+            "precision": "precision",
+            "recall": "recall",
+            "exact": "exact_match",
+        },
+        leak="Whoever receives this update and has the model's weights can take the batch apart: each of these "
+        "samples by itself, with its label. Share a protected update (defence=...) and assert on that, keep the "
+        "head's gradient back, or record what is accepted with --labelleak-baseline.",
+    )
+
+    def prepare(self, truth: Truth) -> None:
+        """Refuse nothing."""
+
+    def score(self, recovery: Recovery, truth: Truth) -> Verdict:
+        """Score isolated samples, which can be told apart where every class is present, too."""
+        return score_labels(self, recovery, truth, presence_decides=False)
+
+    def figure(self, stats: Mapping[str, Any]) -> float | None:
+        """Return the share of label positions isolated, None if the attack isolates none."""
+        share: float | None = stats["isolated"]
+        return share
+
+    def settled(self, columns: Sequence[Sequence[Verdict]], limit: float) -> str | None:
+        """Say that all samples are out with their features, and their number is known."""
+        if limit + TOLERANCE >= 1.0 or not every_column(columns, ("isolated", "features_exposed", "positions_exact")):
+            return None
+        return "other attacks isolated all samples with their features in every batch"
+
+    def shown_possible(self, columns: Sequence[Sequence[Verdict]], threshold: float) -> bool:
+        """Tell whether some attack isolates more than the threshold."""
+        return any(succeeds(self, column, threshold) for column in columns)
+
+    def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
+        """Compare the shares of the attacks that isolate samples; a defence may have stopped them all."""
+        isolating = {member.name for member in evidence.members if getattr(member, "isolates", False)}
+        able = _able(verdicts, isolating)
+        if not able:
+            return _NONE_ABLE
+        undefended = None
+        if evidence.control is not None:
+            controls = _able(evidence.control, isolating)
+            undefended = self._compared(controls, bar.of_control) if controls else _NONE_ABLE
+        return confirmed_or_stopped(
+            self._compared(able, bar),
+            undefended,
+            able,
+            bar,
+            failure="the attacks isolate no more without the defence",
+            stopped="without the defence the samples came apart, with it no attack isolates any",
+        )
+
+    def _compared(self, verdicts: Sequence[Verdict], bar: Bar) -> Decision:
+        return compare(verdicts, bar, name=lambda verdict: self.figure_name, low=self.low)
+
+    def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+        """Return the best attack's figures at each finding."""
+        return summary_of_labels(verdicts)
+
+    def findings(self, verdicts: Sequence[Verdict]) -> list[Finding]:
+        """Say whether the number of label positions was read, and how many samples were isolated."""
+        return findings_of_labels(verdicts)
+
+    def exposes(self, verdict: Verdict, limit: float) -> bool:
+        """Tell whether the attack isolated more than the limit."""
+        return verdict.figure is not None and verdict.figure > limit
+
+
+_NONE_ABLE = Decision(
+    outcome=Outcome.INCONCLUSIVE,
+    reason="none of the attacks isolates samples; use attacks='auto' or 'disaggregate'",
+)
+
+
+def _able(verdicts: Sequence[Verdict], isolating: set[str]) -> list[Verdict]:
+    return [
         verdict
         for verdict in verdicts
-        if verdict.status != Status.NOT_RUN and (verdict.attack in isolating or verdict.samples_isolated is not None)
+        if verdict.status != Status.NOT_RUN and (verdict.attack in isolating or verdict.stats["isolated"] is not None)
     ]
-    if not able:
-        return (
-            Status.INCONCLUSIVE,
-            "inconclusive: none of the attacks isolates samples; use attacks='auto' or 'disaggregate'",
-        )
-    undefended = None
-    if control is not None:
-        undefended = isolation_outcome(control, limit if threshold is None else threshold, isolating=isolating)
-    return solving_outcome(
-        able,
-        limit,
-        undefended=undefended,
-        verb="isolate",
-        stopped="without the defence the samples came apart, with it no attack isolates any",
-        confidence=confidence,
-        threshold=threshold,
-        samples=True,
-    )

@@ -33,7 +33,7 @@ def isolation_figures(
     -------
     dict
         Empty if the attack isolates nothing and says so, by leaving `Recovery.isolated` None. Otherwise
-        "samples_isolated", the share of label positions that were isolated with the right label: one sample too many
+        "isolated", the share of label positions that were isolated with the right label: one sample too many
         is as wrong as one too few. With features also "features_exposed", the share of positions
         whose features came with it, and, where `features` is given, "feature_error", the median of their
         relative errors.
@@ -47,7 +47,7 @@ def isolation_figures(
     --------
     >>> claim = Recovery(attack="a", status="recovered", isolated=3, sample_labels=(1, 2, 2))
     >>> isolation_figures(claim, np.array([1, 1, 2, 3]), 5, None)
-    {'samples_isolated': 0.5}
+    {'isolated': 0.5}
     """
     if recovery.isolated is None and not recovery.sample_labels:
         return {}
@@ -59,7 +59,7 @@ def isolation_figures(
             "Expected one label for each of Recovery.isolated, in Recovery.sample_labels."
         )
     true = np.bincount(labels, minlength=classes)
-    figures = {"samples_isolated": count_accuracy(np.bincount(found, minlength=classes), true)}
+    figures = {"isolated": count_accuracy(np.bincount(found, minlength=classes), true)}
     if recovery.features is None:
         return figures
     inputs = np.asarray(recovery.features, dtype=np.float64)

@@ -6,8 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from . import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
-from .findings import notes_of
+from .rows import attack_of, by_urgency, figures_of, is_failure, notes_of, one_line, status_of
 from .terminal import totals
 
 __all__ = ["render"]
@@ -39,7 +38,7 @@ def render(report: Mapping[str, Any]) -> str:
     """
     head = "".join(
         f'<th scope="col">{title}</th>'
-        for title in ("outcome", "advantage", "limit", "strongest attack", "classes", "batches", "defence", "test")
+        for title in ("outcome", "figure", "limit", "strongest attack", "classes", "batches", "defence", "test")
     )
     rows = "\n".join(_row(row) for row in by_urgency(report))
     tool = report["tool"]
@@ -49,18 +48,17 @@ def render(report: Mapping[str, Any]) -> str:
         f"<title>Label leakage</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Label leakage</h1>\n"
         f"<table>\n<caption>{totals(report)}.</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody>\n</table>\n"
-        "<p>Advantage: the attacker's true-positive rate minus false-positive rate over classes, or words; "
-        "0 is guessing, 1 is the exact set of labels. Where it says so, the share of the samples that were isolated "
-        "from their batch.</p>\n"
+        "<p>The figure is the attacker's advantage, true-positive rate minus false-positive rate over classes or words "
+        "(0 is guessing, 1 is the exact set of labels), unless it is named as a share.</p>\n"
         f"<p>{html.escape(tool['name'])} {html.escape(tool['version'])}</p>\n</body>\n</html>\n"
     )
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    advantage, limit = figures_of(row)
+    figure, limit = figures_of(row)
     cells = (
         ("", status_of(row)),
-        ("number", advantage),
+        ("number", figure),
         ("", limit),
         ("", attack_of(row)),
         ("number", str(row["classes"])),

@@ -34,6 +34,6 @@ def schema() -> dict[str, Any]:
     dict
         The schema of the version that this release writes.
     """
-    text = resources.files(__package__).joinpath("schema-v1.json").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("schema-v2.json").read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document

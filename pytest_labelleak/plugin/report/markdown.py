@@ -6,8 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from . import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
-from .findings import notes_of
+from .rows import attack_of, by_urgency, figures_of, is_failure, notes_of, one_line, status_of
 from .terminal import totals
 
 __all__ = ["render"]
@@ -33,7 +32,7 @@ def render(report: Mapping[str, Any], *, max_bytes: int | None = None) -> str:
         "",
         f"{totals(report)}.",
         "",
-        "| outcome | advantage | limit | strongest attack | test | why |",
+        "| outcome | figure | limit | strongest attack | test | why |",
         "| :-- | --: | :-- | :-- | :-- | :-- |",
     ]
     rows = by_urgency(report)
@@ -57,10 +56,10 @@ def render(report: Mapping[str, Any], *, max_bytes: int | None = None) -> str:
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    advantage, limit = figures_of(row)
+    figure, limit = figures_of(row)
     mark = "❌ " if is_failure(row) else ""
     why = "; ".join(notes_of(row))
-    cells = (mark + status_of(row), advantage, limit, attack_of(row), row["test"], why)
+    cells = (mark + status_of(row), figure, limit, attack_of(row), row["test"], why)
     return "| " + " | ".join(_escape(cell) for cell in cells) + " |"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
-from .findings import findings_of
+from .rows import attack_of, by_urgency, figures_of, is_failure, one_line, status_of
 
 __all__ = ["lines", "totals"]
 
-_HEADER = ("outcome", "advantage", "limit", "attack", "test")
+_HEADER = ("outcome", "figure", "limit", "attack", "test")
 
 
 def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -30,8 +29,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     cells = [_HEADER, *((status_of(r), *figures_of(r), attack_of(r), one_line(r["test"])) for r in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADER))]
     for index, row in enumerate(cells):
-        outcome, advantage, limit, attack, test = row
-        text = f"{outcome:<{widths[0]}}  {advantage:>{widths[1]}}  {limit:<{widths[2]}}  {attack:<{widths[3]}}  {test}"
+        outcome, figure, limit, attack, test = row
+        text = f"{outcome:<{widths[0]}}  {figure:>{widths[1]}}  {limit:<{widths[2]}}  {attack:<{widths[3]}}  {test}"
         if index == 0:
             yield text, "header"
             continue
@@ -40,8 +39,9 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield text, kind
         if audit["outcome"] == "inconclusive":
             yield f"  {one_line(audit['message'])}", kind
-        for line in findings_of(audit):
-            yield f"  {one_line(line)}", kind
+        for finding in audit["findings"]:
+            if finding["prominent"]:
+                yield f"  {one_line(finding['text'])}", kind
 
 
 def totals(report: Mapping[str, Any]) -> str:

@@ -1,0 +1,299 @@
+"""Labels: which classes were in the batch, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...core.figures import rounded
+from ...core.recovery import Recovery, Status
+from ...core.truth import Truth
+from ..finding import Finding, percent
+from ..outcome import TOLERANCE, Bar, Decision, compare
+from ..scoring.labels import check_classes, count_statistics, position_statistics, set_statistics
+from ..scoring.samples import isolation_figures
+from ..statistic import CLAIMED_ERROR, CLAIMED_SHARE, MEAN, PRIVATE_SETS, PRIVATE_VALUES, Statistics
+from ..verdict import Verdict
+from .controlled import confirmed
+from .question import Advice, Evidence, every_column, figure_name_of, mean_figure
+
+__all__ = ["DECLARED", "Labels", "findings_of_labels", "score_labels", "summary_of_labels"]
+
+#: Statistics of every question about labels. The share of isolated samples is a finding beside the figure.
+DECLARED: Statistics = {
+    **dict.fromkeys(("advantage", "true_positive_rate", "false_positive_rate", "precision", "recall", "f1"), MEAN),
+    **dict.fromkeys(("exact_match", "labels", "claimed", "chance"), MEAN),
+    **dict.fromkeys(("positions_exact", "count_accuracy", "counts_exact", "counts_advantage"), CLAIMED_SHARE),
+    **dict.fromkeys(("isolated", "features_exposed"), CLAIMED_SHARE),
+    "feature_error": CLAIMED_ERROR,
+    "recovered": PRIVATE_SETS,
+    "positions": PRIVATE_VALUES,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """Ask whether the classes in the batch can be named.
+
+    Attributes
+    ----------
+    counts : bool
+        Whether the numbers of label positions by class are asked for, too. Then the larger of two advantages is
+        compared: over classes, and over counts corrected for chance.
+    """
+
+    name: ClassVar[str] = "labels"
+    figure_name: ClassVar[str] = "advantage"
+    figure_statistic: ClassVar[str] = "advantage"
+    low: ClassVar[float] = -1.0
+    declared: ClassVar[Statistics] = DECLARED
+
+    counts: bool = False
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Advantages over classes and, where asked for, over counts."""
+        return ("advantage", "counts_advantage") if self.counts else ("advantage",)
+
+    @property
+    def advice(self) -> Advice:
+        """Table and advice of a failure message."""
+        counts = {"counts": "counts_advantage"} if self.counts else {}
+        return Advice(
+            columns={
+                "advantage": "advantage",
+                **counts,
+                "bound": "upper_bound",
+                "precision": "precision",
+                "recall": "recall",
+                "exact": "exact_match",
+            },
+            leak="Whoever receives this update can name these labels. Share a protected update (defence=...) and "
+            "assert on that, aggregate more samples before sharing, or record what is accepted with "
+            "--labelleak-baseline.",
+        )
+
+    def prepare(self, truth: Truth) -> None:
+        """Refuse nothing: a truth that leaves nothing to tell is scored as inconclusive."""
+
+    def score(self, recovery: Recovery, truth: Truth) -> Verdict:
+        """Score a claimed set of classes; inconclusive if the batch holds no class or all of them."""
+        return score_labels(self, recovery, truth, counts=self.counts)
+
+    def figure(self, stats: Mapping[str, Any]) -> float | None:
+        """Return the largest of the advantages."""
+        return max((stats[name] for name in self.compared if stats[name] is not None), default=None)
+
+    def settled(self, columns: Sequence[Sequence[Verdict]], limit: float) -> str | None:
+        """Say that each figure of the audit is the worst there can be.
+
+        Some attack named the exact set in every batch, so no maximum can rise and a leak stays a leak; some attack
+        read every number of label positions; and, where counts are asked for, some attack every multiset. Isolated
+        samples are a finding of attacks that run anyway. A figure that audits report in future as a maximum over
+        attacks has to be added here. Where everything is tolerated, an attack that cannot decide still matters.
+        """
+        exact = ("advantage", "positions_exact", *(("counts_exact",) if self.counts else ()))
+        if limit + TOLERANCE >= 1.0 or not every_column(columns, exact):
+            return None
+        read = "labels, their number and their counts" if self.counts else "labels and their number"
+        return f"other attacks read the {read} exactly in every batch"
+
+    def shown_possible(self, columns: Sequence[Sequence[Verdict]], threshold: float) -> bool:
+        """Tell whether some attack succeeds."""
+        return any(succeeds(self, column, threshold) for column in columns)
+
+    def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
+        """Compare the advantages, and let the positive control confirm a pass."""
+        decision = self._compared(verdicts, bar)
+        undefended = None if evidence.control is None else self._compared(evidence.control, bar.of_control)
+        return confirmed(decision, undefended, failure=NOTHING_FOUND)
+
+    def _compared(self, verdicts: Sequence[Verdict], bar: Bar) -> Decision:
+        return compare(verdicts, bar, name=lambda verdict: figure_name_of(self, verdict), low=self.low)
+
+    def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+        """Return the best attack's figures at each finding."""
+        return summary_of_labels(verdicts)
+
+    def findings(self, verdicts: Sequence[Verdict]) -> list[Finding]:
+        """Say whether the number of label positions was read, and whether samples were isolated."""
+        return findings_of_labels(verdicts)
+
+    def exposes(self, verdict: Verdict, limit: float) -> bool:
+        """Tell whether the figure is beyond the limit."""
+        return verdict.figure is not None and verdict.figure > limit
+
+
+#: Why a positive control failed.
+NOTHING_FOUND = "the attacks find nothing without the defence either"
+
+
+def succeeds(question: Any, column: Sequence[Verdict], threshold: float) -> bool:
+    """Tell whether one attack decides in every batch, and exceeds the threshold on average.
+
+    Parameters
+    ----------
+    question : Question
+        The question.
+    column : sequence of Verdict
+        The attack's verdicts by batch.
+    threshold : float
+        The figure that has to be exceeded.
+
+    Returns
+    -------
+    bool
+        Whether it does.
+    """
+    statuses = {verdict.status for verdict in column}
+    if Status.INCONCLUSIVE in statuses or Status.RECOVERED not in statuses:
+        return False
+    figure = mean_figure(question, column)
+    return figure is not None and figure > threshold + TOLERANCE
+
+
+def score_labels(
+    question: Any,
+    recovery: Recovery,
+    truth: Truth,
+    *,
+    counts: bool = False,
+    ignored: np.ndarray | None = None,
+    extra: Mapping[str, Any] | None = None,
+    presence_decides: bool = True,
+) -> Verdict:
+    """Score a claimed set of classes.
+
+    Parameters
+    ----------
+    question : Question
+        Whose declared statistics include `DECLARED`.
+    recovery : Recovery
+        The claim.
+    truth : Truth
+        The labels.
+    counts : bool, default False
+        Score multiplicities, too.
+    ignored : ndarray of int, optional
+        Classes whose presence says nothing.
+    extra : mapping, optional
+        Further statistics of the truth, for every verdict.
+    presence_decides : bool, default True
+        Whether a batch in which every class is present leaves nothing to tell.
+
+    Returns
+    -------
+    Verdict
+        Inconclusive if the truth leaves nothing to tell.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the recovery names or counts classes that do not exist, or counts below zero, or if its samples
+        do not fit together.
+    """
+    ignored = np.empty(0, np.int64) if ignored is None else ignored
+    present = np.setdiff1d(truth.present, ignored, assume_unique=True)
+    classes = truth.classes - ignored.size
+    stats: dict[str, Any] = {"labels": float(present.size), "chance": present.size / classes, **(extra or {})}
+
+    def verdict(status: Status, reason: str) -> Verdict:
+        return Verdict(
+            attack=recovery.attack,
+            status=status,
+            reason=reason,
+            figure=question.figure({name: one.absent for name, one in question.declared.items()} | stats)
+            if status == Status.RECOVERED
+            else None,
+            variables=recovery.variables,
+            declared=question.declared,
+            stats=stats,
+        )
+
+    if present.size == 0:
+        return verdict(
+            Status.INCONCLUSIVE,
+            "the batch holds no label: it is empty or every sample weight is zero; pass a batch with samples",
+        )
+    if recovery.status == Status.RECOVERED:
+        stats |= position_statistics(recovery, truth)
+        check_classes(np.asarray(recovery.sample_labels, dtype=np.int64), recovery.attack, truth)
+        stats |= isolation_figures(recovery, truth.labels, truth.classes, truth.features)
+    if present.size == classes and presence_decides:
+        return verdict(
+            Status.INCONCLUSIVE,
+            f"every one of the {classes} classes is present, so presence tells nothing; "
+            "use a smaller batch or one that misses some classes",
+        )
+    if recovery.status != Status.RECOVERED:
+        return verdict(recovery.status, recovery.reason)
+    claimed = np.unique(np.asarray(recovery.labels, dtype=np.int64))
+    check_classes(claimed, recovery.attack, truth)
+    # Where every class is present, an exact multiset and none at all say the same about presence.
+    if counts and present.size < classes and recovery.counts is not None:
+        stats |= count_statistics(recovery.counts, recovery.attack, truth)
+    stats |= set_statistics(np.setdiff1d(claimed, ignored, assume_unique=True), present, classes)
+    return verdict(Status.RECOVERED, recovery.reason)
+
+
+def summary_of_labels(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the best attack's share at each finding about labels.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        One per attack, pooled.
+
+    Returns
+    -------
+    dict
+        None for a finding that no attack claims.
+    """
+
+    def best(name: str) -> float | None:
+        return rounded(max((v.stats[name] for v in verdicts if v.stats[name] is not None), default=None))
+
+    return {name: best(name) for name in ("positions_exact", "isolated", "features_exposed")}
+
+
+def findings_of_labels(verdicts: Sequence[Verdict]) -> list[Finding]:
+    """Return sentences about the summary.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        One per attack, pooled.
+
+    Returns
+    -------
+    list of Finding
+        Without the number of label positions: the size of a batch or the length of a transcript is private.
+    """
+    found = []
+    summary = summary_of_labels(verdicts)
+    if summary["positions_exact"]:
+        batches = verdicts[0].batches
+        found.append(
+            Finding(
+                name="positions",
+                text="the number of label positions (batch size or transcript length) was read exactly in "
+                f"{round(summary['positions_exact'] * batches)} of {batches} batch(es)",
+            )
+        )
+    isolated, exposed = summary["isolated"], summary["features_exposed"]
+    if isolated:
+        features = ""
+        if exposed:
+            features = ", with their features" if exposed >= isolated else f", {percent(exposed)} with their features"
+        errors = [v.stats["feature_error"] for v in verdicts if v.stats["feature_error"] is not None]
+        found.append(
+            Finding(
+                name="isolated",
+                text=f"{percent(isolated)} of the samples were isolated{features}",
+                detail=f" (median relative error {min(errors):.1g})" if errors else "",
+            )
+        )
+    return found

@@ -1,0 +1,172 @@
+"""The pipeline of every audit: capture, defend, attack, score, decide, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import attacks as attacks_
+from .. import defences as defences_
+from ..core.errors import InvalidArgumentError
+from ..core.figures import round_up
+from ..core.settings import Settings, active_scope
+from ..core.truth import Truth
+from ..core.update import Update
+from .finding import read_from
+from .outcome import Bar, Decision, Outcome, strongest
+from .portfolio import PortfolioRun
+from .questions.question import Evidence, Question
+from .result import Audit
+
+__all__ = ["run"]
+
+
+def run(
+    model: Any,
+    batch: Any,
+    ask: Callable[[Settings], Question],
+    *,
+    capture_options: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    asserted: bool,
+) -> Audit:
+    """Audit a model's updates: everything that `audit` and the assertions share, but to raise on a leak.
+
+    Parameters
+    ----------
+    model, batch : object
+        As for `audit`.
+    ask : callable
+        From the settings of this audit to the question.
+    capture_options : mapping
+        Arguments of the adapter: "head", "training" and "class_weight".
+    arguments : mapping
+        Settings as given by the caller; None for those that were not given.
+    asserted : bool
+        Whether the outcome decides about a test. Then a baseline's figure takes the place of the threshold, and
+        attacks are left out that can change nothing.
+
+    Returns
+    -------
+    Audit
+        Noted in the records of the running test, too.
+    """
+    scope = active_scope()
+    settings = scope.settings.override(**arguments)
+    members = attacks_.resolve(settings.attacks)
+    defence = defences_.resolve(settings.defence)
+    question = ask(settings)
+    recorded = None
+    if asserted:
+        recorded = scope.recorded_limit(sum(1 for record in scope.records if record["asserted"]))
+    limit = settings.threshold if recorded is None else recorded
+    bar = Bar(limit=limit, threshold=settings.threshold, confidence=settings.confidence)
+
+    # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
+    thrifty = asserted and settings.attacks == ("auto",)
+    attacked = PortfolioRun(
+        question,
+        members,
+        seed=settings.seed,
+        settled=(lambda columns: question.settled(columns, limit)) if thrifty else None,
+    )
+
+    def shown_possible(columns: Any) -> str | None:
+        shown = question.shown_possible(columns, settings.threshold)
+        return "another attack succeeds without the defence" if shown else None
+
+    control = PortfolioRun(question, members, seed=settings.seed, settled=shown_possible if thrifty else None)
+    batches = 0
+    context: dict[str, Any] = {}
+    # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
+    for update, truth in _captures(model, batch, capture_options):
+        question.prepare(truth)
+        shared = update
+        if update is not None:
+            context = context or _context(update, defence)
+            if defence is not None:
+                shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
+        if defence is not None:
+            control.add(update, truth)
+        attacked.add(shared, truth)
+        batches += 1
+        del update, shared
+
+    verdicts = attacked.verdicts(confidence=settings.confidence)
+    controls = control.verdicts()
+    if not batches:
+        decision = Decision(
+            outcome=Outcome.INCONCLUSIVE, reason="the iterable of batches is empty; pass at least one batch"
+        )
+    else:
+        evidence = Evidence(members=members, control=None if defence is None else controls)
+        decision = question.decide(verdicts, bar, evidence)
+    best = strongest(verdicts)
+    findings = list(question.findings(verdicts)) if batches else []
+    if decision.outcome == Outcome.LEAKED:
+        read = read_from([verdict for verdict in verdicts if question.exposes(verdict, limit)])
+        findings += [] if read is None else [read]
+    result = Audit(
+        outcome=decision.outcome,
+        message=decision.message,
+        question=question,
+        figure=0.0 if best is None or best.figure is None else best.figure,
+        limit=limit,
+        limit_source="threshold" if recorded is None else "baseline",
+        threshold=settings.threshold,
+        confidence=settings.confidence,
+        verdicts=verdicts,
+        control=controls,
+        stats=question.summary(verdicts),
+        findings=tuple(findings),
+        batches=batches,
+        **{"defence": None if defence is None else defence.name, **context},
+    )
+    # The ceiling is recorded in baselines: this very audit might be above the rounded figure.
+    figures = {"asserted": asserted, "figure_ceiling": round_up(result.figure)}
+    scope.records.append({**figures, **result.to_record(show_labels=settings.show_labels)})
+    return result
+
+
+def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
+    # Imported on first use: everything above works on plain arrays without any adapter.
+    from ..capture import adapter_for, iter_batches
+
+    adapter = adapter_for(model)
+    truth_options = {k: v for k, v in capture_options.items() if k != "training"}
+    for item in iter_batches(batch):
+        # The labels are checked first: frameworks quote an out-of-range label in their own errors.
+        truth: Truth = adapter.labels(model, item, **truth_options)
+        # Frameworks fail on empty batches in their own ways; without a label there is nothing to capture.
+        update = adapter.capture(model, item, **capture_options) if truth.labels.size else None
+        if update is not None:
+            _check_agreement(update, truth)
+        yield update, truth
+        del update
+
+
+def _check_agreement(update: Update, truth: Truth) -> None:
+    if truth.classes != update.classes:
+        raise InvalidArgumentError(
+            f"the adapter gives labels over {truth.classes} classes, the head has {update.classes} outputs."
+        )
+    if truth.features is not None and truth.features.shape[1] != update.features:
+        raise InvalidArgumentError(
+            f"the adapter gives {truth.features.shape[1]} features for each label, the head has {update.features} "
+            "inputs."
+        )
+
+
+def _context(update: Update, defence: defences_.Defence | None) -> dict[str, Any]:
+    # Changes that the training itself makes to an update, such as clipping, act before the defence.
+    applied = (*update.defences, *(() if defence is None else (defence.name,)))
+    return {
+        "defence": " + ".join(applied) or None,
+        "classes": update.classes,
+        "origin": update.origin,
+        "device": update.device,
+        "compute_dtype": update.compute_dtype,
+        "head": update.head.layer,
+    }
