@@ -13,7 +13,7 @@ RESUME ?=
 LINGVO = lingvo==0.14.2
 
 .PHONY: help demo demo-las demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants
-.PHONY: bench bench-quick bench-lingvo clean
+.PHONY: docs bench bench-quick bench-lingvo clean
 
 help:
 	@echo "make demo            set up, then attack a trained network on real photos"
@@ -22,6 +22,7 @@ help:
 	@echo "make test            set up, then run the tests (TensorFlow, and lingvo where it can be installed)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
+	@echo "make docs            set up, then build the documentation's site into build/site; warnings are errors"
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
 	@echo "make bench           print the tables of docs/benchmarks.md into build/bench (an hour or so)"
 	@echo "make bench-quick     the same scripts on little (minutes): do they still run?"
@@ -32,6 +33,14 @@ help:
 .venv-jax/ready: PARTS = --group test --group jax -e .[testing]
 .venv-torch/ready: PARTS = --group test --group torch -e .[testing]
 .venv/ready .venv-jax/ready .venv-torch/ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet $(PARTS)
+	@touch $@
+
+# The site needs no framework: the package's source is read, never imported.
+.venv-docs/ready: PARTS = --group docs
+.venv-docs/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(@D)/bin/python -m pip install --quiet $(PARTS)
@@ -90,6 +99,11 @@ coverage: .venv/ready
 	KERAS_BACKEND=tensorflow .venv/bin/python -m coverage run -m pytest -q
 	.venv/bin/python -m coverage report
 
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: export PATH := $(CURDIR)/.venv-docs/bin:$(PATH)
+docs: .venv-docs/ready
+	.venv-docs/bin/python -m mkdocs build --strict --site-dir build/site
+
 mutants: .venv/ready
 	.venv/bin/python tests/mutants.py
 
@@ -128,4 +142,4 @@ bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_matching.py
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .venv-lingvo build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-jax .venv-torch .venv-lingvo .venv-docs build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -51,7 +51,7 @@ MEANING = (
     'Cells are recall / precision / exact match, means over the batches; "-" where an attack said on every batch that '
     "it does not apply, and a batch on which it said so counts as nothing found. "
     '"best" takes in each batch the attack with the largest advantage, as an audit of that batch does. "published": '
-    "what the paper reports for its own procedure on transcripts, told the number of positions; the zero is strict "
+    "figures of the paper for its own procedure on transcripts, told the number of positions; the zero is strict "
     "RLG's."
 )
 

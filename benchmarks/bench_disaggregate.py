@@ -200,7 +200,7 @@ def limits() -> Iterator[str]:
         for e in (0.1, 0.2)
         for p in (0.5, 0.9, 0.99)
     ]
-    yield "| case | samples isolated | feature error, median | what the attack says |"
+    yield "| case | samples isolated | feature error, median | message of the attack |"
     yield "|---|---|---|---|"
     for name, case, update in (
         ("float32", plain, plain.update),

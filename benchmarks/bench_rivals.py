@@ -49,8 +49,8 @@ MEANING = (
     "counts: share of batches with all counts right, and the mean share of the label positions that the counts "
     'explain (overlap of claimed and true counts over the larger of their sums). "-" where the attack said on every '
     "batch that it does not apply; a batch on which it said so counts as nothing found. Batches in which every class "
-    'is present say nothing about sets and are left out there: "sets" is how many are left. "published": what a later '
-    "work measured for the paper's RLG on untrained networks of that size."
+    'is present say nothing about sets and are left out there: "sets" is how many are left. "published": figures of a '
+    "later work for the paper's RLG on untrained networks of that size."
 )
 
 
