@@ -11,4 +11,7 @@ Reading order::
     update     Update: named gradients, and the layout of their classification head
     truth      Truth: labels behind an update, kept apart from it
     recovery   Recovery: the claim of an attack, with its certificates
+
+Symbols in the docstrings of this package: S label positions, C classes, d features (inputs of the classification head).
+A label position is one place that has a label: an image, or a token of a transcript.
 """
