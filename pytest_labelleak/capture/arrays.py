@@ -1,4 +1,4 @@
-"""The adapter for gradients that come from anywhere: the "model" is the Update itself."""
+"""The adapter for updates that the user computed: the "model" is the update itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ArraysAdapter"]
 
 
 class ArraysAdapter:
-    """Passes an `Update` through; the batch is the array of its labels, or a dict that has the features too."""
+    """Passes an `Update` through; the batch holds its labels, and the features where they are to be compared."""
 
     name = "arrays"
 
@@ -28,7 +28,11 @@ class ArraysAdapter:
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
     ) -> Update:
-        """Return the update itself."""
+        """Return the update unchanged.
+
+        A gradient points uphill: pass the gradient, or (weights before - weights after) of a training step; never
+        after - before.
+        """
         self._refuse(head=head, class_weight=class_weight)
         return model
 
@@ -40,9 +44,10 @@ class ArraysAdapter:
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return `batch` as the truth: an array of class indices, or a dict with these as "y".
+        """Return `batch` as the truth: an array of class indices, or a dict with the indices as "y".
 
-        The dict may hold "features", the head's inputs, and "lengths", how many labels each sequence has.
+        The dict may also hold "features", the inputs of the head, and "lengths", the number of label positions of
+        each sequence.
         """
         self._refuse(head=head, class_weight=class_weight)
         expected = (

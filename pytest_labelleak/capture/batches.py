@@ -9,7 +9,7 @@ from ..core.errors import InvalidArgumentError
 
 __all__ = ["MOST_BATCHES", "iter_batches"]
 
-#: Guards against data sets that repeat for ever.
+#: Limit for generators that never end. The number bounds work and decides no answer.
 MOST_BATCHES = 10_000
 
 _EXPECTED = (
@@ -21,13 +21,13 @@ _EXPECTED = (
 def iter_batches(batch: Any) -> Iterator[Any]:
     """Yield the batches that `batch` stands for.
 
-    Tuples, dicts and arrays are single batches. Lists, generators and data sets are iterables of
-    them. An object with ``num_batches`` and indexing (a Keras ``PyDataset``) is indexed.
+    Tuples, dicts and arrays are single batches. Lists, generators and data sets are iterables of batches. An object
+    with ``num_batches`` and indexing (a Keras ``PyDataset``) is indexed.
 
     Parameters
     ----------
     batch : object
-        What the user passed.
+        The batch or batches that the user passed.
 
     Yields
     ------
@@ -37,7 +37,7 @@ def iter_batches(batch: Any) -> Iterator[Any]:
     Raises
     ------
     InvalidArgumentError
-        If it is neither, or never ends.
+        If `batch` is no batch and no iterable of batches, or never ends.
     """
     if batch is None:
         raise InvalidArgumentError(f"batch is None. {_EXPECTED}")
@@ -53,7 +53,7 @@ def iter_batches(batch: Any) -> Iterator[Any]:
     elif isinstance(batch, Iterable):
         items = batch
     else:
-        yield batch  # an object only its own adapter understands
+        yield batch  # an object that its own adapter understands
         return
     for number, item in enumerate(items):
         if number == MOST_BATCHES:

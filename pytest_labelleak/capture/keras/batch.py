@@ -1,4 +1,4 @@
-"""One Keras batch: taken apart into x, y and sample weights, as host arrays, and checked once."""
+"""One Keras batch, split into x, y and sample weights as numpy arrays, and checked."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Batch:
     Attributes
     ----------
     x, y : ndarray or nested list, tuple, dict of ndarray
-        First axis: samples.
+        Inputs and targets; the first axis is that of the samples.
     sample_weight : ndarray, nested structure or None
-        As given by the user, before class weights.
+        The user's weights, before class weights are applied.
     size : int
         Number of samples.
     """
@@ -37,22 +37,22 @@ class Batch:
 
 
 def unpack(batch: Any) -> Batch:
-    """Take one batch apart.
+    """Split one batch into x, y and sample weights.
 
     Parameters
     ----------
     batch : tuple, list or dict
-        What the user passed.
+        The batch that the user passed.
 
     Returns
     -------
     Batch
-        With every array's first axis of the same length.
+        The parts; the first axes of all arrays have one length.
 
     Raises
     ------
     InvalidArgumentError
-        If it is none of these, lacks its labels, or its lengths differ.
+        If the batch has another type, lacks its labels, or the lengths of its arrays differ.
     """
     if isinstance(batch, dict):
         unknown = sorted(str(key) for key in batch if key not in _KEYS)
@@ -98,12 +98,12 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
     value : ndarray, list, tuple, dict or None
         The structure.
     path : tuple, optional
-        Where it lies.
+        Keys that lead to the structure.
 
     Yields
     ------
     path, array : tuple
-        None is left out.
+        Keys and array; None is left out.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -116,7 +116,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
 
 
 def describe(value: Any) -> str:
-    """Return the shapes in a nested structure, and nothing else about it.
+    """Return the shapes in a nested structure as text, without a value of it.
 
     Parameters
     ----------
@@ -158,17 +158,17 @@ def to_array(value: Any, name: str) -> np.ndarray:
     value : array_like
         TensorFlow, JAX, torch (on any device) or numpy.
     name : str
-        What to call it in an error.
+        Name of the value in an error.
 
     Returns
     -------
     ndarray
-        Never of dtype object.
+        An array of any dtype but object.
 
     Raises
     ------
     InvalidArgumentError
-        If there is no array in it.
+        If the value does not convert to a rectangular array.
     """
     array = _attempt(lambda: _convert(value))
     if array is None or array.dtype == object:

@@ -1,4 +1,4 @@
-"""Find the classification head of a Keras model: the kernel that makes the logits, and which output it feeds."""
+"""The classification head of a Keras model: the kernel that makes the logits, and the output that it feeds."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gra
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KerasHead:
-    """The head of a Keras model.
+    """The classification head of a Keras model.
 
     Attributes
     ----------
     layer : keras.Layer
-        Holds the kernel.
+        The layer that holds the kernel.
     output : Output
-        The model's output that it feeds.
+        The output of the model that the head feeds.
     loss : LossFacts
         The loss on that output.
     kernel, bias : keras.Variable, keras.Variable or None
-        Its trainable variables.
+        Trainable variables of the head.
     order : tuple of int
         Permutation of the kernel's axes that puts the class axis last.
     classes : int
@@ -59,7 +59,7 @@ class KerasHead:
         Parameters
         ----------
         array : ndarray
-            E.g. (1, 1, d, C) of a convolution.
+            The array, e.g. of shape (1, 1, d, C) for a convolution.
 
         Returns
         -------
@@ -69,16 +69,16 @@ class KerasHead:
 
 
 def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasHead:
-    """Find the head.
+    """Find the classification head of a model.
 
     Parameters
     ----------
     model : keras.Model
-        Built and compiled.
+        A built and compiled model.
     outputs : sequence of Output
-        Its outputs.
+        Outputs of the model.
     head : str or None
-        Name of an output or a layer; None to find it.
+        Name of an output or a layer; None to search for the only head.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
     UnknownNameError
         If `head` names nothing.
     UnsupportedModelError
-        If there is no head, or several, or it is of a kind whose gradient says nothing about labels.
+        If the model has no head or several, or a head whose gradient does not depend on the labels as a softmax's.
     """
     tensors = [output.tensor for output in outputs]
     walks = [walk_back(output, model, tensors) for output in outputs]
@@ -135,7 +135,7 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
 
 
 def _only_output(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], losses: Sequence[LossFacts]) -> int:
-    """Choose the only output that classifies, by its activation or its loss."""
+    """Return the index of the only output that classifies, recognised by its activation or its loss."""
     if len(outputs) == 1:
         return 0
     likely = [
@@ -162,7 +162,7 @@ def _units(layer: Any) -> int:
 
 
 def _by_units(model: Any, output: Output, walk: Walk) -> Any:
-    """Choose the only layer with as many units as the output has classes, for code without a graph."""
+    """Return the only layer with one unit per class of the output; for models whose code gives no graph."""
     if walk.blocked != "code without a graph":
         raise UnsupportedModelError(
             f"model {model.name!r}: looking for the head behind output {output.names[0]!r} ended at {walk.blocked}, "
@@ -194,7 +194,7 @@ def _readable(layer: Any) -> bool:
 
 
 def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: str) -> tuple[int, Any]:
-    """Find what the user calls `head`: an output, or a layer and the output it feeds."""
+    """Return the output and the layer that the user names: `head` is the name of an output or of a layer."""
     for index, output in enumerate(outputs):
         if head in output.names:
             walk = walks[index]
@@ -268,12 +268,12 @@ def _variables(layer: Any) -> tuple[tuple[int, ...], Any, Any]:
             f"another layer, or {_BY_HAND}."
         )
     if bias is not None and tuple(bias.shape) != (kernel.shape[order[-1]],):
-        bias = None  # a bias per position is no bias per class
+        bias = None  # one bias per position is no bias of a class
     return order, kernel, bias
 
 
 def _refuse(model: Any, layer: Any, kernel: Any, classes: int, output: Output, walk: Walk | None) -> None:
-    """Raise for heads whose gradient is missing, or is not that of one softmax over the classes."""
+    """Raise for a head whose gradient is missing, or does not come from one softmax over the classes."""
     where = f"the head {layer.name!r} ({type(layer).__name__}) of model {model.name!r}"
     if classes < 2:
         raise UnsupportedModelError(
