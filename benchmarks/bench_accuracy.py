@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -52,7 +52,7 @@ def typical(mean: float) -> float:
     Returns
     -------
     float
-        What `make_update` calls confidence.
+        The argument `confidence` of `make_update`.
     """
     points, weights = np.polynomial.hermite_e.hermegauss(101)
     weights = weights / weights.sum()
@@ -66,7 +66,7 @@ def typical(mean: float) -> float:
 
 @dataclass
 class Tally:
-    """What one row of a table adds up."""
+    """Sums over the batches of one row of a table."""
 
     batches: int = 0
     exact: int = 0
@@ -341,7 +341,7 @@ def trained(table: GrowingTable, arguments: argparse.Namespace) -> None:
 
 
 def floor(table: GrowingTable, arguments: argparse.Namespace) -> None:
-    """Write the table of what is lost to rounding."""
+    """Write the table of the labels lost to rounding."""
     table.start(
         "Where the information ends",
         "S=50 distinct labels, C=1000, d=512. The samples' doubts 1 - p are spread evenly over the decades from 0.8 "

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -27,7 +27,7 @@ from pytest_labelleak.testing import make_update
 FEATURES = 512
 CLASSES = (250, 500, 1000, 2000, 4000, 8000, 16000)
 POSITIONS = (5, 10, 20, 40, 80, 160)
-#: What the other curve keeps.
+#: Size that stays fixed while the other one varies.
 FIXED_CLASSES = 2000
 FIXED_POSITIONS = 20
 ATTACKS = ("bias_sign", "yin", "llg", "rlg")
@@ -54,7 +54,7 @@ def seconds(classes: int, positions: int, names: Sequence[str], repeat: int) -> 
     best = dict.fromkeys(names, np.inf)
     for _ in range(repeat):
         for name in names:
-            fresh = dataclasses.replace(case.update)  # without what earlier attacks left behind
+            fresh = dataclasses.replace(case.update)  # without the stored results of earlier attacks
             start = time.perf_counter()
             run(builtin_attacks()[name], fresh, seed=0)
             best[name] = min(best[name], time.perf_counter() - start)

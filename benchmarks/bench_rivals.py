@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -37,7 +37,7 @@ SIZES = {
     (8, 128, 10): 50,
     (32, 128, 10): 50,
 }
-#: What a later work measured for the published RLG on untrained networks of the same size; quoted beside.
+#: Figures of a later work for the published RLG on untrained networks of the same size; quoted beside ours.
 PUBLISHED = {
     (64, 84, 100): "LeNet: exact",
     (128, 84, 100): "LeNet: recall .974",
@@ -56,7 +56,7 @@ MEANING = (
 
 @dataclass(eq=False)
 class Column:
-    """What one attack did on one row."""
+    """Figures of one attack in one row."""
 
     exact: list[float] = field(default_factory=list)
     advantage: list[float] = field(default_factory=list)

@@ -1,9 +1,9 @@
 """Gradients of real networks' heads for many batches: features once, then the head's own algebra.
 
-A gradient of the head needs nothing of the network below it but the features of the batch. Where these do
-not depend on the rest of the batch (inference mode), they are computed once per image, and the gradient of
-any batch of these images is ``H^T (softmax(H W + b) - onehot(y)) / S``. `Head.agreement` compares that
-with what `capture_update` takes from the network itself.
+The gradient of the head depends on the network below it only through the features of the batch. In inference mode the
+features of an image do not depend on the rest of the batch: they are computed once per image, and the gradient of any
+batch of these images is ``H^T (softmax(H W + b) - onehot(y)) / S``. `Head.agreement` compares this gradient with the
+update that `capture_update` captures from the network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Head:
     labels : ndarray of int, shape (N,)
         Their true classes.
     features : ndarray of float32, shape (N, d)
-        What the head sees of them in inference mode.
+        Inputs of the head for these images in inference mode.
     kernel, bias : ndarray of float32, shape (d, C), (C,)
         The head's weights.
     """
@@ -108,7 +108,7 @@ class Head:
         Returns
         -------
         Update
-            What a participant would share.
+            The captured update.
         """
         return capture_update(self.model, (self.images[chosen], self.labels[chosen]), training=training)
 

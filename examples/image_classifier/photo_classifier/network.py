@@ -95,7 +95,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 def _arrays(layer: layers.Layer, tensors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Take the layer's tensors out of `tensors`, in Keras' order and layout."""
-    # Our "blocks-0-expand_conv" is the checkpoint's "_blocks.0._expand_conv": torch allows no dot in our names.
+    # "blocks-0-expand_conv" here is "_blocks.0._expand_conv" in the checkpoint: on torch, Keras allows no dot in names.
     prefix = ".".join(part if part.isdigit() else f"_{part}" for part in layer.name.split("-"))
 
     def take(kind: str) -> np.ndarray:

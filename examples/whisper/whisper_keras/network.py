@@ -19,12 +19,12 @@ __all__ = ["Sizes", "Whisper", "build_whisper", "load_trained", "load_weights"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """What distinguishes one Whisper from another; the defaults are those of tiny.en.
+    """Sizes of a Whisper model; the defaults are those of tiny.en.
 
     Attributes
     ----------
     width, heads, depth : int
-        Of encoder and decoder: features, attention heads, layers.
+        Numbers of features, attention heads and layers, in encoder and decoder alike.
     tokens : int
         Size of the vocabulary.
     frames : int
@@ -48,14 +48,14 @@ class Whisper:
     Attributes
     ----------
     model : keras.Model
-        From {"spectrogram": (N, frames, 80), "tokens": (N, T)} to logits (N, T, tokens): position t says what
-        follows the first t + 1 tokens. Compiled.
+        Maps {"spectrogram": (N, frames, 80), "tokens": (N, T)} to logits (N, T, tokens): position t foretells the
+        token that follows the first t + 1 tokens. Compiled.
     encoder : keras.Model
-        From the spectrogram to (N, frames / 2, width).
+        Maps the spectrogram to (N, frames / 2, width).
     decoder : keras.Model
-        From [tokens, encoded] to features (N, T, width).
+        Maps [tokens, encoded] to features (N, T, width).
     project : callable
-        From features to logits.
+        Maps features to logits.
     """
 
     model: keras.Model
