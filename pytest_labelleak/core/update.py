@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import numpy as np
 
 from .archive import read_archive, write_archive
 from .errors import InvalidArgumentError
+from .tensors import to_numpy
 
 __all__ = ["COMPUTE_DTYPES", "Head", "Update", "unit_roundoff"]
 
@@ -40,8 +43,13 @@ def unit_roundoff(compute_dtype: str) -> float:
     return COMPUTE_DTYPES[compute_dtype]
 
 
-def _real_array(value: Any, name: str, ndim: int) -> np.ndarray:
-    array = np.asarray(value)
+def _real_array(value: Any, name: str, ndim: int | None) -> np.ndarray:
+    array = to_numpy(value)
+    if array is None:
+        raise InvalidArgumentError(
+            f"{name} is a {type(value).__name__} that does not convert to an array. Expected a rectangular array or "
+            "tensor of floats with values: evaluate a symbolic tensor first, or convert to numpy yourself."
+        )
     if array.dtype == object:
         raise InvalidArgumentError(f"{name} has dtype object. Expected a rectangular array of floats.")
     # ml_dtypes' bfloat16 is kind 'V' to numpy, yet converts: accept it by name.
@@ -50,14 +58,32 @@ def _real_array(value: Any, name: str, ndim: int) -> np.ndarray:
             f"{name} has dtype {array.dtype.name}. Expected float16, bfloat16, float32 or float64: "
             "a gradient that was rounded to integers needs its scale; multiply it back first."
         )
-    if array.ndim != ndim:
+    if ndim is not None and array.ndim != ndim:
         shape = "(d, C): features by classes" if ndim == 2 else "(C,): one entry per class"
         raise InvalidArgumentError(f"{name} has shape {array.shape}. Expected {ndim} dimension(s), {shape}.")
     if array.size == 0:
-        raise InvalidArgumentError(f"{name} is empty: shape {array.shape}. Expected at least 1 feature and 2 classes.")
+        least = "at least 1 entry" if ndim is None else "at least 1 feature and 2 classes"
+        raise InvalidArgumentError(f"{name} is empty: shape {array.shape}. Expected {least}.")
     if array.dtype.itemsize < 4:
         array = array.astype(np.float32)
     return array
+
+
+def _others(arrays: Mapping[str, Any] | None, kind: str, instead: str) -> dict[str, np.ndarray]:
+    """Return copies of the named arrays of variables outside of the head."""
+    if arrays is None:
+        return {}
+    if not isinstance(arrays, Mapping):
+        raise InvalidArgumentError(f"{kind} is a {type(arrays).__name__}. Expected a mapping from name to array.")
+    for name in arrays:
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"{kind} has a {type(name).__name__} as a name. Expected text.")
+        if name in ("kernel", "bias"):
+            raise InvalidArgumentError(
+                f"{kind} has the name {name!r}, that of a variable of the head. Expected other variables: pass "
+                f"those of the head as {instead}, and rename this one."
+            )
+    return {name: np.array(_real_array(array, f"{kind}[{name!r}]", None)) for name, array in arrays.items()}
 
 
 def _looks_transposed(gradient: np.ndarray) -> bool:
@@ -167,6 +193,12 @@ class Update:
             )
         if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 1:
             raise InvalidArgumentError(f"steps={self.steps!r}. Expected an integer of at least 1.")
+        rate: Any = self.learning_rate
+        if rate is not None and (
+            isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0.0 < float(rate) < math.inf
+        ):
+            raise InvalidArgumentError(f"learning_rate={rate!r}. Expected a positive, finite number, or None.")
+        object.__setattr__(self, "learning_rate", None if rate is None else float(rate))
         head = self.head
         for name in filter(None, (head.kernel, head.bias)):
             if name not in self.gradients:
@@ -219,29 +251,45 @@ class Update:
         kernel: Any = None,
         bias: Any = None,
         compute_dtype: str = "float32",
+        steps: int = 1,
+        learning_rate: float | None = None,
+        gradients: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> Update:
-        """Build an update from the arrays of one head, from whatever framework they come.
+        """Build an update from arrays or tensors of any framework.
+
+        A gradient points uphill: pass the gradient, or (weights before - weights after) of a training step; never
+        after - before.
 
         Parameters
         ----------
         kernel_gradient : array_like of shape (d, C)
             Gradient of the loss with respect to the head's kernel: features by classes.
         bias_gradient : array_like of shape (C,), optional
-            The same for its bias.
+            Gradient with respect to the head's bias.
         kernel, bias : array_like of shape (d, C), (C,), optional
-            The weights themselves, for attacks that use them.
+            Weights of the head at the time of the gradient, for attacks that use them.
         compute_dtype : str, default "float32"
-            Arithmetic of the backward pass.
+            Arithmetic of the backward pass: "float64", "float32", "float16" or "bfloat16".
+        steps : int, default 1
+            Number of local training steps whose gradients the arrays sum up.
+        learning_rate : float, optional
+            Learning rate of the local steps, if the arrays are (weights before - weights after) / learning_rate.
+        gradients : mapping of str to array_like, optional
+            Gradients of variables outside of the head, by name; the names "kernel" and "bias" are those of the head.
+        values : mapping of str to array_like, optional
+            Weights of some of the variables in `gradients` at the time of the gradient, by the same names.
 
         Returns
         -------
         Update
-            Holding copies of the arrays.
+            An update that holds copies of the arrays. Types below float32 are widened to float32.
 
         Raises
         ------
         InvalidArgumentError
-            If an array is empty, not floating point, of a wrong shape, or transposed.
+            If an array is empty, not floating point, of a wrong shape, or transposed; if a name is no text, is that of
+            a variable of the head, or has a value and no gradient; if `steps` or `learning_rate` is out of range.
 
         Examples
         --------
@@ -257,15 +305,22 @@ class Update:
                 "not. Expected Keras orientation (d, C), features by classes; pass kernel_gradient.T "
                 "(PyTorch's Linear keeps (C, d))."
             )
-        gradients = {"kernel": gradient}
+        named = {"kernel": gradient}
         if bias_gradient is not None:
-            gradients["bias"] = np.array(_real_array(bias_gradient, "bias_gradient", 1))
+            named["bias"] = np.array(_real_array(bias_gradient, "bias_gradient", 1))
         head = Head(
             bias="bias" if bias_gradient is not None else None,
             kernel_value=None if kernel is None else np.array(_real_array(kernel, "kernel", 2)),
             bias_value=None if bias is None else np.array(_real_array(bias, "bias", 1)),
         )
-        return cls(gradients=gradients, head=head, compute_dtype=compute_dtype)
+        return cls(
+            gradients={**named, **_others(gradients, "gradients", "bias_gradient= and the first argument")},
+            head=head,
+            compute_dtype=compute_dtype,
+            steps=steps,
+            learning_rate=learning_rate,
+            values=_others(values, "values", "kernel= and bias="),
+        )
 
     @property
     def kernel_gradient(self) -> np.ndarray:

@@ -1,6 +1,11 @@
 """Updates with known truth, and conformance checks, for people who write attacks, defences or adapters.
 
 This package needs the ``testing`` extra (hypothesis). A failed check raises AssertionError with the broken rule.
+
+Reading order::
+
+    updates      updates with known truth
+    conformance  checks of the rules of a protocol
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import InvalidArgumentError
+from ...core.tensors import to_numpy
 
 __all__ = ["Batch", "describe", "leaves", "to_array", "unpack"]
 
@@ -170,24 +171,7 @@ def to_array(value: Any, name: str) -> np.ndarray:
     InvalidArgumentError
         If the value does not convert to a rectangular array.
     """
-    array = _attempt(lambda: _convert(value))
+    array = to_numpy(value)
     if array is None or array.dtype == object:
         raise InvalidArgumentError(f"{name} is a {type(value).__name__}. Expected a rectangular array or tensor.")
     return array
-
-
-def _convert(value: Any) -> np.ndarray:
-    if type(value).__module__.partition(".")[0] == "torch":
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # numpy has no such type
-            value = value.float()
-        return np.asarray(value.numpy())
-    return np.asarray(value)
-
-
-def _attempt(function: Callable[[], np.ndarray]) -> np.ndarray | None:
-    # The caller raises outside of this handler: a chained traceback would quote the data.
-    try:
-        return function()
-    except Exception:
-        return None
