@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import InvalidArgumentError
+from ..core.tensors import to_numpy
 from ..core.truth import Truth
 from ..core.update import Update
 
@@ -44,14 +43,15 @@ class ArraysAdapter:
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return `batch` as the truth: an array of class indices, or a dict with the indices as "y".
+        """Return `batch` as the truth: a sequence or tensor of class indices, or a dict with the indices as "y".
 
         The dict may also hold "features", the inputs of the head, and "lengths", the number of label positions of
         each sequence.
         """
         self._refuse(head=head, class_weight=class_weight)
         expected = (
-            "Expected the labels behind the update: a one-dimensional integer array of class indices; or "
+            "Expected the labels behind the update: class indices as a list, a tuple or a one-dimensional array of "
+            "integers; or "
             '{"y": labels, "features": array of shape (labels, features)} to have recovered features compared; or '
             '{"y": labels, "lengths": [...]} where they are those of several sequences, one after the other.'
         )
@@ -60,15 +60,17 @@ class ArraysAdapter:
             lengths = batch.get("lengths")
             batch, features = batch["y"], batch.get("features")
         if features is not None:
-            features = np.asarray(features)
+            features = to_numpy(features)
+            if features is None:
+                raise InvalidArgumentError(f"batch['features'] does not convert to an array. {expected}")
             if features.ndim != 2 or features.shape[1] != model.features:
                 raise InvalidArgumentError(
                     f"batch['features'] has shape {features.shape}. Expected (label positions, {model.features}): "
                     "the input of the head, whose kernel has that many rows."
                 )
-        if isinstance(batch, (tuple, dict)):
+        labels = None if isinstance(batch, dict) else to_numpy(batch)
+        if labels is None or labels.dtype == object:
             raise InvalidArgumentError(f"batch is a {type(batch).__name__}, and the model is an Update. {expected}")
-        labels = np.asarray(batch)
         if labels.ndim != 1:
             raise InvalidArgumentError(f"batch has shape {labels.shape}, and the model is an Update. {expected}")
         return Truth(labels=labels, classes=model.classes, features=features, lengths=lengths)
