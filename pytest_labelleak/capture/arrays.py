@@ -10,7 +10,10 @@ from ..core.tensors import to_numpy
 from ..core.truth import Truth
 from ..core.update import Update
 
-__all__ = ["ArraysAdapter"]
+__all__ = ["BY_HAND", "ArraysAdapter"]
+
+#: Remedy for a model that no adapter can capture; the end of a sentence.
+BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
 
 
 class ArraysAdapter:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...core.errors import InvalidArgumentError, UnsupportedModelError
+from ..arrays import BY_HAND
 from .batch import Batch, describe, unpack
 from .head.graph import build, graph_of
 from .loss import overrides_compute_loss
@@ -18,7 +19,6 @@ from .loss import overrides_compute_loss
 __all__ = ["guarded", "prepare", "tensors"]
 
 _T = TypeVar("_T")
-_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
 #: Start of Keras' message about an input of a shape that a layer does not take.
 _MISFIT = re.compile(r"""Input .{1,80}? ?of layer ["']([^"']+)["'] is incompatible""")
 
@@ -53,7 +53,7 @@ def prepare(model: Any, batch: Any) -> Batch:
     if type(model).train_step is not keras.Model.train_step:
         raise UnsupportedModelError(
             f"{who} ({type(model).__name__}) overrides train_step, so its compiled loss may not be what it trains on. "
-            f"Override compute_loss instead, which is honoured here, or {_BY_HAND}."
+            f"Override compute_loss instead, which is honoured here, or {BY_HAND}."
         )
     if getattr(model, "_compile_loss", None) is None and not overrides_compute_loss(model):
         raise UnsupportedModelError(f"{who} is compiled without a loss. Call model.compile(optimizer, loss=...) first.")

@@ -166,23 +166,23 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
     rank = len(head.output.tensor.shape)
     rows = y.ndim == rank and y.shape[-1] == head.classes
     _check_form(y, head, rows, rank)
-    positions = y.shape[:-1] if rows else (y.shape[:-1] if y.ndim == rank else y.shape)
-    keep = _weighted(select(weight, head, "sample_weight", outputs), positions)
-    if mask is not None and mask.shape == positions:
+    shape = y.shape[:-1] if rows else (y.shape[:-1] if y.ndim == rank else y.shape)
+    keep = _weighted(select(weight, head, "sample_weight", outputs), shape)
+    if mask is not None and mask.shape == shape:
         keep = keep & mask
     if rows:
         flat = y.reshape(-1, head.classes)[keep.reshape(-1)]
         labels = _from_rows(flat)
         # The labels of a row that mixes classes have no order.
-        single = len(positions) == 2 and labels.size == len(flat)
+        single = len(shape) == 2 and labels.size == len(flat)
         return Truth(labels=labels, classes=head.classes, lengths=keep.sum(axis=1).tolist() if single else None)
     flat = y.reshape(-1)
     labels = _from_indices(flat)
     known = np.ones(labels.shape, bool) if head.loss.ignored is None else labels != head.loss.ignored
     Truth(labels=labels[known], classes=head.classes)  # out of range is an error even where the weight is zero
-    keep = keep & known.reshape(positions)
+    keep = keep & known.reshape(shape)
     # Sequences have a length each: the number of label positions. The positions of an image have no order.
-    lengths = keep.sum(axis=1).tolist() if len(positions) == 2 else None
+    lengths = keep.sum(axis=1).tolist() if len(shape) == 2 else None
     return Truth(labels=labels[keep.reshape(-1)], classes=head.classes, lengths=lengths)
 
 
@@ -233,10 +233,10 @@ def _from_rows(rows: np.ndarray) -> np.ndarray:
     return np.nonzero(present)[1]
 
 
-def _weighted(weight: Any, positions: tuple[int, ...]) -> np.ndarray:
+def _weighted(weight: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return a boolean array: True at label positions with a non-zero weight."""
     if weight is None:
-        return np.ones(positions, bool)
+        return np.ones(shape, bool)
     if weight.dtype.kind not in "iufb":
         raise InvalidArgumentError(f"sample_weight has dtype {weight.dtype}. Expected numbers.")
     bad = int(np.count_nonzero(~np.isfinite(weight)))
@@ -245,15 +245,15 @@ def _weighted(weight: Any, positions: tuple[int, ...]) -> np.ndarray:
             f"sample_weight has {bad} of {weight.size} entries that are NaN or infinite. Expected finite weights."
         )
     # keras.losses.Loss drops or adds a last axis of length 1 before broadcasting, and so does this function.
-    if weight.ndim == len(positions) + 1 and weight.shape[-1] == 1:
+    if weight.ndim == len(shape) + 1 and weight.shape[-1] == 1:
         weight = weight[..., 0]
     try:
-        return np.asarray(np.broadcast_to(weight != 0, positions))
+        return np.asarray(np.broadcast_to(weight != 0, shape))
     except ValueError:
         fitting = False
     if not fitting:
         raise InvalidArgumentError(
-            f"sample_weight has shape {weight.shape}, which does not fit the labels' {positions}. "
+            f"sample_weight has shape {weight.shape}, which does not fit the labels' {shape}. "
             "Expected one weight per sample or per label."
         )
-    return np.ones(positions, bool)
+    return np.ones(shape, bool)

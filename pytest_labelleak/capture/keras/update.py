@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.errors import UnsupportedModelError
 from ...core.update import Head, Update
+from ..arrays import BY_HAND
 from .gradient import Step, penalty_gradient
 from .head.finding import KerasHead
 from .loss import overrides_compute_loss
@@ -17,7 +18,6 @@ __all__ = ["update_of"]
 
 #: Tolerated row sums of a softmax head's gradient, relative to its entries, by arithmetic.
 _ROW_SUM = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
-_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
 
 
 def update_of(model: Any, head: KerasHead, step: Step) -> Update:
@@ -149,5 +149,5 @@ def _check_rows(model: Any, head: KerasHead, gradient: np.ndarray, penalty: np.n
         f"the head {head.layer.name!r} of model {model.name!r} with the loss {head.loss.name!r} is no softmax "
         "classifier: the rows of its kernel's gradient do not sum to zero over the classes, as they do behind a "
         "softmax. Sigmoid and linear heads are not supported: end in a softmax, or compile a crossentropy with "
-        f"from_logits=True; if the logits come from another layer, name it with head='name'; otherwise {_BY_HAND}."
+        f"from_logits=True; if the logits come from another layer, name it with head='name'; otherwise {BY_HAND}."
     )

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import UnknownNameError, UnsupportedModelError
+from ..arrays import BY_HAND
 
 __all__ = ["Table", "find_softmax", "key_of", "tables_of"]
-
-_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the task"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,7 +132,7 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
         kinds = sorted({type(layer).__name__ for _, layer in _layers(task) if "oftmax" in type(layer).__name__})
         raise UnsupportedModelError(
             f"{who} has no SimpleFullSoftmax layer (it has {', '.join(kinds) or 'no softmax at all'}). "
-            f"Other heads are not supported: {_BY_HAND}."
+            f"Other heads are not supported: {BY_HAND}."
         )
     if wanted is not None and wanted not in found:
         raise UnknownNameError(f"head={wanted!r} names no softmax of {who}. Expected one of {', '.join(found)}.")
@@ -145,7 +144,7 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
     if p.num_sampled:
         raise UnsupportedModelError(
             f"{path} of {who} trains with a sampled softmax (num_sampled={p.num_sampled}), whose gradient names the "
-            f"sampled classes. Set num_sampled=0, or {_BY_HAND}."
+            f"sampled classes. Set num_sampled=0, or {BY_HAND}."
         )
     kernels = tuple(layer.vars[f"weight_{i}"] for i in range(p.num_shards))
     transposed = bool(p.use_num_classes_major_weight)
