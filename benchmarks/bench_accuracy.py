@@ -47,7 +47,7 @@ def typical(mean: float) -> float:
     Parameters
     ----------
     mean : float
-        Wanted mean, in (0, 1).
+        The mean, in (0, 1).
 
     Returns
     -------

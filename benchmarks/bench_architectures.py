@@ -51,7 +51,7 @@ def crops(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
     side : int
         Side of the result in pixels.
     rng : numpy.random.Generator
-        Chooses photos, places, sizes and mirror images.
+        Source of photos, places, sizes and mirror images.
 
     Returns
     -------
@@ -83,17 +83,17 @@ def measure(
     Parameters
     ----------
     name : str
-        From ``keras.applications``.
+        Name of a network in ``keras.applications``.
     policy : str
         Keras dtype policy.
     batch_size, num_batches : int
-        How much to measure.
+        Samples in a batch, and number of batches.
     side : int or None
         Side of the images in pixels; None is the network's own.
     training : bool
         Whether dropout and batch normalisation run in training mode.
     seed : int
-        Seeds weights, images, labels and attacks.
+        Seed of weights, images, labels and attacks.
 
     Returns
     -------

@@ -39,16 +39,16 @@ def seconds(classes: int, positions: int, names: Sequence[str], repeat: int) -> 
     Parameters
     ----------
     classes, positions : int
-        C and S.
+        Numbers C of classes and S of label positions.
     names : sequence of str
         Attacks.
     repeat : int
-        Runs of each, of which the fastest counts.
+        Number of runs of each attack, of which the fastest counts.
 
     Returns
     -------
     dict of str to float
-        Seconds by attack, each on an update that no other has seen.
+        Seconds by attack; each attack gets a fresh update.
     """
     case = make_update(positions=positions, features=FEATURES, classes=classes, seed=positions)
     best = dict.fromkeys(names, np.inf)
@@ -89,7 +89,7 @@ def plot(path: Path, curves: dict[str, tuple[Sequence[int], dict[str, list[float
     path : Path
         File to write; its suffix chooses the format.
     curves : dict
-        By name of the axis: sizes, and seconds by attack.
+        Sizes, and seconds by attack, under the name of the axis.
     """
     import matplotlib
 

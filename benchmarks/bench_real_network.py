@@ -33,7 +33,7 @@ def measure(noise: list[float], seed: int) -> str:
     noise : list of float
         Strengths of Gaussian noise, in units of each gradient's own root mean square.
     seed : int
-        Seeds attacks and defences.
+        Seed of attacks and defences.
 
     Returns
     -------

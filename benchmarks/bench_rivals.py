@@ -133,7 +133,7 @@ def measure(
     confidence : float or None
         Mean probability of the true class; None for an untrained head.
     batches : int
-        How many.
+        Number of batches.
     names : sequence of str
         Attacks.
 
@@ -166,7 +166,7 @@ def winners(cells: Mapping[str, str], place: int) -> tuple[str, ...]:
     Parameters
     ----------
     cells : mapping of str to str
-        By attack.
+        Cells of the row, by attack.
     place : int
         0 compares sets, 1 counts; exactness first, then advantage or share explained.
 

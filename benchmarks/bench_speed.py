@@ -51,14 +51,14 @@ def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) 
     constraints : int
         Other classes in each linear program.
     rng : numpy.random.Generator
-        Chooses the others.
+        Source of the other classes.
 
     Returns
     -------
     seconds : float
-        Of the whole procedure.
+        Seconds of the whole procedure.
     least : float
-        The same if only labels had needed a linear program.
+        Seconds if only the labels had needed a linear program.
     named : set of int
         Classes named among those that were measured.
     """

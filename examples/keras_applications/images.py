@@ -19,7 +19,7 @@ def list_images(folder: str, classes: int, random_labels: bool) -> tuple[list[Pa
     Parameters
     ----------
     folder : str
-        With one subfolder per class, unless `random_labels`.
+        Folder with one subfolder per class, or of any structure with `random_labels`.
     classes : int
         Number of classes of the network.
     random_labels : bool

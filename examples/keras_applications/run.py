@@ -121,7 +121,7 @@ def write_json(result: dict[str, Any], path: str) -> None:
     Parameters
     ----------
     result : dict
-        Of JSON types.
+        Data of JSON types.
     path : str
         The file.
 

@@ -50,7 +50,7 @@ def write_archive(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]
 
 
 def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
-    """Read what `write_archive` wrote, or a plain file of arrays.
+    """Read a file that `write_archive` wrote, or a plain file of arrays.
 
     Parameters
     ----------

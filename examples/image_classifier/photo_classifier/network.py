@@ -40,7 +40,7 @@ def build_network(classes: int = 1000) -> keras.Model:
     Returns
     -------
     keras.Model
-        From (N, 224, 224, 3) preprocessed photos to (N, `classes`) logits.
+        The network, which maps (N, 224, 224, 3) preprocessed photos to (N, `classes`) logits.
     """
     inputs = keras.Input((SIDE, SIDE, 3))
     x = _normal(_convolve(inputs, 32, 3, 2, "conv_stem"), "bn0")
@@ -76,7 +76,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : keras.Model
-        From `build_network`.
+        A network from `build_network`.
     path : path_like
         The checkpoint.
 

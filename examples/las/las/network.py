@@ -40,7 +40,7 @@ def build(
     embedding : int, default 32
         Width of the token embedding.
     seed : int, default 0
-        Of the weights.
+        Seed of the weights.
 
     Returns
     -------

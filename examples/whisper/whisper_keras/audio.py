@@ -33,7 +33,7 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     wave : ndarray of shape (samples,)
-        At 16 kHz, in [-1, 1].
+        Samples at 16 kHz, in [-1, 1].
 
     Returns
     -------

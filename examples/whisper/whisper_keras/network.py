@@ -87,14 +87,14 @@ def build_whisper(sizes: Sizes = Sizes(), *, tied: bool = False) -> Whisper:
     Parameters
     ----------
     sizes : Sizes
-        Of which model.
+        Sizes of the model.
     tied : bool, default False
         Whether the projection is the transpose of the token embedding, as in the original, or a layer of its own.
 
     Returns
     -------
     Whisper
-        In either case with the same outputs, once the weights are loaded.
+        The model. Once the weights are loaded, tied and untied models have the same outputs.
     """
     encoder = _encoder(sizes)
     embedding = layers.ReversibleEmbedding(sizes.tokens, sizes.width, name="token_embedding")
@@ -135,7 +135,7 @@ def load_weights(whisper: Whisper, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     whisper : Whisper
-        From `build_whisper`.
+        A model from `build_whisper`.
     path : path_like
         The file.
 

@@ -25,7 +25,7 @@ def training_batch(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.nda
     Parameters
     ----------
     clips : sequence of Clip
-        N of them.
+        N clips.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def transcribe(whisper: Whisper, clips: Sequence[Clip]) -> list[str]:
     Returns
     -------
     list of str
-        As the model writes: with capitals and punctuation.
+        Transcripts as the model writes them, with capitals and punctuation.
     """
     encoded = whisper.encoder(np.stack([log_mel(clip.wave) for clip in clips]), training=False)
     tokens = np.full((len(clips), _MOST_TOKENS), END, np.int32)
@@ -87,7 +87,7 @@ def normalise(text: str) -> str:
     Parameters
     ----------
     text : str
-        As written.
+        A transcript.
 
     Returns
     -------

@@ -52,7 +52,7 @@ def prepare(model: Any, batch: Any) -> Batch:
         )
     if type(model).train_step is not keras.Model.train_step:
         raise UnsupportedModelError(
-            f"{who} ({type(model).__name__}) overrides train_step, so its compiled loss may not be what it trains on. "
+            f"{who} ({type(model).__name__}) overrides train_step, so it may not train on its compiled loss. "
             f"Override compute_loss instead, which is honoured here, or {BY_HAND}."
         )
     if getattr(model, "_compile_loss", None) is None and not overrides_compute_loss(model):
