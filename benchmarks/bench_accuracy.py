@@ -30,6 +30,7 @@ from scipy.optimize import brentq, linprog
 
 from pytest_labelleak import Recovery, Update, attack
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.testing import LabelledUpdate, make_head_update, make_update
 
 MEANS = (None, 0.1, 0.5, 0.9, 0.97)
@@ -293,8 +294,8 @@ def _is_exact(recovery: Recovery, labels: np.ndarray) -> bool:
 
 
 def _any_exact(update: Update, labels: np.ndarray, batch: int) -> bool:
-    members = builtin_attacks().values()
-    return any(_is_exact(run(member, update, seed=0, batch=batch), labels) for member in members)
+    members, reading = builtin_attacks().values(), Reading(update)
+    return any(_is_exact(run(member, reading, seed=0, batch=batch), labels) for member in members)
 
 
 def trained(table: GrowingTable, arguments: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from pytest_labelleak import Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.pooling import pool
 from pytest_labelleak.auditing.scoring.labels import score
 
@@ -120,7 +121,8 @@ def measure(
             truth = Truth(labels=labels, classes=classes)
             features = update.features
             start = time.perf_counter()
-            recoveries = [run(member, update, seed=seed, batch=index) for member in portfolio.values()]
+            reading = Reading(update)
+            recoveries = [run(member, reading, seed=seed, batch=index) for member in portfolio.values()]
             attack_seconds += time.perf_counter() - start
             rows.append([score(recovery, truth) for recovery in recoveries])
             ranks += [str(r.details.get("rank", "-")) for r in recoveries if r.attack == "rlg"]

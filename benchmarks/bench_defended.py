@@ -23,6 +23,7 @@ from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak import Defence, DropSmallest, GaussianNoise, Quantise, Sign, Truth, Update
 from pytest_labelleak.attacks import Attack, builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.auditing.verdict import Verdict
 from pytest_labelleak.core.recovery import Status
@@ -103,7 +104,8 @@ def row(batches: Batches, defence: Defence | None, members: Sequence[Attack]) ->
         # Without a defence the update is copied: results that attacks store in an update must not outlive the row.
         shared = dataclasses.replace(update) if defence is None else defence(update, rng=rng)
         truth = Truth(labels=labels, classes=update.classes)
-        verdicts.append([score(run(member, shared, seed=0, batch=index), truth) for member in members])
+        reading = Reading(shared)
+        verdicts.append([score(run(member, reading, seed=0, batch=index), truth) for member in members])
     best = [max(of_batch, key=lambda verdict: verdict.advantage) for of_batch in verdicts]
     return [cell(best), *(cell(column) for column in zip(*verdicts, strict=True))]
 

@@ -22,6 +22,7 @@ import numpy as np
 from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.testing import make_update
 
 FEATURES = 512
@@ -54,7 +55,7 @@ def seconds(classes: int, positions: int, names: Sequence[str], repeat: int) -> 
     best = dict.fromkeys(names, np.inf)
     for _ in range(repeat):
         for name in names:
-            fresh = dataclasses.replace(case.update)  # without the stored results of earlier attacks
+            fresh = Reading(dataclasses.replace(case.update))  # without the stored results of earlier attacks
             start = time.perf_counter()
             run(builtin_attacks()[name], fresh, seed=0)
             best[name] = min(best[name], time.perf_counter() - start)

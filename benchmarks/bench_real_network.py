@@ -20,6 +20,7 @@ import numpy as np
 
 from pytest_labelleak import GaussianNoise, Sign, Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.pooling import pool
 from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.auditing.verdict import Verdict
@@ -72,7 +73,8 @@ def measure(noise: list[float], seed: int) -> str:
                 rng = np.random.default_rng([seed, draw, *b"defence"])
                 shared = update if defence is None else defence(update, rng=rng)
                 start = time.perf_counter()
-                recoveries = [run(member, shared, seed=seed, batch=draw) for member in portfolio.values()]
+                reading = Reading(shared)
+                recoveries = [run(member, reading, seed=seed, batch=draw) for member in portfolio.values()]
                 seconds += time.perf_counter() - start
                 for recovery in recoveries:
                     columns[recovery.attack].append(score(recovery, truth))

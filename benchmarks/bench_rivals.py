@@ -22,6 +22,7 @@ from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak import Recovery, Truth
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.testing import make_head_update
 
@@ -153,8 +154,9 @@ def measure(
             signed=signed,
             confidence=confidence,
         )
+        reading = Reading(case.update)
         for name in names:
-            columns[name].add(run(builtin_attacks()[name], case.update, seed=0, batch=seed), case.labels, classes)
+            columns[name].add(run(builtin_attacks()[name], reading, seed=0, batch=seed), case.labels, classes)
     sets = len(columns[names[0]].exact)
     published = PUBLISHED.get(size, "") if confidence is None else ""
     return [f"{sets} of {batches}", published, *(column.cell() for column in columns.values())]

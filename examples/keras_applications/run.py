@@ -52,6 +52,7 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
 
     from pytest_labelleak import Truth, capture_update
     from pytest_labelleak import attacks as attacks_
+    from pytest_labelleak.attacks.gradient.reading import Reading
     from pytest_labelleak.auditing.pooling import pool
     from pytest_labelleak.auditing.scoring.labels import score
 
@@ -78,7 +79,8 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
         if defence is not None:
             shared = defence(shared, rng=np.random.default_rng([options.seed, index, *b"defence"]))
         truth = Truth(labels=labels, classes=classes)
-        recoveries = [attacks_.run(member, shared, seed=options.seed, batch=index) for member in portfolio]
+        reading = Reading(shared)
+        recoveries = [attacks_.run(member, reading, seed=options.seed, batch=index) for member in portfolio]
         verdicts.append([score(recovery, truth) for recovery in recoveries])
         rows.append(
             {

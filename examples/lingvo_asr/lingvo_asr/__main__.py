@@ -79,6 +79,7 @@ def infer(options: argparse.Namespace) -> None:
     from pytest_labelleak import Update
     from pytest_labelleak import attacks as attacks_
     from pytest_labelleak import defences as defences_
+    from pytest_labelleak.attacks.gradient.reading import Reading
 
     portfolio = attacks_.resolve(tuple(options.attacks.split(",")))
     defence = defences_.resolve(options.defence)
@@ -86,9 +87,9 @@ def infer(options: argparse.Namespace) -> None:
         update = Update.load(path)
         if defence is not None:
             update = defence(update, rng=np.random.default_rng([options.seed, number]))
-        found = {}
+        found, reading = {}, Reading(update)
         for member in portfolio:
-            recovery = attacks_.run(member, update, seed=options.seed, batch=number)
+            recovery = attacks_.run(member, reading, seed=options.seed, batch=number)
             found[member.name] = {
                 "status": recovery.status,
                 "message": recovery.message,
