@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -30,6 +30,7 @@ from scipy.optimize import brentq, linprog
 
 from pytest_labelleak import Recovery, Update, attack
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.testing import LabelledUpdate, make_head_update, make_update
 
 MEANS = (None, 0.1, 0.5, 0.9, 0.97)
@@ -47,12 +48,12 @@ def typical(mean: float) -> float:
     Parameters
     ----------
     mean : float
-        Wanted mean, in (0, 1).
+        The mean, in (0, 1).
 
     Returns
     -------
     float
-        What `make_update` calls confidence.
+        The argument `confidence` of `make_update`.
     """
     points, weights = np.polynomial.hermite_e.hermegauss(101)
     weights = weights / weights.sum()
@@ -66,7 +67,7 @@ def typical(mean: float) -> float:
 
 @dataclass
 class Tally:
-    """What one row of a table adds up."""
+    """Sums over the batches of one row of a table."""
 
     batches: int = 0
     exact: int = 0
@@ -293,8 +294,8 @@ def _is_exact(recovery: Recovery, labels: np.ndarray) -> bool:
 
 
 def _any_exact(update: Update, labels: np.ndarray, batch: int) -> bool:
-    members = builtin_attacks().values()
-    return any(_is_exact(run(member, update, seed=0, batch=batch), labels) for member in members)
+    members, reading = builtin_attacks().values(), Reading(update)
+    return any(_is_exact(run(member, reading, seed=0, batch=batch), labels) for member in members)
 
 
 def trained(table: GrowingTable, arguments: argparse.Namespace) -> None:
@@ -341,7 +342,7 @@ def trained(table: GrowingTable, arguments: argparse.Namespace) -> None:
 
 
 def floor(table: GrowingTable, arguments: argparse.Namespace) -> None:
-    """Write the table of what is lost to rounding."""
+    """Write the table of the labels lost to rounding."""
     table.start(
         "Where the information ends",
         "S=50 distinct labels, C=1000, d=512. The samples' doubts 1 - p are spread evenly over the decades from 0.8 "

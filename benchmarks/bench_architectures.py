@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
 from pytest_labelleak import Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.pooling import pool
 from pytest_labelleak.auditing.scoring.labels import score
 
@@ -51,7 +52,7 @@ def crops(count: int, side: int, rng: np.random.Generator) -> np.ndarray:
     side : int
         Side of the result in pixels.
     rng : numpy.random.Generator
-        Chooses photos, places, sizes and mirror images.
+        Source of photos, places, sizes and mirror images.
 
     Returns
     -------
@@ -83,17 +84,17 @@ def measure(
     Parameters
     ----------
     name : str
-        From ``keras.applications``.
+        Name of a network in ``keras.applications``.
     policy : str
         Keras dtype policy.
     batch_size, num_batches : int
-        How much to measure.
+        Samples in a batch, and number of batches.
     side : int or None
         Side of the images in pixels; None is the network's own.
     training : bool
         Whether dropout and batch normalisation run in training mode.
     seed : int
-        Seeds weights, images, labels and attacks.
+        Seed of weights, images, labels and attacks.
 
     Returns
     -------
@@ -120,7 +121,8 @@ def measure(
             truth = Truth(labels=labels, classes=classes)
             features = update.features
             start = time.perf_counter()
-            recoveries = [run(member, update, seed=seed, batch=index) for member in portfolio.values()]
+            reading = Reading(update)
+            recoveries = [run(member, reading, seed=seed, batch=index) for member in portfolio.values()]
             attack_seconds += time.perf_counter() - start
             rows.append([score(recovery, truth) for recovery in recoveries])
             ranks += [str(r.details.get("rank", "-")) for r in recoveries if r.attack == "rlg"]

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -23,6 +23,7 @@ from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak import Defence, DropSmallest, GaussianNoise, Quantise, Sign, Truth, Update
 from pytest_labelleak.attacks import Attack, builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.auditing.verdict import Verdict
 from pytest_labelleak.core.recovery import Status
@@ -87,7 +88,7 @@ def row(batches: Batches, defence: Defence | None, members: Sequence[Attack]) ->
     batches : iterable of (Update, ndarray)
         Undefended updates with their labels.
     defence : defence or None
-        What is applied.
+        The defence of the updates.
     members : sequence of attack
         The portfolio.
 
@@ -98,12 +99,13 @@ def row(batches: Batches, defence: Defence | None, members: Sequence[Attack]) ->
     """
     verdicts: list[list[Verdict]] = []
     for index, (update, labels) in enumerate(batches):
-        # From the batch alone, so that a row does not depend on which others are measured.
+        # The seed comes from the batch alone, so that a row does not depend on the choice of other rows.
         rng = np.random.default_rng([index, *b"defence"])
-        # A fresh copy where there is no defence: what attacks keep with an update must not outlive the row.
+        # Without a defence the update is copied: results that attacks store in an update must not outlive the row.
         shared = dataclasses.replace(update) if defence is None else defence(update, rng=rng)
         truth = Truth(labels=labels, classes=update.classes)
-        verdicts.append([score(run(member, shared, seed=0, batch=index), truth) for member in members])
+        reading = Reading(shared)
+        verdicts.append([score(run(member, reading, seed=0, batch=index), truth) for member in members])
     best = [max(of_batch, key=lambda verdict: verdict.advantage) for of_batch in verdicts]
     return [cell(best), *(cell(column) for column in zip(*verdicts, strict=True))]
 

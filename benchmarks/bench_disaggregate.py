@@ -1,4 +1,4 @@
-"""Batches taken apart: samples isolated, how exactly, at what cost, beside the attacks that only count, and the limits.
+"""Batches taken apart: isolated samples, their errors, the seconds, the limits, and the attacks that only count.
 
 Times are processor seconds on one thread, on which other work weighs less; ratios come from one run.
 """
@@ -44,7 +44,7 @@ def compare(recovery: Recovery, labels: np.ndarray, features: np.ndarray) -> tup
 
 
 def timed(name: str, update: Update) -> tuple[Recovery, float]:
-    """Run an attack without what others have computed before; return its answer and its processor seconds."""
+    """Run an attack on a fresh copy of an update; return its recovery and its processor seconds."""
     update = dataclasses.replace(update)
     start = time.process_time()
     recovery = attack(name, update)
@@ -130,9 +130,9 @@ def words(draws: int) -> Iterator[str]:
 
 
 def rivals(draws: int) -> Iterator[str]:
-    """Yield a table of who gets the counts of all classes right, up to and past S = d; C = 1000, d = 128.
+    """Yield a table of the attacks that count all classes exactly, up to and past S = d; C = 1000, d = 128.
 
-    In brackets the share of label positions that are counted under their class, refusals as none.
+    Brackets hold the share of label positions that are counted under their class; a refusal counts as zero.
     """
     names = ("disaggregate", "ilrg", "bias_counts", "llg")
     yield f"| head | S | d | {' | '.join(names)} |"
@@ -178,7 +178,7 @@ def _smoothed(case: LabelledUpdate, smoothing: float) -> tuple[LabelledUpdate, U
 
 
 def limits() -> Iterator[str]:
-    """Yield a table of where it fails, with the reason that the attack itself gives."""
+    """Yield a table of updates on which the attack fails, with the reason that it gives."""
     base = {"positions": 20, "features": 256, "classes": 400, "seed": 0, "confidence": 0.5}
     plain = make_head_update(**base)
     stranger = make_head_update(**(base | {"seed": 1})).update.head

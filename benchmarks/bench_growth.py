@@ -15,19 +15,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.testing import make_update
 
 FEATURES = 512
 CLASSES = (250, 500, 1000, 2000, 4000, 8000, 16000)
 POSITIONS = (5, 10, 20, 40, 80, 160)
-#: What the other curve keeps.
+#: Size that stays fixed while the other one varies.
 FIXED_CLASSES = 2000
 FIXED_POSITIONS = 20
 ATTACKS = ("bias_sign", "yin", "llg", "rlg")
@@ -39,22 +40,22 @@ def seconds(classes: int, positions: int, names: Sequence[str], repeat: int) -> 
     Parameters
     ----------
     classes, positions : int
-        C and S.
+        Numbers C of classes and S of label positions.
     names : sequence of str
         Attacks.
     repeat : int
-        Runs of each, of which the fastest counts.
+        Number of runs of each attack, of which the fastest counts.
 
     Returns
     -------
     dict of str to float
-        Seconds by attack, each on an update that no other has seen.
+        Seconds by attack; each attack gets a fresh update.
     """
     case = make_update(positions=positions, features=FEATURES, classes=classes, seed=positions)
     best = dict.fromkeys(names, np.inf)
     for _ in range(repeat):
         for name in names:
-            fresh = dataclasses.replace(case.update)  # without what earlier attacks left behind
+            fresh = Reading(dataclasses.replace(case.update))  # without the stored results of earlier attacks
             start = time.perf_counter()
             run(builtin_attacks()[name], fresh, seed=0)
             best[name] = min(best[name], time.perf_counter() - start)
@@ -89,7 +90,7 @@ def plot(path: Path, curves: dict[str, tuple[Sequence[int], dict[str, list[float
     path : Path
         File to write; its suffix chooses the format.
     curves : dict
-        By name of the axis: sizes, and seconds by attack.
+        Sizes, and seconds by attack, under the name of the axis.
     """
     import matplotlib
 

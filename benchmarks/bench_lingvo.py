@@ -1,6 +1,6 @@
 """Bags of words from gradients of lingvo's speech recognisers, blind, beside the paper's figures.
 
-Every result is appended to a file at once, and what is in it is not measured again: an interrupted run goes on. The
+Every result is appended to a file at once, and a run that was interrupted goes on after the last result there. The
 attacks see one update; neither the transcript's length nor its words reach them.
 """
 
@@ -61,7 +61,7 @@ class Results:
 
 
 def score(update: Any, truth: Any, names: tuple[str, ...] = ("rlg",)) -> dict[str, Any]:
-    """Attack an update with each attack of `names` and count what they got right."""
+    """Attack an update with each attack of `names`, and count the correct labels of each."""
     from pytest_labelleak import attack
 
     present = set(truth.present.tolist())
@@ -117,7 +117,7 @@ def measure_full(results: Results, limit: int) -> None:
         del update
 
 
-#: What the paper's defences are here, by the name in the table; None is none. Dropout is a setting of the model.
+#: Defences of the paper by their names in the table; None stands for no defence. Dropout is a setting of the model.
 DEFENCES = {
     "none": None,
     "sign": "sign",
@@ -194,7 +194,8 @@ def measure_groups(results: Results, limit: int) -> None:
 def measure_training(results: Results, limit: int, checkpoints: tuple[int, ...] = (0, 25, 50, 100, 200)) -> None:
     """Train the narrow model on the sentences with Adam, and attack at several checkpoints.
 
-    Training keeps the published penalty and clipping. Attacked is what it shares, and the gradient of the loss alone.
+    Training keeps the published penalty and clipping. The attacks read the shared update, and the
+    gradient of the loss alone.
     """
     from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
 

@@ -2,8 +2,8 @@
 
 The closed form, and running the decoder over the isolated positions (replay), see the same gradients.
 
-Every search is blind: the words and the number of positions come from the same update. Each result is appended to a
-file at once, and what is in it is not measured again: an interrupted run goes on. Times are processor seconds without
+Every search is blind: the words and the number of label positions come from the same update. Each result is appended to
+a file at once, and a run that was interrupted goes on after the last result there. Times are processor seconds without
 tracing and compiling, one start per search.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Read when the libraries load.
+# The libraries read the variables when they load.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -37,7 +37,7 @@ from pytest_labelleak.asr import PUBLISHED, GradientMatching, Ordering, Replay, 
 
 CLASSES, CELL, FRAMES = 76, 32, 12
 LENGTHS = (4, 6, 10)
-#: What is compared. One start each, so that "exact" is exact on the first run; only the default repairs what it finds.
+#: Settings to compare. Each has one start, so that "exact" means the first run; the default alone repairs its result.
 _ONCE = GradientMatching(attempts=1, moves=0, subspace=False)
 SETTINGS = {
     "default": GradientMatching(attempts=1),
@@ -51,7 +51,7 @@ SETTINGS = {
 }
 DEFAULT = next(iter(SETTINGS))
 NO_DEFENCE = "none"
-#: What is done to gradients of `DEFENDED` tokens, for some starts of the default, and for both ways without a search.
+#: Defences of the gradients of `DEFENDED` tokens, for some starts of the default and for both ways without a search.
 DEFENCES = (
     "clip_norm(norm=0.01)",
     "gaussian_noise(relative=1e-6)",
@@ -175,7 +175,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 
 
 def warm_up(decoder: Any, positions: int, keys: tuple[str, ...]) -> None:
-    """Trace and compile, outside of what is timed."""
+    """Trace and compile before the clock starts."""
     contexts = np.zeros((decoder.initial + positions, decoder.context_width))
     labels = np.full((positions, decoder.classes), 1.0 / decoder.classes)
     found = decoder.gradients(contexts, labels, keys)
@@ -183,13 +183,13 @@ def warm_up(decoder: Any, positions: int, keys: tuple[str, ...]) -> None:
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what a function returns and its processor seconds."""
+    """Return the result of a function and its processor seconds."""
     begun = time.process_time()
     return function(), time.process_time() - begun
 
 
 def measure(results: Results, cases: Any, names: list[str], lengths: list[int], seeds: int) -> None:
-    """Run what is not in the results yet: all settings on the same gradients."""
+    """Run the settings that lack results, all on the same gradients."""
     for positions in lengths:
         for name in names:
             settings = SETTINGS[name]
@@ -242,7 +242,7 @@ def measure_solvers(results: Results, cases: Any, update: Any, truth: tuple[int,
 
 
 def measure_defended(results: Results, cases: Any, seeds: int) -> None:
-    """Search for transcripts in what defences leave of their gradients."""
+    """Search for transcripts in defended gradients."""
     for defence in DEFENCES:
         for seed in range(seeds):
             where: dict[str, Any] = {"positions": DEFENDED, "seed": seed, "defence": defence}

@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
 from pytest_labelleak import GaussianNoise, Sign, Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.pooling import pool
 from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.auditing.verdict import Verdict
@@ -33,7 +34,7 @@ def measure(noise: list[float], seed: int) -> str:
     noise : list of float
         Strengths of Gaussian noise, in units of each gradient's own root mean square.
     seed : int
-        Seeds attacks and defences.
+        Seed of attacks and defences.
 
     Returns
     -------
@@ -72,7 +73,8 @@ def measure(noise: list[float], seed: int) -> str:
                 rng = np.random.default_rng([seed, draw, *b"defence"])
                 shared = update if defence is None else defence(update, rng=rng)
                 start = time.perf_counter()
-                recoveries = [run(member, shared, seed=seed, batch=draw) for member in portfolio.values()]
+                reading = Reading(shared)
+                recoveries = [run(member, reading, seed=seed, batch=draw) for member in portfolio.values()]
                 seconds += time.perf_counter() - start
                 for recovery in recoveries:
                     columns[recovery.attack].append(score(recovery, truth))

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -22,6 +22,7 @@ from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak import Recovery, Truth
 from pytest_labelleak.attacks import builtin_attacks, run
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.testing import make_head_update
 
@@ -37,7 +38,7 @@ SIZES = {
     (8, 128, 10): 50,
     (32, 128, 10): 50,
 }
-#: What a later work measured for the published RLG on untrained networks of the same size; quoted beside.
+#: Figures of a later work for the published RLG on untrained networks of the same size; quoted beside ours.
 PUBLISHED = {
     (64, 84, 100): "LeNet: exact",
     (128, 84, 100): "LeNet: recall .974",
@@ -56,7 +57,7 @@ MEANING = (
 
 @dataclass(eq=False)
 class Column:
-    """What one attack did on one row."""
+    """Figures of one attack in one row."""
 
     exact: list[float] = field(default_factory=list)
     advantage: list[float] = field(default_factory=list)
@@ -133,7 +134,7 @@ def measure(
     confidence : float or None
         Mean probability of the true class; None for an untrained head.
     batches : int
-        How many.
+        Number of batches.
     names : sequence of str
         Attacks.
 
@@ -153,8 +154,9 @@ def measure(
             signed=signed,
             confidence=confidence,
         )
+        reading = Reading(case.update)
         for name in names:
-            columns[name].add(run(builtin_attacks()[name], case.update, seed=0, batch=seed), case.labels, classes)
+            columns[name].add(run(builtin_attacks()[name], reading, seed=0, batch=seed), case.labels, classes)
     sets = len(columns[names[0]].exact)
     published = PUBLISHED.get(size, "") if confidence is None else ""
     return [f"{sets} of {batches}", published, *(column.cell() for column in columns.values())]
@@ -166,7 +168,7 @@ def winners(cells: Mapping[str, str], place: int) -> tuple[str, ...]:
     Parameters
     ----------
     cells : mapping of str to str
-        By attack.
+        Cells of the row, by attack.
     place : int
         0 compares sets, 1 counts; exactness first, then advantage or share explained.
 

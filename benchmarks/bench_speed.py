@@ -2,13 +2,13 @@
 
 The published procedure is re-expressed from its description (Dang et al. 2021): a full singular value
 decomposition, of which the true number of right singular vectors is kept; for every class a perceptron of
-that class against 1000 others, which filters; for every class that is left a linear program against
+that class against 1000 others as a filter; for every class that passes a linear program against
 199 others (images) or 5000 (words). It is told the number of label positions; ours is not. With many
 classes its per-class cost is measured on 200 classes, all labels among them, and extrapolated.
 
-How the filter stops and what it lets pass is not published in full. Here a perceptron stops when it no longer
-improves, and a class passes if the perceptron has it on its own side, which nearly every class achieves: the linear
-programs decide. The last column is a lower bound for any filter: as if it had passed the labels and nothing else.
+The stopping rule of the filter and its criterion are not published in full. Here a perceptron stops when it no longer
+improves, and a class passes if the perceptron has it on its own side. Nearly every class passes, so the linear programs
+decide. The last column is a lower bound for any filter: the time if only the labels had passed.
 
 Seconds are processor time of one thread, which other work on the machine changes little.
 
@@ -25,7 +25,7 @@ import tracemalloc
 import warnings
 from pathlib import Path
 
-# Read when numpy loads.
+# numpy reads the variable when it loads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -42,7 +42,7 @@ LARGEST_COMPARED = 100
 
 
 def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) -> tuple[float, float, set[int]]:
-    """Run the published procedure; return its seconds (extrapolated to all classes) and what it names.
+    """Run the published procedure; return its seconds (extrapolated to all classes) and the classes it names.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ def published(case: LabelledUpdate, constraints: int, rng: np.random.Generator) 
     constraints : int
         Other classes in each linear program.
     rng : numpy.random.Generator
-        Chooses the others.
+        Source of the other classes.
 
     Returns
     -------
     seconds : float
-        Of the whole procedure.
+        Seconds of the whole procedure.
     least : float
-        The same if only labels had needed a linear program.
+        Seconds if only the labels had needed a linear program.
     named : set of int
         Classes named among those that were measured.
     """

@@ -1,4 +1,4 @@
-"""What an installed but unused pytest-labelleak costs a pytest run: time at start-up, and modules imported.
+"""The cost of an installed but unused pytest-labelleak: seconds at the start of pytest, and imported modules.
 
 Two runs of the same one-test project alternate, one with the plugin and one with ``-p no:labelleak``, so
 that a busy machine slows both alike. Every other installed plugin is disabled in both.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 HEAVY = ("numpy", "scipy", "tensorflow", "keras", "jax", "torch", "hypothesis")
 
-# Runs pytest in its own process and says what it had imported by then.
+# Runs pytest in a process of its own and prints the imported modules.
 _PROBE = """
 import json, sys, pytest
 status = pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[2:]])

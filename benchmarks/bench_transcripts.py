@@ -3,7 +3,7 @@
 The attacker has one gradient and the weights, and nothing else; replay reads the head's gradient alone. Seconds are
 processor time.
 
-Every result is appended to a file at once, and what is in it is not measured again: an interrupted run goes on. The
+Every result is appended to a file at once, and a run that was interrupted goes on after the last result there. The
 attack sees one update; neither the transcripts nor their lengths or number reach it.
 """
 
@@ -38,7 +38,7 @@ REPEATING = (
 #: Thirty sentences of 3 to 20 words.
 LINES = (*[text for text in SENTENCES if 3 <= len(text.split()) <= 20][:25], *REPEATING)
 
-#: What is done to the update, by its name in the table.
+#: Defences of the update, by their names in the table.
 DEFENCES = {
     "none": None,
     "clip to norm 0.01": "clip_norm(norm=0.01)",

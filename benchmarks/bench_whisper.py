@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Read when numpy loads: its idle threads spin, and slow a machine that others use down by a factor of ten.
+# numpy reads the variable when it loads. Its idle threads spin, and slow down a shared machine by a factor of ten.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from pytest_labelleak import Recovery, attack, capture_update
@@ -88,7 +88,7 @@ def measure(count: int, kinds: list[str], save: Path | None) -> str:
             # A copy, so that no intermediate result is shared between the two.
             rows: Recovery = attack("embedding_rows", dataclasses.replace(update))
             seconds, found = _seconds(lambda u=update: attack("rlg", u))
-            # Alone, without what RLG has found already: the seconds are those of the whole attack.
+            # The attack runs alone, without the stored results of RLG: the seconds are those of the whole attack.
             isolating, apart = _seconds(lambda u=update: attack("disaggregate", dataclasses.replace(u)))
             right = sum((Counter(apart.sample_labels) & Counter(said)).values())
             tokens = set(said)
@@ -109,7 +109,7 @@ def measure(count: int, kinds: list[str], save: Path | None) -> str:
             )
             if len(group) == 1:
                 for member, recovery in (("rlg", found), ("embedding_rows", rows)):
-                    # The prompt is public: whoever attacks a Whisper leaves it out.
+                    # The prompt is public: an attacker of a Whisper model leaves it out.
                     claimed = None if recovery.status != "recovered" else set(recovery.labels) - set(PROMPT)
                     utterances[member].append(Utterance(said=said, claimed=claimed, length=recovery.positions))
         for member, results in utterances.items():

@@ -35,22 +35,22 @@ def stages(data: str, epochs: Sequence[int], *, width: int = 128, seed: int = 0)
     Parameters
     ----------
     data : str
-        One of `DATA`.
+        A name in `DATA`.
     epochs : sequence of int
-        After how many, increasing; 0 is before training.
+        Numbers of epochs after which to yield, increasing; 0 is before training.
     width : int, default 128
         Features d of the head.
     seed : int, default 0
-        Seeds weights, pairs and the order of training.
+        Seed of weights, pairs and the order of training.
 
     Yields
     ------
     epoch : int
-        How many.
+        Number of epochs so far.
     accuracy : float
         Share of the training images that the network names.
     head : Head
-        Valid until the next is asked for.
+        The head, valid until the next one is requested.
     """
     import keras
 

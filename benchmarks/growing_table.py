@@ -56,7 +56,7 @@ class GrowingTable:
         title : str
             Its heading, unique within the file.
         text : str
-            What the cells mean.
+            Meaning of the cells.
         columns : sequence of str
             Names of the columns; the cells of the first identify a row.
         """

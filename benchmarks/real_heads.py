@@ -1,9 +1,9 @@
 """Gradients of real networks' heads for many batches: features once, then the head's own algebra.
 
-A gradient of the head needs nothing of the network below it but the features of the batch. Where these do
-not depend on the rest of the batch (inference mode), they are computed once per image, and the gradient of
-any batch of these images is ``H^T (softmax(H W + b) - onehot(y)) / S``. `Head.agreement` compares that
-with what `capture_update` takes from the network itself.
+The gradient of the head depends on the network below it only through the features of the batch. In inference mode the
+features of an image do not depend on the rest of the batch: they are computed once per image, and the gradient of any
+batch of these images is ``H^T (softmax(H W + b) - onehot(y)) / S``. `Head.agreement` compares this gradient with the
+update that `capture_update` captures from the network.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Head:
     images : ndarray of shape (N, ...)
         Inputs of the network.
     labels : ndarray of int, shape (N,)
-        Their true classes.
+        True classes of the images.
     features : ndarray of float32, shape (N, d)
-        What the head sees of them in inference mode.
+        Inputs of the head for these images in inference mode.
     kernel, bias : ndarray of float32, shape (d, C), (C,)
         The head's weights.
     """
@@ -58,7 +58,7 @@ class Head:
         Parameters
         ----------
         chosen : ndarray of int, shape (S,)
-            Which.
+            Indices of the images.
 
         Returns
         -------
@@ -76,14 +76,14 @@ class Head:
         Parameters
         ----------
         chosen : ndarray of int, shape (S,)
-            Which.
+            Indices of the images.
         bias : bool, default True
             Whether to include the bias gradient.
 
         Returns
         -------
         Update
-            In float32, with the weights.
+            The update in float32, with the weights.
         """
         error = self.outputs(chosen)
         error[np.arange(chosen.size), self.labels[chosen]] -= 1
@@ -101,14 +101,14 @@ class Head:
         Parameters
         ----------
         chosen : ndarray of int, shape (S,)
-            Which images.
+            Indices of the images.
         training : bool, default False
             Whether dropout and batch normalisation run in training mode.
 
         Returns
         -------
         Update
-            What a participant would share.
+            The captured update.
         """
         return capture_update(self.model, (self.images[chosen], self.labels[chosen]), training=training)
 
@@ -118,7 +118,7 @@ class Head:
         Parameters
         ----------
         chosen : ndarray of int, shape (S,)
-            Which images.
+            Indices of the images.
 
         Returns
         -------
@@ -142,16 +142,16 @@ def read_head(model: Any, images: np.ndarray, labels: np.ndarray) -> Head:
     Parameters
     ----------
     model : keras.Model
-        Ends in a dense layer that gives logits.
+        A network that ends in a dense layer with logits.
     images : ndarray of shape (N, ...)
-        Its inputs.
+        Inputs of the network.
     labels : ndarray of int, shape (N,)
-        Their classes.
+        Classes of the images.
 
     Returns
     -------
     Head
-        With the weights as they are now.
+        The head with its current weights.
     """
     import keras
 
@@ -167,9 +167,10 @@ def photo_views(views: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     views : int
-        Per photo: first the centre square, then random squares of at least half of it, every other mirrored.
+        Number of views per photo: first the centre square, then random squares of at least half of it, every other
+        mirrored.
     seed : int
-        Determines them.
+        Seed of the views.
 
     Returns
     -------
@@ -206,14 +207,14 @@ def photo_head(views: int = 8, seed: int = 0) -> Head:
     Parameters
     ----------
     views : int, default 8
-        Per photo; image ``views * k`` is the centre square of photo k.
+        Number of views per photo; image ``views * k`` is the centre square of photo k.
     seed : int, default 0
-        Determines the other views.
+        Seed of the other views.
 
     Returns
     -------
     Head
-        With ``20 * views`` images.
+        The head and ``20 * views`` images.
     """
     _find_example("image_classifier")
     from photo_classifier.network import load_trained

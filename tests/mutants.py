@@ -434,7 +434,7 @@ MUTANTS = (
     (
         "positions that the loss ignores",
         "capture/keras/truth.py",
-        "    keep = keep & known.reshape(positions)",
+        "    keep = keep & known.reshape(shape)",
         "    pass",
         "tests/capture/test_keras_sequences.py",
     ),

@@ -1,4 +1,4 @@
-"""What each defence does to every entry, what it refuses, and how it is written as text."""
+"""Defences: their effect on every entry, their refusals, and their notation as text."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ EVERY = [
 
 
 def defend(defence: Any, array: Any, *, seed: int = 0, **others: np.ndarray) -> np.ndarray:
-    """Return what becomes of one variable; its dtype and shape are checked on the way."""
+    """Return one defended variable, whose dtype and shape are checked first."""
     array = np.asarray(array)
     head = Head(kernel="head")
     update = Update(gradients={"head": np.ones((2, 3), np.float32), "it": array, **others}, head=head)
@@ -202,7 +202,7 @@ def test_stochastic_quantisation_is_unbiased() -> None:
     runs = np.array([defend(defence, array, seed=seed) for seed in range(3000)])
     # One draw is off by at most one level, 1/3, in standard deviation at most half of that.
     assert np.all(np.abs(runs.mean(axis=0) - array) < 5 * (1 / 6) / math.sqrt(len(runs)))
-    assert np.unique(runs[:, 3]).tolist() == [0.0]  # what is on a level stays there
+    assert np.unique(runs[:, 3]).tolist() == [0.0]  # an entry on a level stays there
     assert np.unique(runs[:, 4]).tolist() == [1.0]
     assert np.mean(defend(Quantise(bits=3), array) == array) < 1.0
 

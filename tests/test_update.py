@@ -1,4 +1,4 @@
-"""Updates from arrays and files: what is accepted, what is refused, and how."""
+"""Updates from arrays, tensors and files: accepted, or refused with one clear error."""
 
 from __future__ import annotations
 
@@ -60,6 +60,122 @@ def test_arrays_are_copied() -> None:
 
 def test_half_precision_is_widened() -> None:
     assert Update.from_arrays(GOOD.kernel_gradient.astype(np.float16)).kernel_gradient.dtype == np.float32
+
+
+class _Tensor:
+    """Stands for a tensor of PyTorch: to numpy only when detached and on the host, and never from bfloat16."""
+
+    def __init__(self, array, *, dtype="torch.float32", requires_grad=True, device="cuda", sparse=False):
+        self._array, self.dtype, self._requires_grad, self._device = np.asarray(array), dtype, requires_grad, device
+        self.is_sparse = sparse
+
+    def _like(self, **changes):
+        now = {"requires_grad": self._requires_grad, "device": self._device, "sparse": self.is_sparse}
+        return _Tensor(self._array, **{"dtype": self.dtype, **now, **changes})
+
+    def detach(self):
+        return self._like(requires_grad=False)
+
+    def cpu(self):
+        return self._like(device="cpu")
+
+    def float(self):
+        return self._like(dtype="torch.float32")
+
+    def to_dense(self):
+        return self._like(sparse=False)
+
+    def numpy(self):
+        if self._requires_grad or self._device != "cpu" or self.is_sparse:
+            raise RuntimeError("a tensor that requires grad, is on another device, or is sparse")
+        if self.dtype == "torch.bfloat16":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self._array
+
+    def __array__(self, *args, **options):
+        return self.numpy()
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "torch.bfloat16"}, {"sparse": True}])
+def test_tensors_are_detached_moved_to_the_host_and_widened(options) -> None:
+    update = Update.from_arrays(
+        _Tensor(GOOD.kernel_gradient, **options),
+        bias_gradient=_Tensor(GOOD.bias_gradient, **options),
+        kernel=_Tensor(np.ones((6, 9), np.float32), **options),
+        gradients={"below": _Tensor(np.ones((2, 2, 3), np.float32), **options)},
+    )
+    assert np.array_equal(update.kernel_gradient, GOOD.kernel_gradient)
+    assert np.array_equal(update.bias_gradient, GOOD.bias_gradient)
+    assert update.head.kernel_value.shape == (6, 9)
+    assert update.gradients["below"].shape == (2, 2, 3)
+
+
+def test_a_tensor_of_whole_numbers_is_still_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="dtype int64"):
+        Update.from_arrays(_Tensor(np.ones((2, 3), np.int64)))
+
+
+def test_a_tensor_without_values_gets_one_clear_error() -> None:
+    class Symbolic:
+        def __array__(self, *args, **options):
+            raise NotImplementedError("symbolic, of labels 17 and 4")
+
+    with pytest.raises(InvalidArgumentError, match=r"kernel_gradient is a Symbolic .*Expected") as caught:
+        Update.from_arrays(Symbolic())
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_lists_of_different_lengths_get_one_clear_error() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"kernel_gradient is a list .*rectangular"):
+        Update.from_arrays([[1.0, 2.0], [3.0]])
+
+
+def test_steps_rates_and_other_variables_are_kept(tmp_path: Path) -> None:
+    below = np.ones((3, 4, 5), np.float16)
+    update = Update.from_arrays(
+        GOOD.kernel_gradient,
+        steps=3,
+        learning_rate=np.float32(0.5),
+        gradients={"conv/kernel": below, "scale": np.float32(2.0)},
+        values={"conv/kernel": 2 * below},
+    )
+    below[:] = 0
+    assert (update.steps, update.learning_rate) == (3, 0.5)
+    assert list(update.gradients) == ["kernel", "conv/kernel", "scale"]
+    assert np.array_equal(update.gradients["conv/kernel"], np.ones((3, 4, 5)))
+    assert update.gradients["conv/kernel"].dtype == np.float32
+    assert np.array_equal(update.values["conv/kernel"], np.full((3, 4, 5), 2.0))
+    update.save(tmp_path / "u.npz")
+    back = Update.load(tmp_path / "u.npz")
+    assert (back.steps, back.learning_rate, back.gradients.keys()) == (3, 0.5, update.gradients.keys())
+    assert np.array_equal(back.values["conv/kernel"], update.values["conv/kernel"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"learning_rate": 0.0}, r"learning_rate=0\.0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf"),
+        ({"learning_rate": True}, "learning_rate=True"),
+        ({"learning_rate": "fast"}, "learning_rate='fast'"),
+        ({"gradients": [np.ones(2)]}, "gradients is a list"),
+        ({"gradients": {1: np.ones(2)}}, "gradients has a int as a name"),
+        ({"gradients": {"kernel": np.ones(2)}}, "the name 'kernel', that of a variable of the head"),
+        ({"gradients": {"bias": np.ones(9)}}, "the name 'bias'"),
+        ({"gradients": {"below": np.ones(2, int)}}, r"gradients\['below'\] has dtype int64"),
+        ({"gradients": {"below": np.ones((0, 2))}}, r"gradients\['below'\] is empty"),
+        ({"values": {"kernel": np.ones((6, 9))}}, "values has the name 'kernel'.*kernel="),
+        ({"values": {"below": np.ones(2)}}, r"values\['below'\] has shape \(2,\).*gradient of its name"),
+        ({"gradients": {"a": np.ones(2)}, "values": {"a": np.ones(3)}}, r"values\['a'\] has shape \(3,\)"),
+    ],
+)
+def test_steps_rates_and_other_variables_are_checked(arguments: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=complaint) as caught:
+        Update.from_arrays(GOOD.kernel_gradient, **arguments)
+    assert "Expected" in str(caught.value)
 
 
 def test_head_must_name_a_gradient() -> None:

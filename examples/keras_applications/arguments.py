@@ -1,4 +1,4 @@
-"""The command line: what it accepts, checked before anything slow is loaded."""
+"""The command line: its options, checked before a slow library is loaded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 class ArgumentError(ValueError):
-    """An argument that cannot be used; printed as one line."""
+    """An argument that cannot be used; the program prints the message as one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     model: str
     batch_size: int
@@ -40,7 +40,7 @@ class Options:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the whole usage: one line says what is wrong."""
+        """Raise with a message of one line instead of printing the whole usage."""
         raise ArgumentError(message)
 
 
@@ -65,7 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> Options:
     Returns
     -------
     Options
-        Checked as far as is possible without Keras.
+        Options, checked as far as possible without Keras.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def parse_defence(text: str | None) -> Any:
     Raises
     ------
     ArgumentError
-        For anything else.
+        For any other text.
     """
     from pytest_labelleak import GaussianNoise, Sign
 
@@ -142,5 +142,5 @@ def parse_defence(text: str | None) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what a library says, for a one-line message."""
+    """Return the first line of a library's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

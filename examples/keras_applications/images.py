@@ -19,7 +19,7 @@ def list_images(folder: str, classes: int, random_labels: bool) -> tuple[list[Pa
     Parameters
     ----------
     folder : str
-        With one subfolder per class, unless `random_labels`.
+        Folder with one subfolder per class, or of any structure with `random_labels`.
     classes : int
         Number of classes of the network.
     random_labels : bool
@@ -32,7 +32,7 @@ def list_images(folder: str, classes: int, random_labels: bool) -> tuple[list[Pa
     labels : ndarray of int or None
         Class of each, or None for random labels.
     rule : str
-        How classes were numbered, for people.
+        The rule by which classes are numbered, as a sentence.
 
     Raises
     ------
@@ -76,14 +76,14 @@ def make_batches(
     side : int
         Side of the network's input in pixels.
     classes : int
-        Number of its outputs.
+        Number of outputs of the network.
     preprocess : callable
-        From pixels to what it takes.
+        Function from pixels to inputs of the network.
 
     Returns
     -------
     source : str
-        Where images and labels come from, for people.
+        Origin of images and labels, as a sentence.
     batches : iterator of (images, labels)
         Loaded one at a time.
 

@@ -28,25 +28,25 @@ def build_network(
     Parameters
     ----------
     name : str
-        One of `network_names`.
+        A name in `network_names`.
     weights : str, default "none"
         "none" (random), "imagenet" or the path of a weights file.
     image_size : int, optional
-        Side of its input; default is the network's own.
+        Side of the network's input in pixels; the network has a default.
     seed : int, default 0
-        Seeds random weights, through Keras' global seed.
+        Seed of random weights, set as Keras' global seed.
 
     Returns
     -------
     model : keras.Model
-        With 1000 logits, compiled for integer labels.
+        The network with 1000 logits, compiled for integer labels.
     preprocess : callable
-        From (N, side, side, 3) pixels of 0 to 255 to what this network takes.
+        Function from (N, side, side, 3) pixels of 0 to 255 to inputs of the network.
 
     Raises
     ------
     ArgumentError
-        For an unknown name, a size the network cannot take, or weights that cannot be had.
+        For an unknown name, a size that the network cannot take, or weights that cannot be loaded.
     """
     known = network_names()
     if name not in known:

@@ -1,7 +1,7 @@
 """Recover the labels of training batches from the gradients of any ``keras.applications`` network.
 
 The first experiment of Dang et al., "Revealing and Protecting Labels in Distributed Training" (NeurIPS
-2021), as one command. The attacks see one gradient per batch; neither its labels nor its size reaches them.
+2021), as one command. The attacks see one gradient per batch, and neither the labels nor the size of the batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# Both are read when the libraries load. numpy's idle threads spin beside the framework's and slow it down.
+# The libraries read both variables when they load. numpy's idle threads spin, and slow down those of the framework.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -33,25 +33,26 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
     options : Options
         The command line.
     report : callable, default print
-        Receives lines for people, without labels.
+        Receives lines of text, without labels.
 
     Returns
     -------
     dict
-        What goes into the JSON file; holds labels.
+        Contents of the JSON file; they include labels.
 
     Raises
     ------
     ArgumentError
         For options that do not fit the network or the images.
     """
-    # Imported here and not at the top: wrong arguments get their answer without the seconds this takes.
+    # The import stands here and not at the top: it takes seconds, and wrong arguments are answered without it.
     import keras
     from images import make_batches
     from networks import build_network
 
     from pytest_labelleak import Truth, capture_update
     from pytest_labelleak import attacks as attacks_
+    from pytest_labelleak.attacks.gradient.reading import Reading
     from pytest_labelleak.auditing.pooling import pool
     from pytest_labelleak.auditing.scoring.labels import score
 
@@ -78,7 +79,8 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
         if defence is not None:
             shared = defence(shared, rng=np.random.default_rng([options.seed, index, *b"defence"]))
         truth = Truth(labels=labels, classes=classes)
-        recoveries = [attacks_.run(member, shared, seed=options.seed, batch=index) for member in portfolio]
+        reading = Reading(shared)
+        recoveries = [attacks_.run(member, reading, seed=options.seed, batch=index) for member in portfolio]
         verdicts.append([score(recovery, truth) for recovery in recoveries])
         rows.append(
             {
@@ -121,7 +123,7 @@ def write_json(result: dict[str, Any], path: str) -> None:
     Parameters
     ----------
     result : dict
-        Of JSON types.
+        Data of JSON types.
     path : str
         The file.
 

@@ -1,4 +1,4 @@
-"""What the tests share: the trained recogniser and a sentence that a participant would train on."""
+"""Fixtures of the tests: the trained recogniser, and a sentence on which a participant would train."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 
 import pytest
 
-# numpy's and scipy's linear algebra each bring a thread pool whose idle threads spin. Beside a framework's own
+# numpy's and scipy's linear algebra each have a thread pool, and idle threads of a pool spin. Beside a framework's own
 # threads, on the two to four cores of a CI runner, one thread each is several times faster.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def model():
-    # Imported here, so that "pytest --collect-only" does not wait for a framework.
+    # The import stands here, so that "pytest --collect-only" does not wait for a framework.
     from las.weights import load_trained
 
     return load_trained()
@@ -28,7 +28,7 @@ def fresh_model():
 
 @pytest.fixture(scope="session")
 def sentence():
-    """Return a sentence that the recogniser has never heard. Private: tests count its words, and never print one."""
+    """Return a sentence that the recogniser has never heard. Private: tests count its words and never print one."""
     from las.sentences import held_out
 
     return next(text for text in held_out(50) if len(set(text.split())) == len(text.split()) == 8)

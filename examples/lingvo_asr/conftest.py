@@ -1,4 +1,4 @@
-"""What the tests share: a recogniser and the utterances a participant would train on."""
+"""Fixtures of the tests: a recogniser, and the utterances on which a participant would train."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def vocabulary():
 
 @pytest.fixture(scope="session")
 def task(vocabulary):
-    # Imported here, so that "pytest --collect-only" does not wait for a framework.
+    # The import stands here, so that "pytest --collect-only" does not wait for a framework.
     from lingvo_asr.recogniser import build
 
-    # lingvo skips steps with a norm above 100, and with fresh weights all are: nothing would be shared at all.
+    # lingvo skips steps with a norm above 100. With fresh weights all norms are larger, so no step would be shared.
     return build("small", classes=vocabulary.size, train__grad_norm_to_clip_to_zero=0.0)
 
 

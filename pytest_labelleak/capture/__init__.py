@@ -1,11 +1,11 @@
-"""Capture: from the user's own model and batch to an Update, and to the truth kept apart from it.
+"""Capture: from the user's model and batch to an Update, and to the Truth, which is kept apart from the update.
 
 Reading order::
 
     adapter      the protocol
-    batches      one batch or many
+    batches      one batch, or an iterable of batches
     local_steps  several local training steps as one update
-    arrays       updates that the user brings
+    arrays       updates that the user computed
     keras        Keras 3 models
     lingvo       lingvo tasks
     choosing     the adapter for a model

@@ -13,11 +13,11 @@ __all__ = ["Adapter"]
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Knows how to capture updates from one kind of model."""
+    """Captures updates from one kind of model."""
 
     @property
     def name(self) -> str:
-        """Short name, used in messages."""
+        """Short name for messages."""
 
     def capture(
         self,
@@ -28,14 +28,14 @@ class Adapter(Protocol):
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
     ) -> Update:
-        """Compute what a participant would share for one batch, leaving the model unchanged.
+        """Compute the update that a participant would share for one batch, and leave the model unchanged.
 
         Parameters
         ----------
         model : object
             The user's model.
         batch : object
-            One batch: ``(x, y)``, ``(x, y, sample_weight)``, a dict, or whatever the model takes.
+            One batch: ``(x, y)``, ``(x, y, sample_weight)``, a dict, or another form that the model takes.
         head : str, optional
             Name of the classification head's layer or output, where there are several.
         training : bool, default True
@@ -46,7 +46,8 @@ class Adapter(Protocol):
         Returns
         -------
         Update
-            Without a trace of the truth.
+            The gradients, without a trace of the truth. A gradient points uphill: pass the gradient, or (weights
+            before - weights after) of a training step; never after - before.
         """
 
     def labels(
@@ -57,14 +58,14 @@ class Adapter(Protocol):
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return the labels of the same batch, positions of weight zero left out.
+        """Return the labels of the same batch, without the label positions of weight zero.
 
         Parameters
         ----------
         model : object
             The user's model.
         batch : object
-            The batch.
+            The batch, as for `capture`.
         head : str, optional
             As for `capture`.
         class_weight : mapping of int to float, optional
@@ -73,5 +74,5 @@ class Adapter(Protocol):
         Returns
         -------
         Truth
-            What the attacks are scored against.
+            The labels against which the claims of attacks are scored.
         """

@@ -1,21 +1,23 @@
-"""The adapter for gradients that come from anywhere: the "model" is the Update itself."""
+"""The adapter for updates that the user computed: the "model" is the update itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import InvalidArgumentError
+from ..core.tensors import to_numpy
 from ..core.truth import Truth
 from ..core.update import Update
 
-__all__ = ["ArraysAdapter"]
+__all__ = ["BY_HAND", "ArraysAdapter"]
+
+#: Remedy for a model that no adapter can capture; the end of a sentence.
+BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
 
 
 class ArraysAdapter:
-    """Passes an `Update` through; the batch is the array of its labels, or a dict that has the features too."""
+    """Passes an `Update` through; the batch holds its labels, and the features where they are to be compared."""
 
     name = "arrays"
 
@@ -28,7 +30,11 @@ class ArraysAdapter:
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
     ) -> Update:
-        """Return the update itself."""
+        """Return the update unchanged.
+
+        A gradient points uphill: pass the gradient, or (weights before - weights after) of a training step; never
+        after - before.
+        """
         self._refuse(head=head, class_weight=class_weight)
         return model
 
@@ -40,13 +46,15 @@ class ArraysAdapter:
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return `batch` as the truth: an array of class indices, or a dict with these as "y".
+        """Return `batch` as the truth: a sequence or tensor of class indices, or a dict with the indices as "y".
 
-        The dict may hold "features", the head's inputs, and "lengths", how many labels each sequence has.
+        The dict may also hold "features", the inputs of the head, and "lengths", the number of label positions of
+        each sequence.
         """
         self._refuse(head=head, class_weight=class_weight)
         expected = (
-            "Expected the labels behind the update: a one-dimensional integer array of class indices; or "
+            "Expected the labels behind the update: class indices as a list, a tuple or a one-dimensional array of "
+            "integers; or "
             '{"y": labels, "features": array of shape (labels, features)} to have recovered features compared; or '
             '{"y": labels, "lengths": [...]} where they are those of several sequences, one after the other.'
         )
@@ -55,15 +63,17 @@ class ArraysAdapter:
             lengths = batch.get("lengths")
             batch, features = batch["y"], batch.get("features")
         if features is not None:
-            features = np.asarray(features)
+            features = to_numpy(features)
+            if features is None:
+                raise InvalidArgumentError(f"batch['features'] does not convert to an array. {expected}")
             if features.ndim != 2 or features.shape[1] != model.features:
                 raise InvalidArgumentError(
                     f"batch['features'] has shape {features.shape}. Expected (label positions, {model.features}): "
                     "the input of the head, whose kernel has that many rows."
                 )
-        if isinstance(batch, (tuple, dict)):
+        labels = None if isinstance(batch, dict) else to_numpy(batch)
+        if labels is None or labels.dtype == object:
             raise InvalidArgumentError(f"batch is a {type(batch).__name__}, and the model is an Update. {expected}")
-        labels = np.asarray(batch)
         if labels.ndim != 1:
             raise InvalidArgumentError(f"batch has shape {labels.shape}, and the model is an Update. {expected}")
         return Truth(labels=labels, classes=model.classes, features=features, lengths=lengths)

@@ -1,4 +1,4 @@
-"""The adapter for a model: a hook's first, then the built-in ones."""
+"""The adapter for a model: that of a hook, or a built-in adapter."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["adapter_for", "capture_update"]
 
 
 def adapter_for(model: Any) -> Adapter:
-    """Choose the adapter for a model: hooks first, then plain updates, then Keras and lingvo.
+    """Choose the adapter for a model: from hooks first, then for updates, Keras and lingvo.
 
     Parameters
     ----------
     model : object
-        What the user wants audited.
+        The model to audit.
 
     Returns
     -------
     Adapter
-        The adapter.
+        The first adapter that takes the model.
 
     Raises
     ------
     UnsupportedModelError
-        If nobody knows this kind of model.
+        If no adapter takes this kind of model.
     """
     adapter: Adapter | None = active_scope().adapter(model)
     if adapter is not None:
@@ -39,7 +39,7 @@ def adapter_for(model: Any) -> Adapter:
         from .arrays import ArraysAdapter
 
         return ArraysAdapter()
-    # A Keras model cannot exist without keras having been imported: never import it only to find out.
+    # A Keras model exists only where keras is imported already: an import just to find out would cost seconds.
     keras = sys.modules.get("keras")
     if keras is not None and isinstance(model, keras.Model):
         from .keras.adapter import KerasAdapter
@@ -66,12 +66,12 @@ def capture_update(
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
 ) -> Update:
-    """Capture what one training step of `model` on `batch` would share.
+    """Capture the update that one training step of `model` on `batch` would share.
 
     Parameters
     ----------
     model : object
-        A compiled Keras 3 model, or anything a hook provides an adapter for.
+        A compiled Keras 3 model, a lingvo task, or a model for which a hook provides an adapter.
     batch : tuple or dict
         ``(x, y)``, ``(x, y, sample_weight)`` or a dict with these keys.
     head : str, optional
@@ -84,11 +84,11 @@ def capture_update(
     Returns
     -------
     Update
-        The gradient of every trainable variable, and where the head is among them.
+        The gradient of every trainable variable, and the place of the head among them.
 
     Raises
     ------
     UnsupportedModelError
-        If the model, its loss or its head cannot be captured; says what to do.
+        If the model, its loss or its head cannot be captured; the message names a remedy.
     """
     return adapter_for(model).capture(model, batch, head=head, training=training, class_weight=class_weight)

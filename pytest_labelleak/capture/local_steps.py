@@ -1,4 +1,4 @@
-"""Several local training steps as one batch: what a federated client shares after them is a weight difference."""
+"""Several local training steps as one batch: afterwards a federated client shares a difference of weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["LocalSteps"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LocalSteps:
-    """Batches that a participant trains on, one step each, before it shares anything.
+    """Batches on which a participant trains, one step each, before it shares an update.
 
-    Passed in place of a batch, to an adapter that supports it. The participant takes plain gradient steps and shares
-    ``(weights before - weights after) / learning_rate``, rounded as weights are.
+    An adapter that supports local steps takes this object in place of a batch. The participant takes plain gradient
+    steps and shares ``(weights before - weights after) / learning_rate``, rounded as weights are.
 
     Attributes
     ----------
     batches : sequence of batch
-        One per step; the same batch may occur several times. Private.
+        One batch per step; the same batch may occur several times. Private.
     learning_rate : float
-        Of the local steps.
+        Learning rate of the local steps.
 
     Raises
     ------

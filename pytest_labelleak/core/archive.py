@@ -1,4 +1,4 @@
-"""Updates as ``.npz`` files: no pickle, no half-written file, one clear error for whatever is wrong."""
+"""Updates as ``.npz`` files: no pickle, no half-written file, one clear error for every defect of a file."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def write_archive(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]
     path : path_like
         Target file; replaced if it exists.
     arrays : mapping of str to ndarray
-        Any names but "meta".
+        The arrays by name. The name "meta" is taken.
     meta : mapping
-        JSON types alone.
+        Plain data: JSON types alone.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def write_archive(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]
 
 
 def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
-    """Read what `write_archive` wrote, or a plain file of arrays.
+    """Read a file that `write_archive` wrote, or a plain file of arrays.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     Returns
     -------
     arrays : dict of str to ndarray
-        Without "meta".
+        The arrays by name, without "meta".
     meta : dict or None
-        None for a plain file of arrays.
+        The mapping that was written; None for a plain file of arrays.
 
     Raises
     ------

@@ -22,7 +22,7 @@ class LabelLeak(AssertionError):  # noqa: N818 - the name users catch
     Attributes
     ----------
     audit : pytest_labelleak.Audit
-        What was measured.
+        The full result.
     """
 
     def __init__(self, message: str, *, audit: Any = None) -> None:
@@ -31,12 +31,12 @@ class LabelLeak(AssertionError):  # noqa: N818 - the name users catch
 
 
 class InconclusiveAudit(Exception):  # noqa: N818 - the name states the outcome
-    """The audit could not decide, which is never a pass; the message says what to change.
+    """The audit could not decide, which is never a pass; the message names the change that would let it decide.
 
     Attributes
     ----------
     audit : pytest_labelleak.Audit or None
-        What was measured, where the audit got that far.
+        The result, where the audit got that far.
     """
 
     def __init__(self, message: str, *, audit: Any = None) -> None:
@@ -45,11 +45,11 @@ class InconclusiveAudit(Exception):  # noqa: N818 - the name states the outcome
 
 
 class InvalidArgumentError(ValueError):
-    """An argument, option or array is not what it must be."""
+    """An argument, option or array has a wrong type, shape or value; the message says which were expected."""
 
 
 class UnsupportedModelError(ValueError):
-    """The gradient of this model cannot be captured; names the layer, the loss or the backend."""
+    """The gradient of this model cannot be captured; the message names the layer, the loss or the backend."""
 
 
 class UnknownNameError(ValueError):

@@ -8,7 +8,7 @@ __all__ = ["round_up", "rounded"]
 
 
 def rounded(value: float | None) -> float | None:
-    """Return a figure as records hold it, None for none."""
+    """Return a figure with the six decimals that records hold; None stays None."""
     return None if value is None else round(float(value), 6)
 
 
@@ -18,17 +18,17 @@ def round_up(advantage: float) -> float:
     Parameters
     ----------
     advantage : float
-        What was measured.
+        Measured advantage.
 
     Returns
     -------
     float
-        Never below it, so that a run against its own baseline passes.
+        Never below `advantage`, so that a run against its own baseline passes.
 
     Examples
     --------
     >>> round_up(1 / 3), round_up(0.1 + 0.2), round_up(-0.5)
     (0.333334, 0.3, 0.0)
     """
-    # Less a thousandth of the last digit, which is what verdicts tolerate: 0.1 + 0.2 stays 0.3.
+    # Verdicts tolerate a thousandth of the last digit, and so does the rounding: 0.1 + 0.2 stays 0.3.
     return min(1.0, max(0.0, math.ceil(advantage * 1e6 - 1e-3) / 1e6))

@@ -14,7 +14,7 @@ __all__ = ["obstacle", "replacing", "write_text"]
 
 
 def obstacle(path: Path) -> str | None:
-    """Say why `path` cannot be written, or None.
+    """Return the reason why `path` cannot be written, or None.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def obstacle(path: Path) -> str | None:
         return "it is a directory"
     if not target.parent.is_dir():
         return f"the directory {str(target.parent)!r} does not exist"
-    # Tried, not asked: access bits say nothing about read-only mounts, quotas or the super-user.
+    # A file is created: access bits say nothing about read-only mounts, quotas or the super-user.
     try:
         with tempfile.TemporaryFile(dir=target.parent):
             pass
@@ -47,17 +47,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : pathlib.Path
-        Target file; where it is a link, what it points to.
+        Target file. A link stays, and the file that it points to is replaced.
 
     Yields
     ------
     binary file
-        To write to.
+        A temporary file beside the target, open for writing.
 
     Raises
     ------
     OSError
-        If that is not possible; nothing is left behind.
+        If the target cannot be written; no temporary file is left behind.
     """
     target = _target(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -73,19 +73,19 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` with `text`, or leave it as it was.
+    """Replace the contents of `path` with `text`, or leave the file unchanged.
 
     Parameters
     ----------
     path : pathlib.Path
-        Target file; where it is a link, what it points to.
+        Target file. A link stays, and the file that it points to is replaced.
     text : str
-        Written as UTF-8.
+        New contents, written as UTF-8.
 
     Raises
     ------
     OSError
-        If that is not possible; nothing is left behind.
+        If the target cannot be written; no temporary file is left behind.
     """
     with replacing(path) as handle:
         handle.write(text.encode("utf-8", errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""Recovery: what an attack claims to have read from an update, and the proof it offers."""
+"""Recovery: the labels that an attack claims to have read from an update, and the proof that it offers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Status(str, enum.Enum):
     Attributes
     ----------
     RECOVERED
-        It commits to an answer, also to an empty one.
+        The attack commits to an answer, which may be empty.
     NOT_APPLICABLE
-        A precondition failed.
+        A precondition of the attack failed.
     INCONCLUSIVE
-        It ran and could not decide.
+        The attack ran and could not decide.
     NOT_RUN
-        It was left out, because nothing that it could find would change anything.
+        The attack was left out, because no answer of it could change the outcome of the audit.
     """
 
     RECOVERED = "recovered"
@@ -33,7 +33,7 @@ class Status(str, enum.Enum):
     NOT_RUN = "not run"
 
     def __str__(self) -> str:
-        """Return the text that messages and records hold, the same on every Python."""
+        """Return the text of the status for messages and records, the same on every Python."""
         return self.value
 
     __format__ = str.__format__  # type: ignore[assignment]
@@ -60,7 +60,7 @@ class Status(str, enum.Enum):
 
 
 class NotApplicable(Exception):  # noqa: N818 - a refusal and no error
-    """A precondition of an attack failed. Raised anywhere below an attack, caught where attacks are called.
+    """A precondition of an attack failed. Any code below an attack may raise it; the caller of attacks catches it.
 
     Parameters
     ----------
@@ -78,26 +78,30 @@ class NotApplicable(Exception):  # noqa: N818 - a refusal and no error
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Certificate:
-    """Why one class is claimed present or absent, in a form that can be checked again.
+    """Evidence that one class is present or absent, in a form that can be checked again.
+
+    A class is present if a label position of the update has it. The column of a class is its column in the gradient of
+    the head's kernel. The cone of some columns is the set of their non-negative combinations.
 
     Attributes
     ----------
     label : int
-        The class. Private.
+        Index of the class. Private.
     present : bool
-        What is claimed.
+        Whether the class is claimed present.
     margin : float
-        Distance between the two answers in units of the noise found in the update; large is safe. For an
-        absent class: how many times further the weakest present class is from the cone of the others.
+        Distance between the two answers in units of the noise found in the update; a large margin is a safe one. For
+        an absent class: how many times further the weakest present class is from the cone of the other columns.
     direction : ndarray of shape (d,) or (d + 1,), or None
-        For a present class: feature-space direction along which only this class descends; one longer if the
-        bias gradient is a row too.
+        For a present class: a direction in feature space along which only this class descends. It has d + 1 entries
+        where the bias gradient was read as one more row of the kernel gradient.
     others : ndarray of int, shape (k,), or None
-        For an absent class: classes whose columns its own is a non-negative combination of. Private.
+        For an absent class: the classes whose columns combine to its column. Private.
     coefficients : ndarray of shape (k,), or None
-        Their coefficients, positive.
+        Positive coefficients of that combination.
     residual : float
-        For an absent class: norm of what the combination leaves of its column, relative to the column.
+        For an absent class: norm of the difference between its column and the combination, relative to the norm of
+        the column.
     """
 
     label: int = field(repr=False)
@@ -111,43 +115,43 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recovery:
-    """What one attack claims about the labels behind one update.
+    """The claim of one attack about the labels behind one update.
 
     Attributes
     ----------
     attack : str
         Name of the attack.
     status : Status
-        Or its text. `Status.RECOVERED` commits to `labels`, also when that is empty.
+        How far the attack got; its text is accepted too. `Status.RECOVERED` commits to `labels`, also to none.
     reason : str
-        Why the status is another than "recovered", as a clause; else a remark. Holds no label.
+        A clause that gives the reason for any other status, or a remark on a recovery. Holds no label.
     labels : tuple of int
-        Classes claimed present, sorted. Private: not in the repr, not in any report.
+        Classes claimed present, sorted. Private: shown neither in the repr nor in a report.
     counts : mapping of int to int or None
         Claimed number of label positions per class. Private.
     positions : int or None
         Claimed number of label positions in the update.
     certificates : tuple of Certificate
-        Evidence for the classes named, where the attack has any.
+        Evidence for the classes in `labels`, where the attack has any.
     absences : sequence of Certificate
-        Evidence for the classes not named, where the attack has any; made when it is asked for.
+        Evidence for the classes that are not in `labels`, where the attack has any; computed on access.
     details : mapping of str to float, int or str
-        Figures worth reporting (rank, noise floor). Hold no label.
+        Figures worth reporting, such as the rank or the noise floor. Hold no label.
     variables : tuple of str
-        The shared variables that the claim was read from, by their names in the update.
+        Names of the shared variables that the attack read, as in `Update.gradients`.
     isolated : int or None
-        Number n of single samples that were separated from the batch.
+        Number n of isolated samples: label positions whose own gradient was separated from that of the batch.
     explained : float or None
-        Share of the head's gradient that these samples reproduce: one less the relative Frobenius norm of what
-        they leave over.
+        Share of the head's gradient that the isolated samples reproduce: one minus the Frobenius norm of the
+        difference, relative to the gradient's.
     sample_labels : tuple of int
         Label of each isolated sample; labels repeat. Private.
     softmax : ndarray of shape (n, C) or None
-        The head's output for each, in the same order. Private.
+        Output of the head for each isolated sample, in the same order. Private.
     features : ndarray of shape (n, d) or None
-        The head's input for each, in the same order. Private.
+        Input of the head for each isolated sample, in the same order. Private.
     transcripts : tuple of tuple of int, or None
-        Labels in the order they were said, one tuple for every utterance; None if the attack does not tell. Private.
+        Labels in the order of speech, one tuple for every utterance; None if the attack finds no order. Private.
     """
 
     attack: str
@@ -168,24 +172,24 @@ class Recovery:
     transcripts: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Take the status as text, too."""
+        """Turn the text of a status into the status."""
         object.__setattr__(self, "status", Status(self.status))
 
     @property
     def message(self) -> str:
-        """The reason as a sentence for people, empty for a recovery without remark."""
+        """The status and its reason as a sentence; empty for a recovery without remark."""
         return self.status.worded(self.reason)
 
     @classmethod
     def not_applicable(cls, attack: str, because: str, **details: Any) -> Recovery:
-        """State that a precondition of `attack` failed.
+        """Return the recovery of an attack of which a precondition failed.
 
         Parameters
         ----------
         attack : str
             Name of the attack.
         because : str
-            The precondition, what was found, and what would make it hold.
+            The precondition, the finding against it, and a change that would make it hold.
         **details
             Figures worth reporting.
 
@@ -198,14 +202,14 @@ class Recovery:
 
     @classmethod
     def inconclusive(cls, attack: str, because: str, **details: Any) -> Recovery:
-        """State that `attack` ran and could not decide.
+        """Return the recovery of an attack that ran and could not decide.
 
         Parameters
         ----------
         attack : str
             Name of the attack.
         because : str
-            What stopped it and what would help.
+            The obstacle, and a change that would remove it.
         **details
             Figures worth reporting.
 

@@ -1,4 +1,7 @@
-"""Sensitive terms: names, diagnoses, canaries that must never be recoverable; kept out of every repr and message."""
+"""Sensitive terms: names, diagnoses or canaries that no attack may recover from the words of a transcript.
+
+No repr and no message shows a term; each is named by its index in the user's list.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,16 @@ _EXPECTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensitiveTerms:
-    """A list of terms, each known by its index alone outside of an audit.
+    """A list of terms, of which reports show indices alone.
 
     Attributes
     ----------
     terms : tuple of str
-        As given, without spaces around. Private.
+        The terms, stripped of surrounding spaces. Private.
     must_occur : bool
-        Whether the list was made for the batch at hand, as the argument of an assertion is: then a batch in which
-        none of its terms occurs tests nothing, and the audit is inconclusive. A list for a whole project is
-        checked wherever one of its terms happens to occur.
+        True for a list that belongs to one batch, such as the argument of an assertion. A batch without any of its
+        terms then tests nothing, and the audit is inconclusive. False for a list that belongs to a whole project: its
+        terms are tested in the batches in which they occur.
     """
 
     terms: tuple[str, ...] = field(repr=False)
@@ -47,12 +50,12 @@ class SensitiveTerms:
         Parameters
         ----------
         text : str
-            Something to be shown, such as a source line in a traceback.
+            Text on its way to a report, such as a source line in a traceback.
 
         Returns
         -------
         str
-            Terms are found in any letter case and spacing, where they are not part of a longer word.
+            The text without the terms. Letter case and spacing do not matter; a part of a longer word is no term.
         """
         pattern, places = _pattern(self.terms)
         return pattern.sub(lambda match: f"<sensitive term {places.get(_folded(match[0]), 'hidden')}>", text)
@@ -61,7 +64,7 @@ class SensitiveTerms:
 @functools.lru_cache(maxsize=8)
 def _pattern(terms: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, int]]:
     places = {_folded(term): index for index, term in reversed(list(enumerate(terms)))}
-    # Longest first: of two terms that begin alike, the longer one must not be left half shown.
+    # The longest term comes first: where two terms begin alike, the end of the longer one must not stay visible.
     spelt = [r"\s+".join(map(re.escape, term.split())) for term in sorted(places, key=len, reverse=True)]
     return re.compile(rf"(?<!\w)(?:{'|'.join(spelt)})(?!\w)", re.IGNORECASE), places
 
@@ -76,7 +79,7 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
     Parameters
     ----------
     value : path, iterable of str or SensitiveTerms
-        Terms, or the path of a file of them; relative to the current folder.
+        The terms, or the path of a file with one term per line, relative to the current folder.
     must_occur : bool, default True
         See `SensitiveTerms`.
 
@@ -87,7 +90,7 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
     Raises
     ------
     InvalidArgumentError
-        If there is no such file, or no term, or one that is no text. No term is ever quoted.
+        If there is no such file, no term, or a term that is no text. The message quotes no term.
 
     Examples
     --------
@@ -98,7 +101,7 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
         return value
     if isinstance(value, (str, os.PathLike)):
         return SensitiveTerms(terms=_read(value), must_occur=must_occur)
-    # Reports name terms by their indices, which a set does not have.
+    # Reports name terms by their indices, and the items of a set have none.
     if isinstance(value, (bytes, Set, Mapping)) or not isinstance(value, Iterable):
         _refuse(f"sensitive is a {type(value).__name__}.")
     terms = []
@@ -114,17 +117,17 @@ def sensitive_terms(value: Any, *, must_occur: bool = True) -> SensitiveTerms:
 
 
 def private_terms(value: Any) -> list[SensitiveTerms]:
-    """Return what is text in a list of sensitive terms, also where the list cannot be used.
+    """Return the texts in a list of sensitive terms, also where `sensitive_terms` refuses the list.
 
     Parameters
     ----------
     value : object
-        As given to `sensitive_terms`.
+        The list that the user gave.
 
     Returns
     -------
     list of SensitiveTerms
-        None or one.
+        Empty where there is no text to hide, else of length one.
     """
     if isinstance(value, (str, bytes, os.PathLike, SensitiveTerms)) or not isinstance(value, Sequence):
         return []
@@ -133,7 +136,7 @@ def private_terms(value: Any) -> list[SensitiveTerms]:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    # A string may be a term that was meant to be in a list: only a path object is quoted.
+    # A string may be a term outside of a list by mistake: only a path object is quoted.
     known = isinstance(path, os.PathLike)
     name = f"the file {os.fspath(path)!r}" if known else "the file that sensitive names"
     hint = "" if known else " One term alone goes into a list."

@@ -1,4 +1,4 @@
-"""What an audit is asked to do: one frozen, validated Settings, and the scope of the running test."""
+"""Settings of an audit, frozen and validated, and the scope of the running test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _threshold(value: Any) -> float:
     expected = "Expected a number in [0, 1]: the attacker's advantage (TPR - FPR) above which a test fails."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentError(f"threshold={value!r} is a {type(value).__name__}. {expected}")
-    if not 0.0 <= value <= 1.0:  # NaN is not, and an integer too large for a float can still be compared
+    if not 0.0 <= value <= 1.0:  # false for NaN; defined for an integer beyond the largest float
         raise InvalidArgumentError(f"threshold={value!r} is out of range. {expected}")
     return float(value)
 
@@ -29,13 +29,13 @@ def _confidence(value: Any) -> float | None:
     expected = "Expected a number between 0 and 1, such as 0.95, or False to compare the mean alone."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentError(f"confidence={value!r} is a {type(value).__name__}. {expected}")
-    if not 0.0 < value < 1.0:  # NaN is not
+    if not 0.0 < value < 1.0:  # false for NaN
         raise InvalidArgumentError(f"confidence={value!r} is out of range. {expected}")
     return float(value)
 
 
 def _attacks(value: Any) -> tuple[Any, ...]:
-    # A lone name or a lone attack is what people type; everything else must be a sequence of them.
+    # People type a lone name or give a lone attack; any other value must be a sequence of names and attacks.
     items = (value,) if isinstance(value, str) or callable(value) else value
     try:
         names = tuple(items)
@@ -91,32 +91,33 @@ _VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How an audit attacks and what it tolerates.
+    """The attacks, the defence and the limits of an audit.
 
     Attributes
     ----------
     threshold : float
-        Advantage (true-positive rate minus false-positive rate over classes), in [0, 1], above
-        which a recovery counts as a leak.
+        Largest tolerated advantage, in [0, 1]. Advantage is the true-positive rate minus the false-positive rate of an
+        attack's claims, over the classes; a larger advantage is a leak.
     confidence : float or None
-        None compares the mean advantage over the batches with the threshold. A number in (0, 1) also asks
-        for that much confidence, one-sided and with the batch as the unit, before an audit may pass. Given as False,
-        it is None also where something else was set.
+        None compares the mean advantage over the batches with the threshold. A number in (0, 1) demands in addition
+        that a one-sided confidence bound of this level, with the batch as the unit, lies within the threshold. False
+        is stored as None; `override` takes it as the wish for None.
     attacks : tuple of (str or attack)
-        Names of registered attacks, or attacks; ``("auto",)`` runs every registered one.
+        Names of registered attacks, or attacks; ``("auto",)`` runs every registered attack.
     defence : None, str or defence
-        What the participant applies to the update before sharing it.
+        The defence that the participant applies to the update before sharing it.
     seed : int
-        Seeds every random choice of attacks and defences.
+        Seed of every random choice of attacks and defences.
     sensitive : None, path, sequence of str or SensitiveTerms
-        Terms that no words of a transcript may expose; False for none, also where a list was set. Private.
+        Terms that no attack may recover from a transcript. False is stored as None; `override` takes it as the wish
+        for None. Private.
     show_labels : bool
-        Put recovered labels into messages and reports. Off unless the user asks.
+        Whether messages and reports show recovered labels. Off unless the user asks.
 
     Raises
     ------
     InvalidArgumentError
-        If any value is not of its kind or out of range.
+        If a value is of another type or out of range.
     """
 
     threshold: float = 0.1
@@ -128,22 +129,22 @@ class Settings:
     show_labels: bool = False
 
     def __post_init__(self) -> None:
-        """Validate every field once, so that no later code needs to."""
+        """Validate every field once, for all code that reads it later."""
         for name, validate in _VALIDATORS.items():
             object.__setattr__(self, name, validate(getattr(self, name)))
 
     def override(self, **values: Any) -> Settings:
-        """Return a copy in which every value that is not None replaces ours.
+        """Return a copy in which each given value replaces that of the field.
 
         Parameters
         ----------
         **values
-            Field names and values; None means "not given".
+            Values by field name; None means "not given".
 
         Returns
         -------
         Settings
-            The validated result.
+            The validated copy.
 
         Raises
         ------
@@ -161,24 +162,24 @@ DEFAULTS = Settings()
 
 @dataclass(slots=True, kw_only=True)
 class Scope:
-    """What one running test contributes to the audits inside it, and where they leave their results.
+    """The running test as its audits see it: their settings and extensions, and the place for their results.
 
     Attributes
     ----------
     settings : Settings
-        Defaults < ini < command line < marker of that test.
+        Settings of the test. In rising order of precedence: defaults, ini file, command line, marker.
     attacks, defences : mapping of str to object
-        What hooks registered, by name.
+        Attacks and defences that hooks registered, by name.
     adapter : callable
-        ``adapter(model)`` gives a hook-provided adapter or None.
+        ``adapter(model)`` returns the adapter of a hook, or None.
     recorded_limit : callable
-        ``recorded_limit(index)`` gives the baseline's figure for the test's index-th assertion, or None.
+        ``recorded_limit(index)`` returns the baseline's figure for the index-th assertion of the test, or None.
     deals_in_words : bool
-        Whether an audit was given a vocabulary: then text in messages may be as private as numbers.
+        Whether an audit has a vocabulary. Text in messages may then be as private as numbers.
     private_terms : list of SensitiveTerms
-        Lists of sensitive terms that the test's audits were given: what a failure must not show.
+        Lists of sensitive terms of the test's audits; a failure must not show the terms.
     records : list of dict
-        Plain dictionaries (JSON types only), one per audit, in order.
+        Results of the audits in order, one plain dictionary each (JSON types only).
     """
 
     settings: Settings = DEFAULTS
@@ -191,19 +192,19 @@ class Scope:
     records: list[dict[str, Any]] = field(default_factory=list)
 
 
-# A module global and not a ContextVar: a test may audit from a thread it started itself, and
-# a process runs one test at a time.
+# A module global and not a ContextVar: a test may audit from a thread of its own, and a process runs one test at a
+# time.
 _scope: Scope | None = None
 
 
 def active_scope() -> Scope:
-    """Return the running test's scope, or a fresh default one outside of pytest."""
+    """Return the scope of the running test, or a fresh default scope outside of pytest."""
     return _scope if _scope is not None else Scope()
 
 
 @contextlib.contextmanager
 def activate(scope: Scope) -> Iterator[Scope]:
-    """Make `scope` the one that audits see, for the duration of a ``with`` block."""
+    """Make `scope` the active scope for the duration of a ``with`` block."""
     global _scope
     previous, _scope = _scope, scope
     try:

@@ -1,4 +1,4 @@
-"""Truth: what an update was really computed from; kept apart from it, and shown to no attack."""
+"""Truth: the labels from which an update was computed, kept apart from the update and shown to no attack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Truth"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
-    """The labels that one update was really computed from, and its features where they are known.
+    """The labels from which one update was computed, and the features where they are known.
 
     Attributes
     ----------
@@ -24,9 +24,9 @@ class Truth:
     classes : int
         Number of classes C.
     features : ndarray of shape (S, d), or None
-        The head's input at each, in the same order, to measure how well an attack recovers it. Private.
+        Input of the head at each label position, to measure how well an attack recovers features. Private.
     lengths : sequence of int, or None
-        Where the labels are those of sequences, one after the other: number of positions of each. Private.
+        For sequences, whose labels stand one sequence after the other: number of label positions of each. Private.
     """
 
     labels: np.ndarray = field(repr=False)
@@ -35,7 +35,7 @@ class Truth:
     lengths: Sequence[int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check type and range without ever quoting a label."""
+        """Check type and range; no message quotes a label."""
         labels = np.asarray(self.labels)
         if labels.size == 0:
             labels = labels.astype(np.int64)

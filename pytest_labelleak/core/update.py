@@ -1,8 +1,10 @@
-"""Update: what one training participant shares, and the layout of its classification head."""
+"""Update: the gradients that one training participant shares, and the layout of its classification head."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import numpy as np
 
 from .archive import read_archive, write_archive
 from .errors import InvalidArgumentError
+from .tensors import to_numpy
 
 __all__ = ["COMPUTE_DTYPES", "Head", "Update", "unit_roundoff"]
 
@@ -40,8 +43,13 @@ def unit_roundoff(compute_dtype: str) -> float:
     return COMPUTE_DTYPES[compute_dtype]
 
 
-def _real_array(value: Any, name: str, ndim: int) -> np.ndarray:
-    array = np.asarray(value)
+def _real_array(value: Any, name: str, ndim: int | None) -> np.ndarray:
+    array = to_numpy(value)
+    if array is None:
+        raise InvalidArgumentError(
+            f"{name} is a {type(value).__name__} that does not convert to an array. Expected a rectangular array or "
+            "tensor of floats with values: evaluate a symbolic tensor first, or convert to numpy yourself."
+        )
     if array.dtype == object:
         raise InvalidArgumentError(f"{name} has dtype object. Expected a rectangular array of floats.")
     # ml_dtypes' bfloat16 is kind 'V' to numpy, yet converts: accept it by name.
@@ -50,18 +58,36 @@ def _real_array(value: Any, name: str, ndim: int) -> np.ndarray:
             f"{name} has dtype {array.dtype.name}. Expected float16, bfloat16, float32 or float64: "
             "a gradient that was rounded to integers needs its scale; multiply it back first."
         )
-    if array.ndim != ndim:
+    if ndim is not None and array.ndim != ndim:
         shape = "(d, C): features by classes" if ndim == 2 else "(C,): one entry per class"
         raise InvalidArgumentError(f"{name} has shape {array.shape}. Expected {ndim} dimension(s), {shape}.")
     if array.size == 0:
-        raise InvalidArgumentError(f"{name} is empty: shape {array.shape}. Expected at least 1 feature and 2 classes.")
+        least = "at least 1 entry" if ndim is None else "at least 1 feature and 2 classes"
+        raise InvalidArgumentError(f"{name} is empty: shape {array.shape}. Expected {least}.")
     if array.dtype.itemsize < 4:
         array = array.astype(np.float32)
     return array
 
 
+def _others(arrays: Mapping[str, Any] | None, kind: str, instead: str) -> dict[str, np.ndarray]:
+    """Return copies of the named arrays of variables outside of the head."""
+    if arrays is None:
+        return {}
+    if not isinstance(arrays, Mapping):
+        raise InvalidArgumentError(f"{kind} is a {type(arrays).__name__}. Expected a mapping from name to array.")
+    for name in arrays:
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"{kind} has a {type(name).__name__} as a name. Expected text.")
+        if name in ("kernel", "bias"):
+            raise InvalidArgumentError(
+                f"{kind} has the name {name!r}, that of a variable of the head. Expected other variables: pass "
+                f"those of the head as {instead}, and rename this one."
+            )
+    return {name: np.array(_real_array(array, f"{kind}[{name!r}]", None)) for name, array in arrays.items()}
+
+
 def _looks_transposed(gradient: np.ndarray) -> bool:
-    """Tell whether `gradient` (n, m) sums to zero along the wrong axis and not along the right one.
+    """Tell whether the columns of `gradient` (n, m) sum to zero and its rows do not.
 
     For softmax losses every row of a (d, C) gradient sums to zero over the classes.
     """
@@ -76,24 +102,27 @@ def _looks_transposed(gradient: np.ndarray) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Head:
-    """The classification head inside an update; knowledge of anyone who knows the model.
+    """The classification head inside an update, as everybody knows it who has the model.
+
+    The classification head is the layer that turns d features into C logits.
 
     Attributes
     ----------
     layer : str
         Name of the layer.
     kernel, bias : str, str or None
-        Keys of its variables in `Update.gradients`.
+        Keys of the layer's variables in `Update.gradients`.
     kernel_value, bias_value : ndarray of shape (d, C), (C,), or None
-        The weights that were current when the gradient was taken, where the attacker has them.
+        Weights at the time of the gradient, where the attacker has them.
     kernel_penalty, bias_penalty : ndarray of shape (d, C), (C,), or None
-        The part of the gradient that comes from weight regularisers. It depends on the weights and
-        not on the batch, so an attacker who has the model subtracts it.
+        Part of the gradient that comes from weight regularisers. The penalty depends on the weights and not on the
+        batch, so an attacker who has the model subtracts it.
     label_smoothing : float
         Smoothing of the targets in the loss, part of the public training configuration.
     tied : bool
-        Whether the kernel is, transposed, also the model's input embedding. Its gradient is then the sum of both
-        uses: of ``H^T D``, and of one column for every token that was looked up.
+        Whether the transposed kernel is also the model's input embedding. The kernel gradient is then a sum: ``H^T D``
+        from the head, with H the features (S, d) and D the errors of the logits (S, C), and one column for every
+        token that was looked up.
     """
 
     layer: str = "head"
@@ -109,34 +138,37 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Update:
-    """Named gradients as shared by a participant, with what any receiver knows about them.
+    """Named gradients as a participant shares them, with the facts that every receiver knows.
+
+    A gradient points uphill: pass the gradient, or (weights before - weights after) of a training step; never
+    after - before.
 
     Attributes
     ----------
     gradients : mapping of str to ndarray
-        Gradient of every trainable variable. The head's kernel is always (d, C): features by classes.
+        Gradient of every trainable variable. The kernel gradient of the head is (d, C): features by classes.
     head : Head
-        Which of them belong to the classification head.
+        The classification head, and the keys of its variables among the gradients.
     compute_dtype : str
-        Arithmetic of the backward pass: "float64", "float32", "float16" or "bfloat16". Keras keeps
-        gradients in float32 under mixed precision, so the arrays' own dtype does not tell.
+        Arithmetic of the backward pass: "float64", "float32", "float16" or "bfloat16". Keras keeps gradients in
+        float32 under mixed precision, so the dtype of an array may be wider.
     device : str
-        Where the gradient was computed ("cpu", "gpu", ...), or "unknown".
+        Device of the backward pass ("cpu", "gpu", ...), or "unknown".
     reduction : str
-        How the loss reduces over samples: "mean", "sum" or "unknown".
+        Reduction of the loss over samples: "mean", "sum" or "unknown".
     origin : str
-        What captured it, e.g. "keras/tensorflow" or "arrays".
+        Adapter and backend that captured the update, e.g. "keras/tensorflow" or "arrays".
     steps : int
-        Number of local training steps summed up in it.
+        Number of local training steps whose gradients the update sums up.
     learning_rate : float or None
-        Learning rate of those steps, where known.
+        Learning rate of the local steps, where known.
     defences : tuple of str
-        Names of the defences already applied, in order.
+        Names of the defences that were applied, in order.
     penalties : mapping of str to ndarray
-        For other variables than the head's, the part of the gradient that comes from weight regularisers, as
-        `Head.kernel_penalty` is.
+        For variables outside of the head: part of the gradient that comes from weight regularisers, as in
+        `Head.kernel_penalty`.
     values : mapping of str to ndarray
-        Weights of some other variables, the cells of a decoder, at the time of the gradient.
+        For some variables outside of the head, such as the cells of a decoder: weights at the time of the gradient.
     """
 
     gradients: Mapping[str, np.ndarray] = field(repr=False)
@@ -150,17 +182,23 @@ class Update:
     defences: tuple[str, ...] = ()
     penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
-    #: Intermediate results that several attacks share (not part of the value, never saved).
+    #: Intermediate results that several attacks share; no part of the value, and never saved.
     scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check names, shapes and dtypes once."""
+        """Check names, shapes and dtypes."""
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise InvalidArgumentError(
                 f"compute_dtype={self.compute_dtype!r}. Expected one of {', '.join(COMPUTE_DTYPES)}."
             )
         if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 1:
             raise InvalidArgumentError(f"steps={self.steps!r}. Expected an integer of at least 1.")
+        rate: Any = self.learning_rate
+        if rate is not None and (
+            isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0.0 < float(rate) < math.inf
+        ):
+            raise InvalidArgumentError(f"learning_rate={rate!r}. Expected a positive, finite number, or None.")
+        object.__setattr__(self, "learning_rate", None if rate is None else float(rate))
         head = self.head
         for name in filter(None, (head.kernel, head.bias)):
             if name not in self.gradients:
@@ -213,29 +251,45 @@ class Update:
         kernel: Any = None,
         bias: Any = None,
         compute_dtype: str = "float32",
+        steps: int = 1,
+        learning_rate: float | None = None,
+        gradients: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> Update:
-        """Build an update from the arrays of one head, from whatever framework they come.
+        """Build an update from arrays or tensors of any framework.
+
+        A gradient points uphill: pass the gradient, or (weights before - weights after) of a training step; never
+        after - before.
 
         Parameters
         ----------
         kernel_gradient : array_like of shape (d, C)
             Gradient of the loss with respect to the head's kernel: features by classes.
         bias_gradient : array_like of shape (C,), optional
-            The same for its bias.
+            Gradient with respect to the head's bias.
         kernel, bias : array_like of shape (d, C), (C,), optional
-            The weights themselves, for attacks that use them.
+            Weights of the head at the time of the gradient, for attacks that use them.
         compute_dtype : str, default "float32"
-            Arithmetic of the backward pass.
+            Arithmetic of the backward pass: "float64", "float32", "float16" or "bfloat16".
+        steps : int, default 1
+            Number of local training steps whose gradients the arrays sum up.
+        learning_rate : float, optional
+            Learning rate of the local steps, if the arrays are (weights before - weights after) / learning_rate.
+        gradients : mapping of str to array_like, optional
+            Gradients of variables outside of the head, by name; the names "kernel" and "bias" are those of the head.
+        values : mapping of str to array_like, optional
+            Weights of some of the variables in `gradients` at the time of the gradient, by the same names.
 
         Returns
         -------
         Update
-            Holding copies of the arrays.
+            An update that holds copies of the arrays. Types below float32 are widened to float32.
 
         Raises
         ------
         InvalidArgumentError
-            If an array is empty, not floating point, of a wrong shape, or transposed.
+            If an array is empty, not floating point, of a wrong shape, or transposed; if a name is no text, is that of
+            a variable of the head, or has a value and no gradient; if `steps` or `learning_rate` is out of range.
 
         Examples
         --------
@@ -251,15 +305,22 @@ class Update:
                 "not. Expected Keras orientation (d, C), features by classes; pass kernel_gradient.T "
                 "(PyTorch's Linear keeps (C, d))."
             )
-        gradients = {"kernel": gradient}
+        named = {"kernel": gradient}
         if bias_gradient is not None:
-            gradients["bias"] = np.array(_real_array(bias_gradient, "bias_gradient", 1))
+            named["bias"] = np.array(_real_array(bias_gradient, "bias_gradient", 1))
         head = Head(
             bias="bias" if bias_gradient is not None else None,
             kernel_value=None if kernel is None else np.array(_real_array(kernel, "kernel", 2)),
             bias_value=None if bias is None else np.array(_real_array(bias, "bias", 1)),
         )
-        return cls(gradients=gradients, head=head, compute_dtype=compute_dtype)
+        return cls(
+            gradients={**named, **_others(gradients, "gradients", "bias_gradient= and the first argument")},
+            head=head,
+            compute_dtype=compute_dtype,
+            steps=steps,
+            learning_rate=learning_rate,
+            values=_others(values, "values", "kernel= and bias="),
+        )
 
     @property
     def kernel_gradient(self) -> np.ndarray:
@@ -282,12 +343,12 @@ class Update:
         return int(self.kernel_gradient.shape[1])
 
     def defect(self) -> str | None:
-        """Say why no attack can read the head's gradient at all, or None.
+        """Return the reason why no attack can read the head's gradient at all, or None.
 
         Returns
         -------
         str or None
-            A sentence: not finite, or zero everywhere.
+            A sentence: the gradient is not finite, or zero everywhere.
         """
         for name, array in (("kernel", self.kernel_gradient), ("bias", self.bias_gradient)):
             if array is None:
@@ -306,7 +367,7 @@ class Update:
         return None
 
     def map(self, function: Callable[[np.ndarray], np.ndarray], *, defence: str) -> Update:
-        """Apply `function` to every gradient, recording the name of the defence that did it.
+        """Apply `function` to every gradient, and record the name of the defence.
 
         Parameters
         ----------
@@ -318,7 +379,7 @@ class Update:
         Returns
         -------
         Update
-            A new update; this one is unchanged.
+            A new update; the old one is unchanged.
         """
         return dataclasses.replace(
             self,
@@ -351,9 +412,10 @@ class Update:
     def load(cls, path: str | os.PathLike[str]) -> Update:
         """Read an update from an ``.npz`` file.
 
-        Files written by `save` come back whole. A plain file with the arrays ``kernel_gradient`` and
-        optionally ``bias_gradient``, ``kernel`` and ``bias`` (and a string ``compute_dtype``) is
-        understood as `from_arrays`.
+        A file that `save` wrote comes back whole. A plain file with an array ``kernel_gradient``, and optionally
+        ``bias_gradient``, ``kernel`` and ``bias`` and a string ``compute_dtype``, is read as by `from_arrays`. A
+        gradient points uphill: pass the gradient, or (weights before - weights after) of a training step; never
+        after - before.
 
         Parameters
         ----------
@@ -363,12 +425,12 @@ class Update:
         Returns
         -------
         Update
-            What the file holds.
+            The update in the file.
 
         Raises
         ------
         InvalidArgumentError
-            If the file is missing, is no such archive, or holds pickled objects or wrong arrays.
+            If the file is missing, is no archive of an update, or holds pickled objects or wrong arrays.
         """
         arrays, meta = read_archive(path)
         if meta is None:
@@ -396,6 +458,6 @@ class Update:
             ) from None
 
 
-#: Arrays in an archive: the prefix of their names there, and the attribute that holds them.
+#: Arrays in an archive: prefix of their names in the file, and attribute of the update.
 _ARCHIVED = {"gradient": "gradients", "penalty": "penalties", "value": "values"}
 _PLAIN_FIELDS = ("compute_dtype", "device", "reduction", "origin", "steps", "learning_rate", "defences")

@@ -1,4 +1,4 @@
-"""Defences: from an Update to the Update that is shared instead.
+"""Defences: from the update that a participant has to the update that it shares.
 
 Reading order::
 

@@ -1,4 +1,4 @@
-"""The checks of defences' hyper-parameters, and the names made of them."""
+"""Checks of the parameters of defences, and the names made from the parameters."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["choice", "flag", "full_name", "one_of_two", "real", "whole"]
 
 
 def full_name(defence: Any, kind: str) -> str:
-    """Return the name of a defence with its parameters, as it can be written in settings.
+    """Return the name of a defence with its parameters, in the notation of settings.
 
     Parameters
     ----------
     defence : dataclass instance
         Its fields are the parameters.
     kind : str
-        What the family of defences is called.
+        Name without the parameters.
 
     Returns
     -------
     str
-        E.g. ``quantise(bits=4)``. Parameters at their default are left out.
+        E.g. ``quantise(bits=4)``. Parameters that have their default are left out.
     """
     given = [
         f"{field.name}={getattr(defence, field.name)!r}"
@@ -41,23 +41,23 @@ def _refuse(defence: Any, name: str, value: Any, expected: str) -> InvalidArgume
 
 
 def real(defence: Any, name: str, accept: Callable[[float], bool], expected: str) -> None:
-    """Check a parameter that is a number and keep it as a float, whatever type it came in.
+    """Check a parameter that is a number, and store it as a float.
 
     Parameters
     ----------
     defence : dataclass instance
-        Under construction.
+        A defence under construction.
     name : str
-        The parameter.
+        Name of the parameter.
     accept : callable
-        Tells which finite values will do.
+        Returns True for the finite values that are allowed.
     expected : str
-        What to say about all others.
+        Description of the allowed values, for the message.
 
     Raises
     ------
     InvalidArgumentError
-        If it is no finite number, or not accepted.
+        If the value is no finite number, or is not accepted.
     """
     value = getattr(defence, name)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -72,23 +72,23 @@ def real(defence: Any, name: str, accept: Callable[[float], bool], expected: str
 
 
 def whole(defence: Any, name: str, low: int, high: int | None, expected: str) -> None:
-    """Check a parameter that is a whole number in a range, and keep it as an int.
+    """Check a parameter that is a whole number in a range, and store it as an int.
 
     Parameters
     ----------
     defence : dataclass instance
-        Under construction.
+        A defence under construction.
     name : str
-        The parameter.
+        Name of the parameter.
     low, high : int, int or None
         The range, both ends included.
     expected : str
-        What to say about all others.
+        Description of the allowed values, for the message.
 
     Raises
     ------
     InvalidArgumentError
-        If it is none.
+        If the value is no whole number in the range.
     """
     value = getattr(defence, name)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -105,14 +105,14 @@ def flag(defence: Any, name: str) -> None:
     Parameters
     ----------
     defence : dataclass instance
-        Under construction.
+        A defence under construction.
     name : str
-        The parameter.
+        Name of the parameter.
 
     Raises
     ------
     InvalidArgumentError
-        If it is neither.
+        If the value is neither True nor False.
     """
     value = getattr(defence, name)
     if not isinstance(value, bool):
@@ -125,16 +125,16 @@ def choice(defence: Any, name: str, options: tuple[str, ...]) -> None:
     Parameters
     ----------
     defence : dataclass instance
-        Under construction.
+        A defence under construction.
     name : str
-        The parameter.
+        Name of the parameter.
     options : tuple of str
-        The words.
+        The allowed words.
 
     Raises
     ------
     InvalidArgumentError
-        If it is none of them.
+        If the value is another.
     """
     value = getattr(defence, name)
     if not isinstance(value, str) or value not in options:
@@ -142,26 +142,26 @@ def choice(defence: Any, name: str, options: tuple[str, ...]) -> None:
 
 
 def one_of_two(defence: Any, first: str, second: str, example: str) -> str:
-    """Return which of two parameters is given.
+    """Return the name of the one of two parameters that is given.
 
     Parameters
     ----------
     defence : dataclass instance
-        Under construction.
+        A defence under construction.
     first, second : str
-        The parameters; None stands for "not given".
+        Names of the parameters; the value None means "not given".
     example : str
-        A call that is right.
+        A correct call, for the message.
 
     Returns
     -------
     str
-        One of the two names.
+        `first` or `second`.
 
     Raises
     ------
     InvalidArgumentError
-        If both or neither are given.
+        If both parameters or neither are given.
     """
     values = getattr(defence, first), getattr(defence, second)
     if (values[0] is None) == (values[1] is None):

@@ -15,10 +15,10 @@ __all__ = ["ClipNorm"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipNorm:
-    """Shorten what is longer than a bound, and leave what is not.
+    """Scale an update down to a bound on its norm; a shorter update passes unchanged.
 
-    By itself it hides no label, since no sign changes; it bounds what one participant contributes and
-    is the first half of differential privacy. The second half is noise:
+    Clipping alone hides no label, since no sign changes. It bounds the contribution of one participant, and so is the
+    first half of differential privacy. The second half is noise:
     ``Compose([ClipNorm(norm=1.0), GaussianNoise(absolute=1.0)])``.
 
     Attributes
@@ -26,7 +26,7 @@ class ClipNorm:
     norm : float
         Largest Euclidean norm, above 0, in the gradient's own units.
     scope : {"update", "variable"}
-        Whether the norm is that of the whole update, as in DP-SGD, or of each variable on its own.
+        Whether the bound holds for the norm of the whole update, as in DP-SGD, or for that of each variable.
 
     References
     ----------
@@ -55,16 +55,16 @@ class ClipNorm:
         return full_name(self, "clip_norm")
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
-        """Return `update`, at most as long as allowed."""
+        """Return `update`, scaled down where its norm exceeds the bound."""
         norms = {name: norm(array) for name, array in update.gradients.items()}
         total = norm(np.array(list(norms.values())))
 
         def clipped(array: np.ndarray) -> np.ndarray:
             length = total if self.scope == "update" else norm(array)
-            # What is not finite has no direction: passed on, the receiver and the audit see that the loss diverged.
+            # An array that is not finite has no direction. It passes unchanged, and so shows that the loss diverged.
             if length <= self.norm or not np.isfinite(length):
                 return array.copy()
-            # Two steps, each in range even where their quotient is not a normal number.
+            # Division and product are two steps: each stays in range where their quotient is no normal number.
             return np.asarray(array.astype(np.float64) / length * self.norm, dtype=array.dtype)
 
         return update.map(clipped, defence=self.name)

@@ -22,7 +22,7 @@ class Compose:
     Attributes
     ----------
     parts : sequence of defence
-        At least one. A composition among them counts as its own parts.
+        At least one defence. The parts of a composition among them are taken out of it.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Compose:
         flat: list[Defence] = []
         for part in given:
             own = getattr(part, "name", None)
-            # A class whose parentheses were forgotten can have the name of its instances.
+            # A class without its parentheses is no defence, though it can have the name of its instances.
             if isinstance(part, type) or not callable(part) or not isinstance(own, str) or not own:
                 raise InvalidArgumentError(
                     f"Compose got a part of type {type(part).__name__} that is no defence: it must be callable and "
@@ -55,11 +55,11 @@ class Compose:
 
     @property
     def name(self) -> str:
-        """The parts' names, joined by plus signs."""
+        """Names of the parts, joined by plus signs."""
         return " + ".join(part.name for part in self.parts)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
-        """Return `update` after all parts, each of which records its own name."""
+        """Return `update` after all parts; each part records its own name."""
         for part in self.parts:
             update = part(update, rng=rng)
         return update

@@ -1,4 +1,4 @@
-"""Defence: from an Update to the Update that is shared instead."""
+"""Defence: from the update that a participant has to the update that it shares."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Defence"]
 class Defence(Protocol):
     """Changes an update before it is shared.
 
-    A defence sees the update alone, makes its random choices with `rng`, and returns a new update of
-    the same names, shapes and head. What is not finite it passes on: that is for the audit to report.
+    A defence sees the update alone, makes its random choices with `rng`, and returns a new update of the same names,
+    shapes and head. Entries that are not finite pass unchanged, so that the audit can report them.
     """
 
     @property
     def name(self) -> str:
-        """Unique name, used in options and reports; parameters included."""
+        """Unique name for options and reports; contains the parameters."""
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
         """Defend `update`.
@@ -29,12 +29,13 @@ class Defence(Protocol):
         Parameters
         ----------
         update : Update
-            What would be shared without the defence.
+            The update without the defence. A gradient points uphill: pass the gradient, or (weights before -
+            weights after) of a training step; never after - before.
         rng : numpy.random.Generator
             Source of every random choice.
 
         Returns
         -------
         Update
-            What is shared.
+            The update that is shared.
         """

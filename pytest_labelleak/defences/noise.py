@@ -25,13 +25,13 @@ def _with_noise(
     defence: GaussianNoise | LaplaceNoise,
     draw: Callable[[tuple[int, ...]], np.ndarray],
 ) -> Update:
-    """Return `update` plus noise; `draw` makes it, of standard deviation 1."""
+    """Return `update` plus noise; `draw` returns noise of a given shape and of standard deviation 1."""
 
     def noisy(array: np.ndarray) -> np.ndarray:
         deviation = defence.absolute
         if deviation is None:
             deviation = (defence.relative or 0.0) * norm(array) / math.sqrt(max(array.size, 1))
-        # In the gradient's own precision: a wider result would tell the receiver more than was sent.
+        # The result keeps the dtype of the gradient: a wider one would hold bits that were never sent.
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(array.astype(np.float64) + draw(array.shape) * deviation, dtype=array.dtype)
 

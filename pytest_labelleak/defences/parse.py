@@ -13,16 +13,16 @@ __all__ = ["parse"]
 
 
 def parse(text: str, known: Mapping[str, Any], families: Mapping[str, tuple[Any, str]]) -> list[Any]:
-    """Return the defences that `text` names. Nothing in it is ever executed.
+    """Return the defences that `text` names. The text is read and never executed.
 
     Parameters
     ----------
     text : str
         Names and calls with literal keyword arguments, joined by plus signs.
     known : mapping of str to defence
-        What can be named without parameters.
+        Defences without parameters, by name.
     families : mapping of str to (class, str)
-        What takes parameters, each with a call to quote in messages.
+        Classes of defences with parameters, by name; each with an example of a call, for messages.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def parse(text: str, known: Mapping[str, Any], families: Mapping[str, tuple[Any,
     InvalidArgumentError
         For parameters that do not fit.
     """
-    # First as it stands: a hook may register a name that is no Python expression.
+    # The whole text is looked up first: a hook may register a name that is no Python expression.
     if text in known:
         return [known[text]]
     try:
@@ -44,7 +44,7 @@ def parse(text: str, known: Mapping[str, Any], families: Mapping[str, tuple[Any,
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _unknown(text, known, families) from None
     terms = []
-    # A sum leans to the left, so this walks it from its last term to its first.
+    # The syntax tree of a sum has its last term at the top: the loop goes from the last term to the first.
     while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add):
         terms.append(tree.right)
         tree = tree.left

@@ -39,7 +39,7 @@ class Sign:
 class Quantise:
     """Share every entry as one of ``2**bits - 1`` evenly spaced levels, symmetric about zero.
 
-    The outermost levels are plus and minus the largest magnitude of each variable, which is shared too.
+    The outermost levels are plus and minus the largest magnitude of each variable; the magnitude is shared too.
 
     Attributes
     ----------
@@ -74,12 +74,12 @@ class Quantise:
         return full_name(self, "quantise")
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
-        """Return `update` on its lattice."""
+        """Return `update`, each entry at one of the levels."""
         steps = 2 ** (self.bits - 1) - 1  # levels on either side of zero
 
         def on_lattice(array: np.ndarray) -> np.ndarray:
             top = largest_magnitude(array)
-            # What is not finite has no scale: passed on, the receiver and the audit see that the loss diverged.
+            # An array that is not finite has no scale. It passes unchanged, and so shows that the loss diverged.
             if top == 0.0 or not np.isfinite(top):
                 return array.copy()
             levels = array.astype(np.float64) / top * steps
@@ -97,13 +97,13 @@ class Quantise:
 class RoundTo:
     """Share every entry rounded to a shorter floating-point type, to nearest with ties to even.
 
-    The arrays keep their own dtype, as after decoding. The receiver knows the format, so the update's
-    `compute_dtype` becomes the coarser of the two. What is too large for the type becomes infinite.
+    The arrays keep their own dtype, as after decoding. The receiver knows the format, so the update's `compute_dtype`
+    becomes the coarser of the two types. An entry beyond the range of the type becomes infinite.
 
     Attributes
     ----------
     dtype : {"float16", "bfloat16"}
-        The type.
+        The shorter type.
 
     References
     ----------
@@ -135,7 +135,7 @@ class RoundTo:
             # numpy has no bfloat16, and casting float64 to it by way of float32 would round twice.
             wide = array.astype(np.float64)
             _, exponent = np.frexp(wide)
-            quantum = np.maximum(exponent, lowest) - bits  # below the normal range the grid is even
+            quantum = np.maximum(exponent, lowest) - bits  # subnormal numbers are evenly spaced
             with np.errstate(over="ignore", invalid="ignore"):
                 wide = np.ldexp(np.rint(np.ldexp(wide, -quantum)), quantum)
                 wide = np.where(np.abs(wide) > largest, np.copysign(np.inf, wide), wide)

@@ -17,7 +17,7 @@ from .sparsify import DropSmallest, RandomDrop, TopK
 
 __all__ = ["builtin_defences", "resolve"]
 
-#: Families of defences that take parameters, with a call that works, as written in settings.
+#: Classes of defences with parameters by name, each with an example of a call, as written in settings.
 _FAMILIES: Mapping[str, tuple[Any, str]] = {
     "drop_smallest": (DropSmallest, "drop_smallest(fraction=0.9)"),
     "top_k": (TopK, "top_k(fraction=0.1)"),
@@ -31,7 +31,7 @@ _FAMILIES: Mapping[str, tuple[Any, str]] = {
 
 
 def builtin_defences() -> Mapping[str, Defence]:
-    """Return the defences that can be named without parameters."""
+    """Return the built-in defences without parameters, by name."""
     return {Sign.name: Sign()}
 
 
@@ -41,8 +41,8 @@ def resolve(wanted: Any) -> Defence | None:
     Parameters
     ----------
     wanted : None, str or defence
-        What the settings say. A string is a registered name, a call such as ``"quantise(bits=4)"``, or
-        several of these joined by plus signs; the name of every built-in defence is such a string.
+        The value in the settings. A string is a registered name, a call such as ``"quantise(bits=4)"``, or several
+        of these joined by plus signs. The name of every built-in defence is such a string.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def resolve(wanted: Any) -> Defence | None:
     Raises
     ------
     UnknownNameError
-        For a name nobody registered.
+        For a name without a defence.
     InvalidArgumentError
         For parameters that do not fit, a defence without a name, or a hook's defence with the name of a
         built-in one.

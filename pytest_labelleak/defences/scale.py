@@ -1,4 +1,4 @@
-"""Sizes of arrays whose squares no float can hold: gradients of 1e-30 are legitimate."""
+"""Norms of arrays, also where the squares of the entries leave the range of floats: gradients of 1e-30 exist."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def largest_magnitude(array: np.ndarray) -> float:
     Parameters
     ----------
     array : ndarray
-        Of floats; NaN counts as larger than anything.
+        Floating-point numbers; NaN counts as the largest.
 
     Returns
     -------
     float
-        Not finite exactly where some entry is not.
+        Not finite exactly if an entry is not.
     """
     return float(np.abs(array).max(initial=0.0))
 
@@ -29,16 +29,16 @@ def norm(array: np.ndarray) -> float:
     Parameters
     ----------
     array : ndarray
-        Of floats.
+        Floating-point numbers.
 
     Returns
     -------
     float
-        Not finite exactly where some entry is not, or the norm is beyond the largest float.
+        Not finite exactly if an entry is not, or if the norm is beyond the largest float.
     """
     top = largest_magnitude(array)
     if top == 0.0 or not np.isfinite(top):
         return top
-    # Scaled before squaring, and summed in float64 whatever the type of the array.
+    # The entries are scaled before they are squared, and summed in float64 whatever the dtype of the array.
     scaled = array.astype(np.float64).ravel() / top
     return top * float(np.sqrt(scaled @ scaled))

@@ -1,4 +1,4 @@
-"""Defences that share only some of the entries, and zeros for all others."""
+"""Defences that share some of the entries, and zeros in place of the others."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _PART = "a number above 0 and below 1"
 
 
 def _times(fraction: float, size: int) -> Fraction:
-    """Return ``fraction * size`` for the decimal number that was written, not its nearest float.
+    """Return ``fraction * size`` for the decimal number that the user wrote, not for its nearest float.
 
-    As floats, 0.29 * 100 is 28.999999999999996: one entry short.
+    In floats, 0.29 * 100 is 28.999999999999996, which rounds down to one entry less.
     """
     return Fraction(repr(fraction)) * size
 
 
 def _keep_largest(array: np.ndarray, count: int) -> np.ndarray:
-    """Zero all but the `count` entries of largest magnitude; of equal ones, the first are kept."""
+    """Zero all but the `count` entries of largest magnitude; among equal entries, the first stay."""
     if count >= array.size:
         return array.copy()
     magnitude = np.abs(array.astype(np.result_type(array.dtype, np.float32))).ravel()
-    # What is not a number stays, so that the receiver, and the audit, see that the loss diverged.
+    # NaN counts as the largest magnitude and stays, so that receiver and audit see that the loss diverged.
     magnitude[np.isnan(magnitude)] = np.inf
-    # Linear time: the smallest magnitude kept, then as many of its equals as still fit.
+    # Linear time: find the smallest magnitude that stays, then keep as many equal entries as `count` allows.
     border = np.partition(magnitude, array.size - count)[array.size - count]
     kept = magnitude > border
     equal = np.flatnonzero(magnitude == border)
@@ -46,8 +46,8 @@ class DropSmallest:
     Attributes
     ----------
     fraction : float
-        Share of each variable's entries that is dropped, in (0, 1). The number of entries is rounded
-        down, so that a variable never loses its last one.
+        Share of each variable's entries that is dropped, in (0, 1). The number of dropped entries is rounded down, so
+        that each variable keeps at least one.
 
     References
     ----------
@@ -88,7 +88,7 @@ class TopK:
     Attributes
     ----------
     count : int or None
-        Number of entries kept of each variable; all of them where it has no more.
+        Number of entries kept of each variable; a smaller variable is kept whole.
     fraction : float or None
         Share of the entries kept, in (0, 1), rounded up. Exactly one of the two must be given.
 
@@ -107,7 +107,7 @@ class TopK:
     fraction: float | None = None
 
     def __post_init__(self) -> None:
-        """Check that one of the two is given."""
+        """Check that `count` or `fraction` is given."""
         if one_of_two(self, "count", "fraction", "TopK(fraction=0.1)") == "count":
             whole(self, "count", 1, None, "a whole number of at least 1")
         else:
@@ -131,14 +131,14 @@ class TopK:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomDrop:
-    """Share zeros in place of entries chosen at random, each on its own.
+    """Share zeros in place of entries chosen at random, independently of each other.
 
     Attributes
     ----------
     fraction : float
-        Probability of each entry to be dropped, in (0, 1).
+        Probability that an entry is dropped, in (0, 1).
     rescale : bool
-        Divide what remains by ``1 - fraction``, so that the expected update is the original one.
+        Divide the other entries by ``1 - fraction``, so that the expected update is the original one.
 
     References
     ----------

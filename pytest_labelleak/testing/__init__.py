@@ -1,11 +1,11 @@
-"""For people who write attacks, defences or adapters: updates with known truth, and conformance checks.
+"""Updates with known truth, and conformance checks, for people who write attacks, defences or adapters.
 
-Needs the ``testing`` extra (hypothesis). The checks raise AssertionError with the rule that is broken.
+This package needs the ``testing`` extra (hypothesis). A failed check raises AssertionError with the broken rule.
 
 Reading order::
 
     updates      updates with known truth
-    conformance  checks for attacks, defences and adapters
+    conformance  checks of the rules of a protocol
 """
 
 from __future__ import annotations

@@ -52,12 +52,12 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
     Parameters
     ----------
     attack : attack
-        The attack.
+        The attack to check.
 
     Raises
     ------
     AssertionError
-        Naming the rule: unique name, a known cost class if any, a Recovery with a known status, sorted labels in
+        Naming the broken rule: unique name, a known cost class if any, a Recovery with a known status, sorted labels in
         range, a reason where it does not apply, determinism, no change to the update, no use of global random state.
     """
     name = _named(attack, "attack")
@@ -66,7 +66,7 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
     reads = getattr(attack, "reads", ())
     _require(
         isinstance(reads, tuple) and {"kernel", "bias"}.issuperset(reads),
-        f"attack {name!r} has reads {reads!r}. Expected a tuple of 'kernel' and 'bias': what of the head it looks at",
+        f"attack {name!r} has reads {reads!r}. Expected a tuple of 'kernel' and 'bias': the gradients it reads",
     )
     for positions, features, classes in _SHAPES:
         for signed in (False, True):
@@ -74,7 +74,7 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
             where = f"attack {name!r} on {positions} positions, {features} features, {classes} classes"
             before, state = _copies(case.update), _global_random_state()
             recovery = attack(case.update, rng=np.random.default_rng(1))
-            # Before the second run, which might undo what the first did.
+            # These checks come before the second run, which might undo a change of the first.
             _require(_same(before, _copies(case.update)), f"{where}: it changed the update")
             _require(state == _global_random_state(), f"{where}: it used global random state instead of rng")
             again = attack(case.update, rng=np.random.default_rng(1))
@@ -104,12 +104,12 @@ def check_defence(defence: Callable[..., Update]) -> None:
     Parameters
     ----------
     defence : defence
-        The defence.
+        The defence to check.
 
     Raises
     ------
     AssertionError
-        Naming the rule: unique name, same variables, shapes, dtypes and head, its name recorded, determinism,
+        Naming the broken rule: unique name, same variables, shapes, dtypes and head, its name recorded, determinism,
         no change to the update it is given, no use of global random state.
     """
     name = _named(defence, "defence")
@@ -123,7 +123,7 @@ def check_defence(defence: Callable[..., Update]) -> None:
         again = defence(case.update, rng=np.random.default_rng(1))
         _require(isinstance(shared, Update), f"{where}: it returned {type(shared).__name__}, not an Update")
         _require(shared.head is case.update.head, f"{where}: it replaced the head's description")
-        # A composition may record each of its parts instead; their names make up its own.
+        # A composition may record its parts: their names, joined, are its own name.
         _require(
             bool(shared.defences) and " + ".join(shared.defences) == name,
             f"{where}: it did not record its name in Update.defences",
@@ -142,14 +142,14 @@ def check_adapter(adapter: Any, model: Any, batch: Any) -> None:
     Parameters
     ----------
     adapter : adapter
-        The adapter.
+        The adapter to check.
     model, batch : object
-        A model it supports, and a batch with at least one label.
+        A model that the adapter supports, and a batch with at least one label.
 
     Raises
     ------
     AssertionError
-        Naming the rule: a name, an Update with a usable gradient, a Truth over the head's classes, two
+        Naming the broken rule: a name, an Update with a usable gradient, a Truth over the head's classes, two
         captures alike (the model is unchanged), no use of global random state.
     """
     name = _named(adapter, "adapter")

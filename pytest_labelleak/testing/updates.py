@@ -1,4 +1,4 @@
-"""Updates with known truth, of the shapes and in the arithmetic of real ones."""
+"""Updates with known truth, of the shapes and in the arithmetic of real updates."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["LabelledUpdate", "labelled_updates", "make_head_update", "make_updat
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledUpdate:
-    """An update together with everything it was computed from.
+    """An update together with the labels, features, outputs and weights behind it.
 
     Attributes
     ----------
     update : Update
-        What an attack gets.
+        The update, which is all that an attack sees.
     labels : ndarray of int, shape (S,)
         Class of every label position.
     features : ndarray of shape (S, d)
-        Inputs of the head.
+        Input of the head at every label position.
     probabilities : ndarray of shape (S, C)
-        Softmax outputs.
+        Softmax output at every label position.
     weights : ndarray of shape (S,)
-        Loss weights.
+        Weight of every label position in the loss.
     """
 
     update: Update
@@ -50,32 +50,32 @@ def make_update(
     duplicates: float = 0.0,
     dtype: str = "float32",
 ) -> LabelledUpdate:
-    """Make the update of a random softmax head, in the arithmetic of a real one.
+    """Make the update of a random softmax head, in the arithmetic of a real head.
 
     Parameters
     ----------
     positions : int
-        Label positions S.
+        Number S of label positions.
     features, classes : int
-        Size d, C of the head.
+        Numbers d of features and C of classes of the head.
     seed : int, default 0
-        Determines everything.
+        Seed of every random choice.
     signed : bool, default False
         Features of both signs; otherwise non-negative and partly zero, as after ReLU.
     bias : bool, default True
         Whether the head has a bias.
     confidence : float, optional
-        Typical probability of the true class, in (0, 1), spread widely around it as in a trained
-        network. By default outputs are near uniform, as in an untrained one.
+        Typical probability of the true class, in (0, 1); probabilities spread widely around it, as in a trained
+        network. By default outputs are near uniform, as in an untrained network.
     duplicates : float, default 0.0
-        Share of the positions that repeat another's label.
+        Share of the label positions that repeat the label of another.
     dtype : str, default "float32"
         Arithmetic: "float32" or "float64".
 
     Returns
     -------
     LabelledUpdate
-        With the truth beside it.
+        The update, and the truth behind it.
     """
     rng = np.random.default_rng(seed)
     inputs = _inputs(rng, positions, features, signed=signed)
@@ -102,41 +102,42 @@ def make_head_update(
     among: int | None = None,
     dtype: str = "float32",
 ) -> LabelledUpdate:
-    """Make the update of a head whose weights are known: the outputs really are ``softmax(H W + b)``.
+    """Make the update of a head whose weights are known: the outputs are ``softmax(H W + b)``.
 
-    A trained head looks for one direction per class, its features lie along that of their class, some
-    samples further than others, and how far on the whole decides how confident it is. Labels are drawn
-    independently, so a batch may repeat them, and may be larger than either side of the head.
+    H are the features (S, d), W and b the weights. A trained head has one direction per class. The features of a
+    sample lie along the direction of its class, further for some samples than for others. Their mean extent decides
+    how confident the head is. Labels are drawn independently, so a batch may repeat labels, and may have more label
+    positions than the head has features or classes.
 
     Parameters
     ----------
     positions : int
-        Label positions S.
+        Number S of label positions.
     features, classes : int
-        Size d, C of the head.
+        Numbers d of features and C of classes of the head.
     seed : int, default 0
-        Determines everything.
+        Seed of every random choice.
     signed : bool, default False
         Features of both signs; otherwise non-negative and partly zero, as after ReLU.
     bias : bool, default True
         Whether the head has a bias.
     confidence : float, optional
-        Mean probability of the true class, in (0, 1), over many batches; never below that of guessing.
-        By default the head is untrained: fresh weights, a zero bias, features that know no class.
+        Mean probability of the true class, in (0, 1), over many batches; never below the probability of a guess.
+        By default the head is untrained: fresh weights, a zero bias, features independent of the classes.
     among : int, optional
-        Labels come from this many classes, chosen at random; by default from all.
+        Number of classes from which labels come, chosen at random; by default all.
     dtype : str, default "float32"
         Arithmetic: "float32" or "float64".
 
     Returns
     -------
     LabelledUpdate
-        With the truth beside it, and the weights in `Update.head`.
+        The update with its weights in `Update.head`, and the truth behind it.
 
     Raises
     ------
     InvalidArgumentError
-        If so few features cannot tell so many classes apart with that confidence.
+        If the features are too few to tell the classes apart with that confidence.
 
     Examples
     --------
@@ -161,7 +162,7 @@ def make_head_update(
             extent = np.exp(_SPREAD * rng.normal(size=classes_of.size))
             return np.asarray(extent[:, None] * direction[classes_of])
 
-        # How far is found on samples of their own, so that a batch is as confident as chance has it.
+        # The mean extent is fitted to other samples, so that the confidence of a batch varies as chance has it.
         others = rng.integers(0, classes, _CALIBRATED_ON)
         start = _inputs(rng, _CALIBRATED_ON, features, signed=signed) @ kernel + offset * bias
         distance = _distance(start, along(others) @ kernel, others, confidence)
@@ -175,8 +176,8 @@ def make_head_update(
     )
 
 
-# Length of a trained head's weights and, as a logarithm, the standard deviation of how far a sample lies along its
-# class's direction. With these two, samples differ in their log odds about as much as those of `make_update`.
+# Norm of each class's weights in a trained head, and standard deviation of the logarithm of a sample's extent along the
+# direction of its class. With both numbers the log odds of samples differ about as much as in `make_update`.
 _GAIN = 1.5
 _SPREAD = 0.15
 _CALIBRATED_ON = 128
@@ -184,12 +185,12 @@ _FARTHEST = 1e4
 
 
 def _distance(start: np.ndarray, slope: np.ndarray, labels: np.ndarray, confidence: float) -> float:
-    """Return t for which ``softmax(start + t slope)[labels]`` is `confidence` in the mean; 0 if it is more there."""
+    """Return t >= 0 for which the mean of ``softmax(start + t slope)[labels]`` is `confidence`, or exceeds it at 0."""
 
     def mean(distance: float) -> float:
         logits = start + distance * slope
         logits -= np.take_along_axis(logits, labels[:, None], axis=1)
-        # Beyond the range of exp the true class has no probability left, which is what infinity gives.
+        # Beyond the range of exp the quotient is 1 / inf = 0, as it should be: the true class has no probability.
         with np.errstate(over="ignore"):
             return float(np.mean(1.0 / np.exp(logits).sum(axis=1)))
 
@@ -213,7 +214,7 @@ def _inputs(rng: np.random.Generator, count: int, features: int, *, signed: bool
     inputs = rng.normal(size=(count, features))
     if not signed:
         inputs = np.abs(inputs) * (rng.random(inputs.shape) < 0.6)
-        inputs[:, 0] += 0.1  # no sample without any active feature
+        inputs[:, 0] += 0.1  # every sample has an active feature
     return inputs
 
 
@@ -255,12 +256,12 @@ def labelled_updates(
     signed: bool | None = None,
     bias: bool | None = None,
 ) -> LabelledUpdate:
-    """Draw updates with known truth, from one sample and two classes upwards.
+    """Draw updates with known truth; the smallest has one label position and two classes.
 
     Parameters
     ----------
     draw : callable
-        Given by hypothesis.
+        The function that hypothesis passes.
     max_positions, max_features, max_classes : int
         Largest S, d, C.
     signed, bias : bool, optional
@@ -269,7 +270,7 @@ def labelled_updates(
     Returns
     -------
     LabelledUpdate
-        Batches of every kind, also those that no attack can read.
+        The update and the truth behind it. Some of the updates can be read by no attack.
     """
     return make_update(
         positions=draw(st.integers(1, max_positions), label="positions"),

@@ -30,7 +30,7 @@ def host():
 
 @pytest.fixture
 def fitted_step():
-    """Return what one plain SGD step of fit applies: (before - after) / learning rate, per trainable variable."""
+    """Return the gradients of one SGD step of fit: (before - after) / learning rate, per trainable variable."""
 
     def step(model, *args, **options):
         before = [_host(variable.value) for variable in model.trainable_variables]

@@ -1,4 +1,4 @@
-"""The captured gradient against the formula, and against what fit applies."""
+"""The captured gradient against the formula, and against the gradient that fit applies."""
 
 from __future__ import annotations
 

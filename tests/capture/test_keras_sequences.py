@@ -62,7 +62,7 @@ def labels(model, *batch, **options):
 
 
 def features_of(model, inputs, host):
-    """Return what the head sees at every position, (N * T, d)."""
+    """Return the features at every label position, (N * T, d)."""
     node = model.layers[-1]._inbound_nodes[-1]
     inner = keras.Model(model.inputs, node.input_tensors[0])
     return host(inner(ops.convert_to_tensor(inputs))).reshape(-1, WIDTH).astype(np.float64)
@@ -256,7 +256,7 @@ def test_a_projection_tied_to_the_embedding(name, host, fitted_step):
     assert (update.head.layer, update.head.tied, update.head.bias) == ("table", True, None)
     assert update.kernel_gradient.shape == (WIDTH, TOKENS)
     np.testing.assert_array_equal(update.head.kernel_value, host(table.value).T)
-    # What is shared is the sum of both uses: what fit applies to the one variable.
+    # The shared gradient is the sum over both uses, as fit applies it to the one variable.
     (applied,) = [
         step
         for variable, step in zip(model.trainable_variables, fitted_step(model, inputs, targets), strict=True)

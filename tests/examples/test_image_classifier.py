@@ -1,4 +1,4 @@
-"""The example repository passes as a user runs it, and its table tells what happened."""
+"""The example repository passes as a user runs it, and its table holds the right figures."""
 
 from __future__ import annotations
 

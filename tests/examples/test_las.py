@@ -1,4 +1,4 @@
-"""The Listen-Attend-Spell example: it hears, it learns, and its updates tell what its README says."""
+"""The Listen-Attend-Spell example: features, training, and the leaks that its README claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example's network and photos are what it says, and its assets arrive whole or not at all."""
+"""The example has the network and photos that it names, and its assets arrive whole or not at all."""
 
 from __future__ import annotations
 

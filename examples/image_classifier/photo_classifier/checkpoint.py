@@ -1,7 +1,7 @@
 """Read the tensors of a PyTorch checkpoint as numpy arrays: without torch, and without running its pickle's code.
 
-A checkpoint is a stream of pickles, and unpickling may call anything. The unpickler here resolves four
-names, each to something harmless of our own, and refuses every other.
+A checkpoint is a stream of pickles, and a pickle may call any function. The unpickler here resolves four names, each
+to a harmless class or function of this module, and refuses every other.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Rebuild:
         return np.lib.stride_tricks.as_strided(view, shape, [step * width for step in strides], writeable=False)
 
 
-# What the pickle machine raises on damaged bytes.
+# Exceptions that the pickle machine raises on damaged bytes.
 _DAMAGED = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError, ValueError)
 
 _ALLOWED = {
@@ -102,7 +102,7 @@ class _Unpickler(pickle.Unpickler):
             raise CheckpointError("the checkpoint describes a storage in an unknown way")
         if key not in self._storages:
             taken = sum(storage.nbytes for storage in self._storages.values())
-            # Checked before the memory is asked for: a small file must not reserve a large machine.
+            # The check comes before the allocation: a small file must not claim all memory.
             if taken + count * kind.dtype.itemsize > self._limit:
                 raise CheckpointError("the checkpoint describes more data than the file holds: it is damaged")
             self._storages[key] = np.empty(count, kind.dtype)

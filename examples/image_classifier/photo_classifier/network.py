@@ -40,7 +40,7 @@ def build_network(classes: int = 1000) -> keras.Model:
     Returns
     -------
     keras.Model
-        From (N, 224, 224, 3) preprocessed photos to (N, `classes`) logits.
+        The network, which maps (N, 224, 224, 3) preprocessed photos to (N, `classes`) logits.
     """
     inputs = keras.Input((SIDE, SIDE, 3))
     x = _normal(_convolve(inputs, 32, 3, 2, "conv_stem"), "bn0")
@@ -76,7 +76,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : keras.Model
-        From `build_network`.
+        A network from `build_network`.
     path : path_like
         The checkpoint.
 
@@ -95,7 +95,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 def _arrays(layer: layers.Layer, tensors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Take the layer's tensors out of `tensors`, in Keras' order and layout."""
-    # Our "blocks-0-expand_conv" is the checkpoint's "_blocks.0._expand_conv": torch allows no dot in our names.
+    # "blocks-0-expand_conv" here is "_blocks.0._expand_conv" in the checkpoint: on torch, Keras allows no dot in names.
     prefix = ".".join(part if part.isdigit() else f"_{part}" for part in layer.name.split("-"))
 
     def take(kind: str) -> np.ndarray:

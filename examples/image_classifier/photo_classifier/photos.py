@@ -24,7 +24,7 @@ def load_photos(side: int = 224) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     images : ndarray of float32, shape (20, side, side, 3)
-        As the network takes them.
+        Photos in the form that the network takes.
     labels : ndarray of int64, shape (20,)
         Class index of each, from its file name.
     """
@@ -50,7 +50,7 @@ def preprocess(path: str | os.PathLike[str], side: int = 224) -> np.ndarray:
     """
     with Image.open(path) as image:
         image = image.convert("RGB")
-        # Shorter side to `side` first, so that the crop keeps as much of the photo as a square can.
+        # The shorter side is scaled to `side` before the crop, which then keeps as much of the photo as a square can.
         scale = side / min(image.size)
         size = tuple(max(side, round(length * scale)) for length in image.size)
         image = image.resize(size, Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""From sentences to what the recogniser is trained on."""
+"""From sentences to the batches on which the recogniser is trained."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Batch = tuple[dict[str, np.ndarray], np.ndarray]
 
 
 def say(sentence: str, *, words_per_minute: int = 300) -> np.ndarray:
-    """Say a sentence and return its features, shape (t, 40)."""
+    """Synthesise a sentence and return its features, shape (t, 40)."""
     return log_mel(speak(sentence, words_per_minute=words_per_minute), filters=FILTERS)
 
 
 def batch_of(sentences: Sequence[str], features: Sequence[np.ndarray] | None = None) -> Batch:
-    """Make a batch: at every position the model has heard the true words before it.
+    """Make a batch for teacher forcing: the inputs at every position are the true words before it.
 
     Parameters
     ----------
     sentences : sequence of str
-        Known words only.
+        Sentences of words in the vocabulary.
     features : sequence of ndarray, optional
-        Their features; said anew without them.
+        Features of the sentences; without them the sentences are synthesised.
 
     Returns
     -------
     inputs : dict
         "frames" (b, t, 40) and "tokens" (b, u): the start and all words.
     targets : ndarray of int32, shape (b, u)
-        All words and the end. Positions behind it are padding, which the model masks.
+        All words and the end. Positions behind the end are padding, and the model masks them.
     """
     sounds = [say(sentence) for sentence in sentences] if features is None else list(features)
     frames = np.zeros((len(sounds), max(map(len, sounds)), FILTERS), np.float32)

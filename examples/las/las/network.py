@@ -1,9 +1,9 @@
 """The network: a listener, attention, and a speller of two recurrent layers.
 
 After Chan et al., "Listen, Attend and Spell" (ICASSP 2016, doi:10.1109/ICASSP.2016.7472621), with the speller arranged
-as in lingvo's recognisers: attention is asked by the first recurrent layer, and the second layer and the head see its
-answer. Unlike there, the first layer does not see the answer of the step before, so that the whole speller consists of
-stock layers.
+as in lingvo's recognisers: the first recurrent layer queries the attention, and the second layer and the head see the
+result. Other than in lingvo, the first layer does not see the result of the step before, so that the whole speller
+consists of stock layers.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def build(
     Parameters
     ----------
     classes : int
-        Size C of the vocabulary; token 0 is padding.
+        Number C of classes, the tokens of the vocabulary; token 0 is padding.
     cells : int, default 48
         Width of the speller's recurrent layers.
     context : int, default 64
-        Width of what attention returns.
+        Width of the attention's result.
     embedding : int, default 32
         Width of the token embedding.
     seed : int, default 0
-        Of the weights.
+        Seed of the weights.
 
     Returns
     -------
     keras.Model
-        From "frames" (b, t, 40), log mel features, and "tokens" (b, u), what was said before each position, to
+        The model maps "frames" (b, t, 40), log mel features, and "tokens" (b, u), the word before each position, to
         logits (b, u, C). Padded positions are masked.
     """
     keras.utils.set_random_seed(seed)
@@ -109,7 +109,7 @@ def transcribe(model: keras.Model, frames: np.ndarray, *, longest: int = 20) -> 
     tokens = np.full((len(frames), longest + 1), PADDING, np.int32)
     tokens[:, 0] = START
     for place in range(longest):
-        # Always of full length: the same computation, traced once.
+        # The tokens always have full length, so that the computation is traced once.
         logits = model.predict_on_batch({"frames": frames, "tokens": tokens})
         tokens[:, place + 1] = logits[:, place].argmax(axis=-1)
         if np.all(np.any(tokens == END, axis=1)):

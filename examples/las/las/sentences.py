@@ -1,4 +1,4 @@
-"""What the recogniser can say: 114 words, and sentences made of them by a few rules with much freedom."""
+"""The language of the recogniser: 114 words, and sentences made from them by a few rules with much freedom."""
 
 from __future__ import annotations
 

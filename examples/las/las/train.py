@@ -28,11 +28,11 @@ def train(sentences: Sequence[str], *, epochs: int, seed: int = 0, report: bool 
     Parameters
     ----------
     sentences : sequence of str
-        What to train on.
+        Sentences for training.
     epochs : int
-        How often to hear each.
+        Number of passes over the sentences.
     seed : int, default 0
-        Of the weights, the speed of speech and the order.
+        Seed of the weights, the speed of speech and the order.
     report : bool, default True
         Print the loss.
     **sizes
@@ -48,7 +48,7 @@ def train(sentences: Sequence[str], *, epochs: int, seed: int = 0, report: bool 
     rng = np.random.default_rng(seed)
     model = build(seed=seed, **sizes)
     features = [say(sentence, words_per_minute=int(rng.integers(240, 360))) for sentence in sentences]
-    # Utterances of similar length together, so that little is padded.
+    # Utterances of similar length share a batch, so that padding is short.
     order = np.argsort([len(sound) for sound in features])
     groups = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
     batches = [batch_of([sentences[i] for i in group], [features[i] for i in group]) for group in groups]
@@ -69,7 +69,7 @@ def heard_right(model, sentences: Sequence[str]) -> float:
     """Return the share of sentences that the recogniser transcribes word for word."""
     words, right = Words(), 0
     for sentence in sentences:
-        # One by one: the network is trained with little padding.
+        # Each sentence is a batch of its own, because the network is trained with little padding.
         inputs, _ = batch_of([sentence])
         right += words.decode(transcribe(model, inputs["frames"])[0]) == sentence
     return right / len(sentences)

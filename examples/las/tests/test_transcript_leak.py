@@ -1,4 +1,4 @@
-"""What one shared gradient gives away about a spoken sentence."""
+"""Words of a spoken sentence and their order, recovered from one shared gradient."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_labelleak import (
 from pytest_labelleak.asr import MatchingAttack, formable, free_contexts
 
 
-# The three lines of a gate. On an undefended recogniser it fails; this test passes because it expects that.
+# These are the three lines of a gate. On an undefended recogniser the gate fails; this test expects the failure.
 def test_undefended_gradient_leaks(model, batch):
     with pytest.raises(LabelLeak):
         assert_labels_not_recoverable(model, batch)
@@ -33,7 +33,7 @@ def test_the_sentence_can_be_formed(model, batch, sentence, vocabulary):
     recovery = attack("rlg", capture_update(model, batch))
 
     assert formable(sentence, recovery.labels, vocabulary)
-    assert recovery.positions == 9  # so it has nine positions, the end among them
+    assert recovery.positions == 9  # nine label positions, the end among them
 
 
 # The order of the words, too: by linear algebra, in the twinkling of an eye ...

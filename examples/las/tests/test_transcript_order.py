@@ -1,4 +1,4 @@
-"""Whether what was said can be rebuilt, word after word, from one shared gradient."""
+"""Whole transcripts, rebuilt word after word from one shared gradient."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pytest_labelleak import LabelLeak, assert_transcripts_not_recoverable
 from pytest_labelleak.asr import MatchingAttack, Replay, free_contexts
 
 
-# On an undefended recogniser the gate fails; this test passes because it expects that.
+# On an undefended recogniser the gate fails; this test expects the failure.
 def test_undefended_gradient_gives_away_the_sentence(model, batch):
     with pytest.raises(LabelLeak):
         assert_transcripts_not_recoverable(model, batch)
 
 
-# A whole round of four sentences in one update: the decoder itself, run over the positions, says what follows what.
+# One update holds four sentences. The attack runs the decoder over the label positions to find each one's successor.
 def test_four_sentences_come_out_of_one_gradient(model):
     from las.batches import batch_of
     from las.sentences import END, START, held_out

@@ -1,1 +1,1 @@
-"""A speech recogniser built with lingvo, and what its training updates tell about the words that were spoken."""
+"""A speech recogniser built with lingvo, and attacks on its training updates that name the spoken words."""

@@ -1,6 +1,6 @@
 """The paper's second experiment in three commands: export updates, infer words from them, report.
 
-What an attacker has, the updates, and what is true, the transcripts, are written to different files. Only ``report``
+The updates, which an attacker has, and the transcripts, which are the truth, lie in different files. Only ``report``
 reads both.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Read when the libraries load. numpy's idle threads spin beside the framework's and slow it down.
+# The libraries read both variables when they load. numpy's idle threads spin, and slow down those of the framework.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -24,17 +24,17 @@ __all__ = ["main"]
 
 
 class ArgumentError(ValueError):
-    """An argument that cannot be used; printed as one line."""
+    """An argument that cannot be used; the program prints the message as one line."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        """Raise instead of printing the whole usage: one line says what is wrong."""
+        """Raise with a message of one line instead of printing the whole usage."""
         raise ArgumentError(message)
 
 
 def export(options: argparse.Namespace) -> None:
-    """Say sentences, and write what a participant that trains on them would share."""
+    """Synthesise sentences, and write the updates that a participant who trains on them would share."""
     from pytest_labelleak.capture.lingvo.adapter import LingvoAdapter
     from pytest_labelleak.capture.local_steps import LocalSteps
 
@@ -79,6 +79,7 @@ def infer(options: argparse.Namespace) -> None:
     from pytest_labelleak import Update
     from pytest_labelleak import attacks as attacks_
     from pytest_labelleak import defences as defences_
+    from pytest_labelleak.attacks.gradient.reading import Reading
 
     portfolio = attacks_.resolve(tuple(options.attacks.split(",")))
     defence = defences_.resolve(options.defence)
@@ -86,9 +87,9 @@ def infer(options: argparse.Namespace) -> None:
         update = Update.load(path)
         if defence is not None:
             update = defence(update, rng=np.random.default_rng([options.seed, number]))
-        found = {}
+        found, reading = {}, Reading(update)
         for member in portfolio:
-            recovery = attacks_.run(member, update, seed=options.seed, batch=number)
+            recovery = attacks_.run(member, reading, seed=options.seed, batch=number)
             found[member.name] = {
                 "status": recovery.status,
                 "message": recovery.message,
@@ -100,7 +101,7 @@ def infer(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    """Compare with the truth, over all updates, failures included; print no word unless asked."""
+    """Compare the claims with the truth over all updates, also failed ones; print words on request only."""
     vocabulary = _vocabulary(options) if options.show_words else None
     rows: dict[str, list[dict[str, float]]] = {}
     for path in _files(options.folder, "words.json"):
@@ -120,7 +121,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def _score(one: dict[str, Any], truth: list[int]) -> dict[str, float]:
-    """Score one attack's ids; one that named nothing has precision, recall and exact match 0."""
+    """Score the ids of one attack; an attack without ids has precision, recall and exact match 0."""
     present, claimed = set(truth), set(one["ids"])
     hits = len(present & claimed)
     result = {

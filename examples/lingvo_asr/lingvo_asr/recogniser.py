@@ -26,7 +26,7 @@ def build(name: str, *, classes: int | None = None, seed: int = 0, eager: bool =
     classes : int, optional
         Size of the vocabulary, for the small one.
     seed : int, default 0
-        Of the weights.
+        Seed of the weights.
     eager : bool, default True
         Use lingvo's eager mode.
     **settings
@@ -71,7 +71,7 @@ def _small(classes: int) -> Any:
 
 
 def utterance(text: str, **speech: Any) -> Utterance:
-    """Say a sentence and return its features with its transcript.
+    """Synthesise a sentence and return its features with its transcript.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ def batch_of(utterances: Sequence[Utterance], vocabulary: Vocabulary, *, frames:
     Parameters
     ----------
     utterances : sequence of Utterance
-        At least one.
+        One or more utterances.
     vocabulary : Vocabulary
-        For the transcripts.
+        Vocabulary of the transcripts.
     frames : int, default 0
         Pad to at least so many frames.
 

@@ -1,4 +1,4 @@
-"""What one shared gradient gives away about the words of two utterances."""
+"""Words of two utterances, recovered from one shared gradient."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pytest
 from pytest_labelleak import LabelLeak, assert_words_not_recoverable, audit
 
 
-# The three lines of a gate. On an undefended recogniser it fails; this test passes because it expects that.
+# These are the three lines of a gate. On an undefended recogniser the gate fails; this test expects the failure.
 def test_undefended_gradient_leaks(task, batch, vocabulary):
     with pytest.raises(LabelLeak) as caught:
         assert_words_not_recoverable(task, batch, vocabulary=vocabulary.path)
     assert caught.value.audit.words["recovered"] == 1.0
 
 
-# A canary is a term that was planted in the batch to see whether it comes out. It does, and so does the diagnosis;
-# what was not said is not tested.
+# A canary is a term that the tester plants in the batch. The attack recovers the canary and the diagnosis; the term
+# that no utterance has is not tested.
 def test_canaries_come_out(labelleak, task, batch, vocabulary):
     with pytest.raises(LabelLeak) as caught:
         labelleak.assert_words_not_recoverable(

@@ -1,4 +1,4 @@
-"""Speech without recordings, and the features that speech recognisers take: what the speech examples share."""
+"""Speech without recordings, and the features that speech recognisers take; used by the speech examples."""
 
 from __future__ import annotations
 

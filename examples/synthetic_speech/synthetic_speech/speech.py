@@ -12,7 +12,7 @@ from scipy.signal import resample_poly
 
 __all__ = ["RATE", "speak"]
 
-#: Samples per second of what `speak` returns, as LibriSpeech has.
+#: Samples per second of synthetic speech, as in LibriSpeech.
 RATE = 16000
 _SYNCHRONOUS, _PHONEMES_OFF, _UTF8, _RATE_PARAMETER = 2, 0, 1, 1
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)

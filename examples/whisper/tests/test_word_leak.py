@@ -1,4 +1,4 @@
-"""What one shared gradient gives away about a spoken sentence, and which defences change that."""
+"""Words of a spoken sentence, recovered from one shared gradient, with defences and without."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pytest_labelleak import GaussianNoise, LabelLeak, Sign, assert_words_not_re
 from pytest_labelleak.asr import formable
 
 
-# The three lines of a gate. On an undefended network it fails; this test passes because it expects that.
+# These are the three lines of a gate. On an undefended network the gate fails; this test expects the failure.
 def test_undefended_gradient_leaks(model, batch, vocabulary):
     with pytest.raises(LabelLeak) as caught:
         assert_words_not_recoverable(model, batch, vocabulary=vocabulary)
 
     found = caught.value.audit
     assert found.words["recovered"] == 1.0  # all eight words of the sentence
-    # The input embedding gives them away by itself: its gradient is zero but for the rows of the tokens that were fed.
+    # The input embedding alone names the words: its gradient is zero except in the rows of the tokens that were fed.
     assert found.strongest.attack == "embedding_rows"
     assert "embedding" in found.strongest.variables[0]
 
 
-# A list of terms that must never be told, whatever the average says: here nothing else is asked for.
+# A list of sensitive terms, of which no attack may recover one, whatever the average over words is.
 def test_sensitive_terms(labelleak, model, batch, vocabulary, words):
     listed = ["pneumonia", words[-1], "Dashwood"]
     with pytest.raises(LabelLeak) as caught:
@@ -39,7 +39,7 @@ def test_every_token_is_named_from_one_gradient(model, batch):
 
 
 # In the original the projection is the transposed embedding. Its gradient is then the sum of both uses, which hides
-# nothing: the tokens that were fed are told apart, and what is left is read as before.
+# no word: the attack subtracts the rows of the fed tokens, and reads the rest as before.
 def test_a_tied_projection_leaks_as_well(tied_model, batch):
     (verdict,) = audit(tied_model, batch, attacks="rlg").verdicts
 
@@ -60,8 +60,8 @@ def test_signs_alone_leak(model, batch, vocabulary):
         assert_words_not_recoverable(model, batch, vocabulary=vocabulary, defence=Sign(), attacks="embedding_rows")
 
 
-# What holds is noise a thousand times the gradient's own size. At ten times, a token is still named now and then:
-# the columns of the tokens that were said are far larger than the average of 51864.
+# Noise of a thousand times the gradient's own size hides the words. At ten times, attacks still name a token now and
+# then: the columns of the tokens in the transcript are far larger than the average of 51864.
 def test_overwhelming_noise_holds(model, batch, vocabulary, words):
     held = assert_words_not_recoverable(
         model, batch, vocabulary=vocabulary, defence=GaussianNoise(relative=1000.0), sensitive=words[-1:]

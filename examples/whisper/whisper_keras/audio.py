@@ -1,4 +1,4 @@
-"""From a waveform to what Whisper hears: a log-mel spectrogram of thirty seconds.
+"""From a waveform to the input of Whisper: a log-mel spectrogram of thirty seconds.
 
 The definition is that of Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022
 (https://doi.org/10.48550/arXiv.2212.04356), section 2.2, with the mel scale of Slaney's Auditory Toolbox (1998).
@@ -14,7 +14,7 @@ __all__ = ["FRAMES", "MELS", "RATE", "log_mel"]
 RATE = 16_000
 #: Mel bands.
 MELS = 80
-#: Frames in thirty seconds, the only length the encoder knows.
+#: Frames in thirty seconds, the only length that the encoder takes.
 FRAMES = 3_000
 
 _WINDOW = 400  # 25 ms
@@ -33,7 +33,7 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     wave : ndarray of shape (samples,)
-        At 16 kHz, in [-1, 1].
+        Samples at 16 kHz, in [-1, 1].
 
     Returns
     -------

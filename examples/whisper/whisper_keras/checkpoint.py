@@ -71,7 +71,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, specification: str = "Whisp
     Raises
     ------
     CheckpointError
-        If the file cannot be read, or is not what is expected.
+        If the file cannot be read, or holds another kind of model.
     """
     try:
         with open(path, "rb") as file:

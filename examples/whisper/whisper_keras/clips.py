@@ -17,14 +17,14 @@ __all__ = ["Clip", "load_clips"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Clip:
-    """One utterance. What was said is private: it is not in the repr.
+    """One utterance. The transcript is private: the repr does not show it.
 
     Attributes
     ----------
     name : str
-        Of its file.
+        Name of the file.
     wave : ndarray of shape (samples,)
-        At 16 kHz, in [-1, 1].
+        Samples at 16 kHz, in [-1, 1].
     transcript : str
         The words, in lower case and without punctuation.
     """

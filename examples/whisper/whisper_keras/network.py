@@ -19,12 +19,12 @@ __all__ = ["Sizes", "Whisper", "build_whisper", "load_trained", "load_weights"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """What distinguishes one Whisper from another; the defaults are those of tiny.en.
+    """Sizes of a Whisper model; the defaults are those of tiny.en.
 
     Attributes
     ----------
     width, heads, depth : int
-        Of encoder and decoder: features, attention heads, layers.
+        Numbers of features, attention heads and layers, in encoder and decoder alike.
     tokens : int
         Size of the vocabulary.
     frames : int
@@ -48,14 +48,14 @@ class Whisper:
     Attributes
     ----------
     model : keras.Model
-        From {"spectrogram": (N, frames, 80), "tokens": (N, T)} to logits (N, T, tokens): position t says what
-        follows the first t + 1 tokens. Compiled.
+        Maps {"spectrogram": (N, frames, 80), "tokens": (N, T)} to logits (N, T, tokens): position t foretells the
+        token that follows the first t + 1 tokens. Compiled.
     encoder : keras.Model
-        From the spectrogram to (N, frames / 2, width).
+        Maps the spectrogram to (N, frames / 2, width).
     decoder : keras.Model
-        From [tokens, encoded] to features (N, T, width).
+        Maps [tokens, encoded] to features (N, T, width).
     project : callable
-        From features to logits.
+        Maps features to logits.
     """
 
     model: keras.Model
@@ -87,14 +87,14 @@ def build_whisper(sizes: Sizes = Sizes(), *, tied: bool = False) -> Whisper:
     Parameters
     ----------
     sizes : Sizes
-        Of which model.
+        Sizes of the model.
     tied : bool, default False
         Whether the projection is the transpose of the token embedding, as in the original, or a layer of its own.
 
     Returns
     -------
     Whisper
-        In either case with the same outputs, once the weights are loaded.
+        The model. Once the weights are loaded, tied and untied models have the same outputs.
     """
     encoder = _encoder(sizes)
     embedding = layers.ReversibleEmbedding(sizes.tokens, sizes.width, name="token_embedding")
@@ -135,7 +135,7 @@ def load_weights(whisper: Whisper, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     whisper : Whisper
-        From `build_whisper`.
+        A model from `build_whisper`.
     path : path_like
         The file.
 

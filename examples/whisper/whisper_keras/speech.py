@@ -1,4 +1,4 @@
-"""Training batches of clips, and greedy transcription to see that the port hears what the original heard."""
+"""Training batches of clips, and greedy transcription to test the port against the original."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_TOKENS = 64
 
 
 def training_batch(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Make a batch as fine-tuning does: at every position the model has heard the true words before it.
+    """Make a batch as in fine-tuning: the inputs at every position are the true words before it.
 
     Parameters
     ----------
     clips : sequence of Clip
-        N of them.
+        N clips.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def training_batch(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.nda
     targets : ndarray of int32, shape (N, T)
         All but the first token of each text.
     weights : ndarray of float32, shape (N, T)
-        1 at the words and the end; 0 at the prompt, which is not for the model to say, and at the padding.
+        1 at the words and the end; 0 at the prompt, which the model does not have to foretell, and at the padding.
     """
     texts = [encode(clip.transcript) for clip in clips]
     length = max(map(len, texts)) - 1
@@ -57,12 +57,12 @@ def transcribe(whisper: Whisper, clips: Sequence[Clip]) -> list[str]:
     whisper : Whisper
         Trained.
     clips : sequence of Clip
-        What to listen to.
+        Clips to transcribe.
 
     Returns
     -------
     list of str
-        As the model writes: with capitals and punctuation.
+        Transcripts as the model writes them, with capitals and punctuation.
     """
     encoded = whisper.encoder(np.stack([log_mel(clip.wave) for clip in clips]), training=False)
     tokens = np.full((len(clips), _MOST_TOKENS), END, np.int32)
@@ -87,7 +87,7 @@ def normalise(text: str) -> str:
     Parameters
     ----------
     text : str
-        As written.
+        A transcript.
 
     Returns
     -------

@@ -25,12 +25,12 @@ def encode(transcript: str) -> list[int]:
     Parameters
     ----------
     transcript : str
-        Words.
+        Words of the transcript.
 
     Returns
     -------
     list of int
-        At least three.
+        The tokens, three or more.
     """
     # Training texts begin with a space, so that the first word has the token it has elsewhere.
     return [*PROMPT, *_tokenizer().encode(f" {transcript.strip()}", add_special_tokens=False).ids, END]
@@ -42,12 +42,12 @@ def decode(tokens: Sequence[int]) -> str:
     Parameters
     ----------
     tokens : sequence of int
-        In order.
+        Tokens in order.
 
     Returns
     -------
     str
-        Without spaces around.
+        The text without surrounding spaces.
     """
     return str(_tokenizer().decode(list(tokens), skip_special_tokens=True)).strip()
 
@@ -58,7 +58,7 @@ def suppressed() -> tuple[list[int], list[int]]:
     Returns
     -------
     always, first : list of int
-        From the model's configuration.
+        Tokens from the model's configuration.
     """
     config = json.loads((fetch_model() / "config.json").read_text(encoding="utf-8"))
     return config["suppress_ids"], config["suppress_ids_begin"]

@@ -9,7 +9,7 @@ Reading order::
     state     the model's state, put back bit for bit
     jax_step  one training step on JAX
     gradient  one training step on every backend
-    truth     the labels that count, with their weights
-    update    gradient and head as an Update
-    adapter   the adapter itself
+    truth     labels of the positions with a weight in the loss
+    update    gradients and head as an Update
+    adapter   the adapter for Keras models
 """

@@ -25,8 +25,8 @@ __all__ = ["KerasAdapter"]
 class KerasAdapter:
     """Captures the gradient of a Keras model's own compiled loss.
 
-    The model is left bit-identical: weights, optimizer, metrics, BatchNormalization statistics, seed generators and
-    global random states. The one exception is a model that is not built yet: it is built, as ``fit`` would.
+    The model stays bit-identical: weights, optimizer, metrics, BatchNormalization statistics, seed generators and
+    global random states. One exception: a model that is not built yet is built, as by ``fit``.
     """
 
     name = "keras"
@@ -45,7 +45,7 @@ class KerasAdapter:
         Parameters
         ----------
         model : keras.Model
-            Compiled.
+            A compiled model.
         batch : tuple or dict
             ``(x, y)``, ``(x, y, sample_weight)`` or a dict with these keys.
         head : str, optional
@@ -58,7 +58,7 @@ class KerasAdapter:
         Returns
         -------
         Update
-            With the gradient of every trainable variable, by path.
+            The gradient of every trainable variable, by the variable's path.
 
         Raises
         ------
@@ -67,14 +67,14 @@ class KerasAdapter:
         UnknownNameError
             If `head` names nothing.
         UnsupportedModelError
-            If the model's gradient cannot be captured, or says nothing about classes.
+            If the model's gradient cannot be captured, or does not depend on classes.
         """
         data = prepare(model, batch)
         with untouched(model):
             outputs = guarded(model, data, lambda: outputs_of(model, data.x))
             found = find_head(model, outputs, head)
             weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
-            truth_of(data, found, weight, outputs=len(outputs))  # for its checks: frameworks quote a wrong label
+            truth_of(data, found, weight, outputs=len(outputs))  # checks the labels: frameworks quote a wrong one
             if not data.size:
                 raise InvalidArgumentError("the batch is empty. Expected at least one sample.")
             x, y, weight = tensors((data.x, data.y, weight))
@@ -89,12 +89,12 @@ class KerasAdapter:
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> Truth:
-        """Return the labels of `batch`; positions of weight zero, masked and ignored ones are left out.
+        """Return the labels of `batch`, without label positions of weight zero, masked and ignored positions.
 
         Parameters
         ----------
         model : keras.Model
-            Compiled.
+            A compiled model.
         batch : tuple or dict
             As for `capture`.
         head : str, optional
@@ -105,7 +105,7 @@ class KerasAdapter:
         Returns
         -------
         Truth
-            Empty for an empty batch.
+            The labels; none for an empty batch.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class KerasAdapter:
 
 
 def _mask(model: Any, data: Batch, head: KerasHead) -> np.ndarray | None:
-    """Return Keras' mask on the head's output, or None; only positions of a sequence can have one."""
+    """Return Keras' mask on the head's output, or None; Keras masks positions of sequences only."""
     import keras
 
     if len(head.output.tensor.shape) < 3:

@@ -1,14 +1,15 @@
-"""One Keras batch: taken apart into x, y and sample weights, as host arrays, and checked once."""
+"""One Keras batch, split into x, y and sample weights as numpy arrays, and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import InvalidArgumentError
+from ...core.tensors import to_numpy
 
 __all__ = ["Batch", "describe", "leaves", "to_array", "unpack"]
 
@@ -23,9 +24,9 @@ class Batch:
     Attributes
     ----------
     x, y : ndarray or nested list, tuple, dict of ndarray
-        First axis: samples.
+        Inputs and targets; the first axis is that of the samples.
     sample_weight : ndarray, nested structure or None
-        As given by the user, before class weights.
+        The user's weights, before class weights are applied.
     size : int
         Number of samples.
     """
@@ -37,22 +38,22 @@ class Batch:
 
 
 def unpack(batch: Any) -> Batch:
-    """Take one batch apart.
+    """Split one batch into x, y and sample weights.
 
     Parameters
     ----------
     batch : tuple, list or dict
-        What the user passed.
+        The batch that the user passed.
 
     Returns
     -------
     Batch
-        With every array's first axis of the same length.
+        The parts; the first axes of all arrays have one length.
 
     Raises
     ------
     InvalidArgumentError
-        If it is none of these, lacks its labels, or its lengths differ.
+        If the batch has another type, lacks its labels, or the lengths of its arrays differ.
     """
     if isinstance(batch, dict):
         unknown = sorted(str(key) for key in batch if key not in _KEYS)
@@ -98,12 +99,12 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
     value : ndarray, list, tuple, dict or None
         The structure.
     path : tuple, optional
-        Where it lies.
+        Keys that lead to the structure.
 
     Yields
     ------
     path, array : tuple
-        None is left out.
+        Keys and array; None is left out.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -116,7 +117,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
 
 
 def describe(value: Any) -> str:
-    """Return the shapes in a nested structure, and nothing else about it.
+    """Return the shapes in a nested structure as text, without a value of it.
 
     Parameters
     ----------
@@ -158,36 +159,19 @@ def to_array(value: Any, name: str) -> np.ndarray:
     value : array_like
         TensorFlow, JAX, torch (on any device) or numpy.
     name : str
-        What to call it in an error.
+        Name of the value in an error.
 
     Returns
     -------
     ndarray
-        Never of dtype object.
+        An array of any dtype but object.
 
     Raises
     ------
     InvalidArgumentError
-        If there is no array in it.
+        If the value does not convert to a rectangular array.
     """
-    array = _attempt(lambda: _convert(value))
+    array = to_numpy(value)
     if array is None or array.dtype == object:
         raise InvalidArgumentError(f"{name} is a {type(value).__name__}. Expected a rectangular array or tensor.")
     return array
-
-
-def _convert(value: Any) -> np.ndarray:
-    if type(value).__module__.partition(".")[0] == "torch":
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # numpy has no such type
-            value = value.float()
-        return np.asarray(value.numpy())
-    return np.asarray(value)
-
-
-def _attempt(function: Callable[[], np.ndarray]) -> np.ndarray | None:
-    # The caller raises outside of this handler: a chained traceback would quote the data.
-    try:
-        return function()
-    except Exception:
-        return None

@@ -1,4 +1,4 @@
-"""The gradient of a model's compiled loss, on each of Keras' backends, without touching the model."""
+"""The gradient of a model's compiled loss, on each backend of Keras, without a change to the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .loss import require_scalar
 
 __all__ = ["Step", "penalty_gradient", "shared_step", "step_gradient"]
 
-#: A loss scale of 2**15 that overflows is halved at most this often: down to 2**-17.
+#: A loss scale that overflows is halved at most this often: from Keras' initial 2**15 down to 2**-17.
 _MOST_HALVINGS = 32
 
 
@@ -24,15 +24,15 @@ class Step:
     Attributes
     ----------
     gradients : list of ndarray
-        One per trainable variable, zeros where the loss does not depend on it.
+        One gradient per trainable variable; zeros where the loss does not depend on the variable.
     connected : list of bool
-        Whether the loss depends on the variable at all.
+        For each variable, whether the loss depends on it.
     finite : bool
-        Whether every entry is finite.
+        Whether every entry of the gradients is finite.
     loss_finite : bool
-        Whether the loss itself, before scaling, is.
+        Whether the loss before scaling is finite.
     device : str
-        "cpu", "gpu" or what the backend calls it.
+        "cpu", "gpu" or the backend's own name of the device.
     """
 
     gradients: list[np.ndarray] = field(repr=False)
@@ -43,9 +43,9 @@ class Step:
 
 
 def shared_step(model: Any, x: Any, y: Any, weight: Any, *, training: bool) -> Step:
-    """Differentiate with the optimizer's loss scale, lowered as dynamic loss scaling does until nothing overflows.
+    """Differentiate with the optimizer's loss scale, halved as in dynamic loss scaling until no entry overflows.
 
-    A step that overflows is skipped in training, and nothing of it is shared: the first one that does not is.
+    In training, a step that overflows is skipped and shares nothing. The first step without overflow is shared.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def shared_step(model: Any, x: Any, y: Any, weight: Any, *, training: bool) -> S
     Returns
     -------
     Step
-        Not finite only if no scale helps.
+        The backward pass; it is finite unless every scale overflows.
     """
     import keras
 
@@ -89,12 +89,12 @@ def step_gradient(model: Any, x: Any, y: Any, sample_weight: Any, *, training: b
     training : bool
         Mode of the forward pass.
     scale : float
-        The loss is multiplied by it before the backward pass, and the gradients are divided by it after.
+        Factor on the loss before the backward pass; the gradients are divided by it afterwards.
 
     Returns
     -------
     Step
-        The gradients and what is known about them.
+        The backward pass.
     """
     import keras
 
@@ -106,7 +106,7 @@ def step_gradient(model: Any, x: Any, y: Any, sample_weight: Any, *, training: b
             gradients.append(np.zeros(tuple(variable.shape), np.float32))
             continue
         array = np.asarray(keras.ops.convert_to_numpy(tensor))
-        # float16 and bfloat16 variables: the scale is undone in float32, where it cannot overflow.
+        # Gradients of float16 and bfloat16 variables are divided in float32, where the quotient cannot overflow.
         array = array.astype(np.float64 if array.dtype == np.float64 else np.float32)
         gradients.append(array / array.dtype.type(scale) if scale != 1.0 else array)
     return Step(
@@ -178,7 +178,7 @@ def penalty_gradient(variable: Any) -> np.ndarray | None:
     Returns
     -------
     ndarray or None
-        Of the variable's shape, or None where it has no regulariser.
+        Gradient of the variable's shape; None where the variable has no regulariser.
     """
     import keras
 

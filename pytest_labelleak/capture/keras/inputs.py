@@ -1,4 +1,4 @@
-"""A Keras model and a batch made ready for each other: compiled, built, of fitting shapes, and shielded."""
+"""A Keras model and a batch made ready: compiled, built, of fitting shapes, and run without quoting the batch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...core.errors import InvalidArgumentError, UnsupportedModelError
+from ..arrays import BY_HAND
 from .batch import Batch, describe, unpack
 from .head.graph import build, graph_of
 from .loss import overrides_compute_loss
@@ -18,8 +19,7 @@ from .loss import overrides_compute_loss
 __all__ = ["guarded", "prepare", "tensors"]
 
 _T = TypeVar("_T")
-_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
-#: How Keras begins the message about an input that a layer does not take.
+#: Start of Keras' message about an input of a shape that a layer does not take.
 _MISFIT = re.compile(r"""Input .{1,80}? ?of layer ["']([^"']+)["'] is incompatible""")
 
 
@@ -36,12 +36,12 @@ def prepare(model: Any, batch: Any) -> Batch:
     Returns
     -------
     Batch
-        Whose inputs fit the model, as far as its graph tells.
+        The batch; its inputs fit the model, as far as the model's graph shows.
 
     Raises
     ------
     InvalidArgumentError, UnsupportedModelError
-        If the batch or the model is not what is expected.
+        If the batch or the model has a defect; the message names it.
     """
     import keras
 
@@ -52,8 +52,8 @@ def prepare(model: Any, batch: Any) -> Batch:
         )
     if type(model).train_step is not keras.Model.train_step:
         raise UnsupportedModelError(
-            f"{who} ({type(model).__name__}) overrides train_step, so its compiled loss may not be what it trains on. "
-            f"Override compute_loss instead, which is honoured here, or {_BY_HAND}."
+            f"{who} ({type(model).__name__}) overrides train_step, so it may not train on its compiled loss. "
+            f"Override compute_loss instead, which is honoured here, or {BY_HAND}."
         )
     if getattr(model, "_compile_loss", None) is None and not overrides_compute_loss(model):
         raise UnsupportedModelError(f"{who} is compiled without a loss. Call model.compile(optimizer, loss=...) first.")
@@ -67,7 +67,7 @@ def prepare(model: Any, batch: Any) -> Batch:
 
 
 def _check_inputs(model: Any, data: Batch) -> None:
-    """Compare the inputs with those of a graph, before a framework does so in its own words."""
+    """Compare the shapes of the inputs with those of the graph; a framework's own message would quote the batch."""
     import keras
 
     graph = graph_of(model)
@@ -98,17 +98,17 @@ def _check_inputs(model: Any, data: Batch) -> None:
 
 
 def tensors(data: Any) -> Any:
-    """Convert to the backend's tensors as ``fit`` does: float64 becomes Keras' float type.
+    """Convert arrays to tensors of the backend as ``fit`` does: float64 becomes Keras' float type.
 
     Parameters
     ----------
     data : nested structure of ndarray or None
-        Host arrays.
+        Arrays of one batch.
 
     Returns
     -------
     nested structure of tensor or None
-        On the backend's default device.
+        Tensors on the backend's default device.
     """
     import keras
 
@@ -124,28 +124,28 @@ def tensors(data: Any) -> Any:
 
 
 def guarded(model: Any, data: Batch, function: Callable[[], _T]) -> _T:
-    """Run code that calls a framework; what it raises becomes an error that quotes nothing of the data.
+    """Run code that calls a framework, and replace its exceptions by errors that quote no data.
 
     Parameters
     ----------
     model : keras.Model
-        For the message.
+        The model, which the message names.
     data : Batch
-        Of which the message gives the shapes.
+        The batch, of which the message gives the shapes.
     function : callable
         The code.
 
     Returns
     -------
     object
-        What it returns.
+        Result of `function`.
 
     Raises
     ------
     InvalidArgumentError
         If a layer does not take the shape of its input.
     UnsupportedModelError
-        If it fails otherwise.
+        If `function` raises another exception.
     """
     import keras
 
@@ -156,7 +156,7 @@ def guarded(model: Any, data: Batch, function: Callable[[], _T]) -> _T:
     except Exception as error:
         kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
         misfit = _MISFIT.search(str(error))
-    # Raised outside of the handler: a chained exception would print the framework's message, labels and all.
+    # The error is raised outside of the handler: a chained exception would print the framework's message with labels.
     shapes = f"x {describe(data.x)}, y {describe(data.y)}"
     if misfit is not None:
         layer = next((layer for layer in model._flatten_layers() if layer.name == misfit[1]), None)

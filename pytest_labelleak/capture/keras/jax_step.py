@@ -1,4 +1,4 @@
-"""The gradient of a model's compiled loss on JAX: a pure function of the variables, compiled and kept."""
+"""The gradient of a model's compiled loss on JAX, as a compiled function that is kept for further batches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from .loss import require_scalar
 
 __all__ = ["jax_step"]
 
-#: Compiled steps by model, each with the state it was compiled for. Values must not refer to their model strongly.
+#: Compiled steps by model, each with the state for which it was compiled. A strong reference from a value to its model
+#: would keep the model alive.
 _compiled: weakref.WeakKeyDictionary[Any, tuple[Any, Callable[..., Any]]] = weakref.WeakKeyDictionary()
 
 
 def jax_step(
     model: Any, x: Any, y: Any, sample_weight: Any, training: bool, scale: float
 ) -> tuple[Any, Sequence[Any], str]:
-    """Differentiate one scaled loss on JAX, compiling it once per state of the model.
+    """Differentiate one scaled loss on JAX; the function is compiled once per state of the model.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def jax_step(
     signature = (training, _fingerprint(model))
     known = _compiled.get(model)
     if known is None or known[0] != signature:
-        # Unjitted, the first pass through a large model takes a minute.
+        # Without compilation, the first pass through a large model takes a minute.
         known = (signature, jax.jit(jax.value_and_grad(_jax_loss(weakref.ref(model), training), has_aux=True)))
         _compiled[model] = known
     (_, loss), tensors = known[1](
@@ -57,7 +58,7 @@ def jax_step(
 
 
 def _jax_loss(reference: Callable[[], Any], training: bool) -> Callable[..., Any]:
-    """Return the scaled loss as a pure function of the variables, as Keras' own train step computes it on JAX."""
+    """Return the scaled loss as a pure function of the variables, computed as in Keras' own train step on JAX."""
 
     def scaled_loss(trainable: Any, fixed: Any, metrics: Any, data: Any, scale: Any) -> Any:
         model = reference()
@@ -79,15 +80,15 @@ def _jax_loss(reference: Callable[[], Any], training: bool) -> Callable[..., Any
 
 
 _SIMPLE = (bool, int, float, str, bytes, tuple, type(None))
-#: Attributes that Keras or a capture replaces without changing what the model computes.
+#: Attributes that Keras or a capture replaces without a change to the model's function.
 _VOLATILE = ("_compile_loss", "train_function", "test_function", "predict_function", "_jax_state_synced")
 
 
 def _fingerprint(model: Any) -> tuple[Any, ...]:
-    """Describe what a trace of `model` depends on: a compiled step is not used again after a change.
+    """Return the state on which a trace of `model` depends: a change of the state calls for a new compilation.
 
-    Keras has the same need and asks users to call ``compile()`` again; a test that sets ``layer.rate`` or
-    ``layer.trainable`` between two captures must not get the old gradient.
+    Keras has the same need and asks users to call ``compile()`` again. A test that sets ``layer.rate`` or
+    ``layer.trainable`` between two captures must get the new gradient.
     """
     compiled = model._compile_loss
     losses = () if compiled is None else (compiled._user_loss, compiled._user_loss_weights)

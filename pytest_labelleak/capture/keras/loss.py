@@ -1,4 +1,4 @@
-"""What the compiled loss of a Keras model says about itself: kind, reduction, label smoothing."""
+"""Facts about the compiled loss of a Keras model: kind of targets, reduction, label smoothing."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _REDUCTIONS = {"sum_over_batch_size": "mean", "mean": "mean", "mean_with_sample_
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LossFacts:
-    """One output's loss.
+    """Facts about the loss of one output.
 
     Attributes
     ----------
     name : str
-        What to call it in a message.
+        Name of the loss in messages.
     targets : {"classes", "rows", "unknown"}
-        Whether it takes class indices or rows of probabilities.
+        Whether the loss takes class indices or rows of probabilities.
     softmax : bool
-        Whether it applies a softmax to logits itself.
+        Whether the loss applies a softmax to logits.
     reduction : {"mean", "sum", "unknown"}
-        Over samples.
+        Reduction over samples.
     label_smoothing : float
-        0 where there is none.
+        Share of the label mass that is spread evenly over the classes; 0 for none.
     ignored : int or None
-        The class index that marks a position without a label, where the loss ignores one.
+        Class index that marks a position without a label, where the loss ignores such positions.
     """
 
     name: str
@@ -44,7 +44,7 @@ class LossFacts:
 
 
 def overrides_compute_loss(model: Any) -> bool:
-    """Tell whether the model computes its loss with code of its own.
+    """Tell whether the model overrides ``compute_loss``.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def overrides_compute_loss(model: Any) -> bool:
 
 
 def loss_of(model: Any, path: tuple[Any, ...], names: tuple[str, ...], index: int) -> Any:
-    """Return the loss the user gave for one output: a name, a function, an instance, or None."""
+    """Return the loss that the user compiled for one output: a name, a function, an instance, or None."""
     compiled = getattr(model, "_compile_loss", None)
     loss: Any = None if compiled is None else compiled._user_loss
     for key in path:
@@ -76,17 +76,17 @@ def loss_of(model: Any, path: tuple[Any, ...], names: tuple[str, ...], index: in
 
 
 def loss_facts(loss: Any) -> LossFacts:
-    """Read what a loss says about itself.
+    """Read the facts about a loss from its type and its options.
 
     Parameters
     ----------
     loss : str, callable, keras.Loss or None
-        As given to ``compile``.
+        The loss that the user passed to ``compile``.
 
     Returns
     -------
     LossFacts
-        "unknown" where it does not say.
+        The facts; "unknown" where the loss does not show them.
     """
     import keras
 
@@ -108,7 +108,7 @@ def loss_facts(loss: Any) -> LossFacts:
     targets = "classes" if plain in _CLASS_TARGETS else "rows" if plain in _ROW_TARGETS else "unknown"
     reduction = "unknown"
     if isinstance(known, str) or not isinstance(known, keras.losses.Loss):
-        reduction = "mean"  # Keras wraps names and functions so
+        reduction = "mean"  # Keras wraps names and functions in a loss with this reduction
     else:
         reduction = _REDUCTIONS.get(str(known.reduction), "unknown")
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", None) or getattr(loss, "name", None)
@@ -128,9 +128,9 @@ def require_scalar(model: Any, loss: Any) -> None:
     Parameters
     ----------
     model : keras.Model
-        Its model.
+        The model, which the message names.
     loss : tensor
-        What its ``compute_loss`` returned.
+        Result of its ``compute_loss``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Leave a Keras model, and every random state around it, exactly as it was found."""
+"""State of a Keras model and of the random generators around it, kept during a capture and put back bit for bit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ _UIDS = "object_name_uids"
 
 @contextlib.contextmanager
 def untouched(model: Any) -> Iterator[None]:
-    """Restore what running `model` changes outside its variables.
+    """Restore the state outside of variables that running `model` changes.
 
-    The variables themselves are protected by running under ``keras.StatelessScope``, where an assignment is recorded
-    and not applied. What that does not cover is put back here: the random states of Python, numpy and torch, Keras'
-    global seed generator if it did not exist before, Keras' counters of automatic names, the lists of losses that
-    layers keep from their last call, the compiled loss (a fresh copy of it is used, since Keras builds it on first
-    use), and buffers of torch modules.
+    The variables are protected by ``keras.StatelessScope``: inside of it an assignment is recorded and not applied.
+    The context manager restores the rest:
+
+    - the random states of Python, numpy and torch
+    - Keras' global seed generator, if there was none before
+    - Keras' counters of automatic names
+    - the losses that layers keep from their last call
+    - the compiled loss, which Keras builds on first use: the capture uses a fresh copy
+    - buffers of torch modules
 
     Parameters
     ----------
@@ -36,12 +40,12 @@ def untouched(model: Any) -> Iterator[None]:
     Yields
     ------
     None
-        On leaving, also by an exception, everything is as before.
+        The state is restored when the block ends, also by an exception.
     """
     from keras.src.backend.common import global_state
 
     with contextlib.ExitStack() as stack, warnings.catch_warnings():
-        # A project that turns warnings into errors shall not fail over those of Keras' own code.
+        # A project may turn warnings into errors; warnings of Keras' own code must not fail its tests.
         warnings.simplefilter("ignore")
         stack.callback(random.setstate, random.getstate())
         stack.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002 - it is the user's state
@@ -71,7 +75,7 @@ def _put_losses(layer: Any, losses: list[Any], ids: set[int]) -> None:
 
 
 def _put_nodes(layer: Any, inbound: int, outbound: int) -> None:
-    """Forget the symbolic calls that looking for the head has added."""
+    """Remove the symbolic calls that the search for the head added."""
     del layer._inbound_nodes[inbound:]
     del layer._outbound_nodes[outbound:]
 
@@ -85,8 +89,8 @@ def _keep_torch(stack: contextlib.ExitStack, model: Any) -> None:
         stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
     if not isinstance(model, torch.nn.Module):
         return
-    # Modules of plain torch inside the model keep their running statistics in buffers, unknown to Keras. Keras layers
-    # in lists are unknown to torch in turn.
+    # Keras does not know the buffers in which modules of plain torch keep their running statistics. Torch does not know
+    # the Keras layers that stand in lists.
     modules = {id(module): module for layer in model._flatten_layers() for module in layer.modules()}
     for module in modules.values():
         stack.callback(_put_mode, module, module.training)

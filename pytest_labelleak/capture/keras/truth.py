@@ -1,4 +1,4 @@
-"""The labels behind a Keras batch: class indices from whatever form of target, positions of weight zero left out."""
+"""The labels behind a Keras batch: class indices from targets of any form, without positions of weight zero."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["class_weights", "select", "truth_of"]
 
 
 def select(value: Any, head: KerasHead, name: str, outputs: int) -> Any:
-    """Pick the head's entry from targets or weights that may be given per output.
+    """Return the head's entry of targets or weights, which the user may give per output.
 
     Parameters
     ----------
     value : ndarray or nested structure
         The user's y or sample_weight.
     head : KerasHead
-        Whose entry.
+        The head whose entry is wanted.
     name : str
         "y" or "sample_weight", for a message.
     outputs : int
@@ -141,13 +141,13 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
     Returns
     -------
     Truth
-        One entry per label position whose weight is not zero, whose mask is set and which the loss does not ignore;
-        several for a row that mixes classes.
+        One label for each position with a non-zero weight that is neither masked nor ignored by the loss. A row that
+        mixes classes has several labels.
 
     Raises
     ------
     InvalidArgumentError
-        If y cannot be read as labels. Says how many entries are wrong, never which.
+        If y cannot be read as labels. The message gives the number of wrong entries and quotes none.
     """
     y = select(batch.y, head, "y", outputs)
     if y is None:
@@ -166,23 +166,23 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
     rank = len(head.output.tensor.shape)
     rows = y.ndim == rank and y.shape[-1] == head.classes
     _check_form(y, head, rows, rank)
-    positions = y.shape[:-1] if rows else (y.shape[:-1] if y.ndim == rank else y.shape)
-    keep = _weighted(select(weight, head, "sample_weight", outputs), positions)
-    if mask is not None and mask.shape == positions:
+    shape = y.shape[:-1] if rows else (y.shape[:-1] if y.ndim == rank else y.shape)
+    keep = _weighted(select(weight, head, "sample_weight", outputs), shape)
+    if mask is not None and mask.shape == shape:
         keep = keep & mask
     if rows:
         flat = y.reshape(-1, head.classes)[keep.reshape(-1)]
         labels = _from_rows(flat)
-        # A row that mixes classes has several labels, in no order.
-        single = len(positions) == 2 and labels.size == len(flat)
+        # The labels of a row that mixes classes have no order.
+        single = len(shape) == 2 and labels.size == len(flat)
         return Truth(labels=labels, classes=head.classes, lengths=keep.sum(axis=1).tolist() if single else None)
     flat = y.reshape(-1)
     labels = _from_indices(flat)
     known = np.ones(labels.shape, bool) if head.loss.ignored is None else labels != head.loss.ignored
     Truth(labels=labels[known], classes=head.classes)  # out of range is an error even where the weight is zero
-    keep = keep & known.reshape(positions)
-    # Of sequences, how many positions of each count; the positions of an image are in no order.
-    lengths = keep.sum(axis=1).tolist() if len(positions) == 2 else None
+    keep = keep & known.reshape(shape)
+    # Sequences have a length each: the number of label positions. The positions of an image have no order.
+    lengths = keep.sum(axis=1).tolist() if len(shape) == 2 else None
     return Truth(labels=labels[keep.reshape(-1)], classes=head.classes, lengths=lengths)
 
 
@@ -212,13 +212,13 @@ def _from_indices(labels: np.ndarray) -> np.ndarray:
             raise InvalidArgumentError(
                 f"y has {broken} of {labels.size} entries that are not whole numbers. Expected class indices."
             )
-        # Far out of range would overflow the integer type; the range check is the Truth's.
+        # A label far out of range would overflow the integer type; the Truth checks the range.
         labels = np.clip(labels, -(2.0**53), 2.0**53)
     return labels.astype(np.int64)
 
 
 def _from_rows(rows: np.ndarray) -> np.ndarray:
-    """Name the classes of every row that hold more than their share, and the largest one."""
+    """Return, row by row, the classes with more than 1/C of the row's mass, and the largest class."""
     rows = rows.astype(np.float64)
     negative = int(np.count_nonzero(rows < 0.0))
     if negative:
@@ -226,17 +226,17 @@ def _from_rows(rows: np.ndarray) -> np.ndarray:
     if not len(rows):
         return np.empty(0, np.int64)
     mass = rows.sum(axis=1, keepdims=True)
-    # Smoothing puts at most 1/C on the others; a mixture of two classes has both above.
+    # Label smoothing gives the other classes at most 1/C; in a mixture of two classes both have more.
     present = rows > mass * (1.0 + 1e-6) / rows.shape[1]
     present[np.arange(len(rows)), rows.argmax(axis=1)] = True
     present &= mass > 0.0  # a row of zeros is no label
     return np.nonzero(present)[1]
 
 
-def _weighted(weight: Any, positions: tuple[int, ...]) -> np.ndarray:
-    """Tell which label positions have a weight other than zero."""
+def _weighted(weight: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a boolean array: True at label positions with a non-zero weight."""
     if weight is None:
-        return np.ones(positions, bool)
+        return np.ones(shape, bool)
     if weight.dtype.kind not in "iufb":
         raise InvalidArgumentError(f"sample_weight has dtype {weight.dtype}. Expected numbers.")
     bad = int(np.count_nonzero(~np.isfinite(weight)))
@@ -244,16 +244,16 @@ def _weighted(weight: Any, positions: tuple[int, ...]) -> np.ndarray:
         raise InvalidArgumentError(
             f"sample_weight has {bad} of {weight.size} entries that are NaN or infinite. Expected finite weights."
         )
-    # As keras.losses.Loss does: only a last axis of length 1 is dropped, or added, before broadcasting.
-    if weight.ndim == len(positions) + 1 and weight.shape[-1] == 1:
+    # keras.losses.Loss drops or adds a last axis of length 1 before broadcasting, and so does this function.
+    if weight.ndim == len(shape) + 1 and weight.shape[-1] == 1:
         weight = weight[..., 0]
     try:
-        return np.asarray(np.broadcast_to(weight != 0, positions))
+        return np.asarray(np.broadcast_to(weight != 0, shape))
     except ValueError:
         fitting = False
     if not fitting:
         raise InvalidArgumentError(
-            f"sample_weight has shape {weight.shape}, which does not fit the labels' {positions}. "
+            f"sample_weight has shape {weight.shape}, which does not fit the labels' {shape}. "
             "Expected one weight per sample or per label."
         )
-    return np.ones(positions, bool)
+    return np.ones(shape, bool)

@@ -1,4 +1,4 @@
-"""From a backward pass to an Update: names, orientation, penalties, and whether the head is a softmax at all."""
+"""From a backward pass to an Update: names, orientation, penalties, and the test that the head is a softmax."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.errors import UnsupportedModelError
 from ...core.update import Head, Update
+from ..arrays import BY_HAND
 from .gradient import Step, penalty_gradient
 from .head.finding import KerasHead
 from .loss import overrides_compute_loss
@@ -17,7 +18,6 @@ __all__ = ["update_of"]
 
 #: Tolerated row sums of a softmax head's gradient, relative to its entries, by arithmetic.
 _ROW_SUM = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
-_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
 
 
 def update_of(model: Any, head: KerasHead, step: Step) -> Update:
@@ -30,16 +30,17 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
     head : KerasHead
         Its head.
     step : Step
-        The gradients.
+        The backward pass.
 
     Returns
     -------
     Update
+        The gradients by name, and the head among them.
 
     Raises
     ------
     UnsupportedModelError
-        If the head does not take part in the loss, or not through a softmax.
+        If the loss does not depend on the head, or depends on it otherwise than through a softmax.
     """
     import keras
 
@@ -57,7 +58,7 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
     penalties: list[np.ndarray | None] = [None, None]
     cells: dict[str, np.ndarray] = {}
     recurrent = _recurrent(model, dict(zip(keys, variables, strict=True)))
-    if not overrides_compute_loss(model):  # whose penalties may count differently
+    if not overrides_compute_loss(model):  # an own compute_loss may weigh penalties otherwise
         penalties = [penalty_gradient(head.kernel), None if bias is None else penalty_gradient(head.bias)]
         cells = {
             key: penalty
@@ -91,7 +92,7 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
 
 
 def _recurrent(model: Any, variables: dict[str, Any]) -> dict[str, Any]:
-    """Return those variables that belong to recurrent layers, by name."""
+    """Return the variables of recurrent layers, by name."""
     wanted = {
         id(variable)
         for layer in model._flatten_layers(include_self=False)
@@ -103,14 +104,14 @@ def _recurrent(model: Any, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compute_dtype(head: KerasHead, gradient: np.ndarray) -> str:
-    """Name the coarsest arithmetic between the features and the head's gradient."""
+    """Return the name of the coarsest arithmetic between the features and the head's gradient."""
     import keras
 
     name = str(head.layer.compute_dtype)
     if name != "float64":
         return name
-    # Without jax_enable_x64 JAX computes in float32 whatever the policy says. On torch Keras' own matmul does. And a
-    # loss of type float32 (Keras' default float type) rounds its errors before the head sees them.
+    # Three causes turn float64 into float32: JAX without jax_enable_x64, Keras' own matmul on torch, and a loss of type
+    # float32 (Keras' default float type), which rounds the errors before they reach the head.
     wide = gradient.dtype == np.float64 and keras.config.floatx() == "float64" and keras.backend.backend() != "torch"
     return "float64" if wide else "float32"
 
@@ -123,7 +124,7 @@ def _host(variable: Any) -> np.ndarray:
 
 
 def _keys(variables: list[Any]) -> list[str]:
-    """Name every variable by its path, numbering those that share one."""
+    """Name every variable by its path; a number tells variables of one path apart."""
     seen: dict[str, int] = {}
     keys = []
     for variable in variables:
@@ -135,8 +136,8 @@ def _keys(variables: list[Any]) -> list[str]:
 def _check_rows(model: Any, head: KerasHead, gradient: np.ndarray, penalty: np.ndarray | None, dtype: str) -> None:
     """Refuse a head whose gradient is not that of a softmax.
 
-    Adding a constant to all logits changes nothing after a softmax, so each row of the kernel's gradient sums to zero
-    over the classes. Sigmoid and linear heads have no such invariance.
+    A softmax does not change when a constant is added to all logits, so each row of the kernel gradient sums to zero
+    over the classes. Sigmoid and linear heads lack this invariance.
     """
     rows = gradient.astype(np.float64)
     if penalty is not None:
@@ -148,5 +149,5 @@ def _check_rows(model: Any, head: KerasHead, gradient: np.ndarray, penalty: np.n
         f"the head {head.layer.name!r} of model {model.name!r} with the loss {head.loss.name!r} is no softmax "
         "classifier: the rows of its kernel's gradient do not sum to zero over the classes, as they do behind a "
         "softmax. Sigmoid and linear heads are not supported: end in a softmax, or compile a crossentropy with "
-        f"from_logits=True; if the logits come from another layer, name it with head='name'; otherwise {_BY_HAND}."
+        f"from_logits=True; if the logits come from another layer, name it with head='name'; otherwise {BY_HAND}."
     )

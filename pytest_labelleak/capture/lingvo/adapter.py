@@ -1,4 +1,4 @@
-"""The adapter for lingvo tasks: what a participant shares of a speech recogniser's training step."""
+"""The adapter for lingvo tasks: the update that a training step of a speech recogniser shares."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ _ROW_SUM = 1e-3
 
 
 class LingvoAdapter:
-    """Captures the gradients that an instantiated lingvo task's learner would apply.
+    """Captures the gradients that the learner of an instantiated lingvo task would apply.
 
-    That is *after* the task's own settings have acted: variational noise on the weights in the forward pass, weight
-    penalties, gradient clipping. They are named in `Update.defences`. Where the variables live decides the mode: eager
-    (``py_utils.SetEagerMode(True)``), or a graph with its default session. The task is left as it was found; a graph
-    gains operations. Weights are whatever the variables hold, fresh or restored from a checkpoint.
+    The gradients are those *after* the task's own settings have acted: variational noise on the weights in the forward
+    pass, weight penalties, gradient clipping. `Update.defences` names these settings. The mode is that of the
+    variables: eager (``py_utils.SetEagerMode(True)``), or a graph with its default session. The capture leaves the task
+    unchanged, except that a graph gains operations. The weights are the current values of the variables, fresh or
+    restored from a checkpoint.
 
-    The batch is a ``NestedMap`` (or nested dict) as the task's input generator makes them, of any number of
-    utterances, or `LocalSteps` of several.
+    The batch is a ``NestedMap`` (or nested dict) in the form of the task's input generator, with any number of
+    utterances, or `LocalSteps` with several such batches.
 
     Parameters
     ----------
     compiled : bool, default False
-        In eager mode, trace the step into a ``tf.function`` and reuse it for further batches. Keep the adapter to
-        profit from it.
+        In eager mode, trace the step into a ``tf.function`` and reuse it for further batches captured by the same
+        adapter.
     """
 
     name = "lingvo"
@@ -58,30 +59,30 @@ class LingvoAdapter:
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
     ) -> Update:
-        """Compute what one training step of a task on `batch` would share.
+        """Compute the update that one training step of a task on `batch` would share.
 
         Parameters
         ----------
         model : lingvo.core.base_model.BaseTask or SingleTaskModel
-            Instantiated for training.
+            A task or model instantiated for training.
         batch : NestedMap, dict or LocalSteps
             Arrays or eager tensors: ``src``, and ``tgt`` with ``ids``, ``labels``, ``paddings``, ``weights``.
         head : str, optional
             Path of the softmax layer, such as "decoder.softmax", where there are several.
         training : bool, default True
-            False runs layers in evaluation mode. Variational noise belongs to the task: instantiate it without.
+            False runs layers in evaluation mode. Variational noise stays on: instantiate the task without it.
         class_weight : None
-            Has no meaning here.
+            Has no meaning for a lingvo task.
 
         Returns
         -------
         Update
-            Gradients by variable name, dense. The shards of an embedding, and of the head, are joined to one array.
+            Dense gradients by variable name. The shards of an embedding, and of the head, are joined to one array.
 
         Raises
         ------
         InvalidArgumentError
-            If the batch does not hold targets, or they are out of range.
+            If the batch holds no targets, or targets out of range.
         UnknownNameError
             If `head` names no softmax layer.
         UnsupportedModelError
@@ -120,18 +121,18 @@ class LingvoAdapter:
         Parameters
         ----------
         model : lingvo.core.base_model.BaseTask or SingleTaskModel
-            Instantiated.
+            An instantiated task or model.
         batch : NestedMap, dict or LocalSteps
             As for `capture`.
         head : str, optional
             As for `capture`.
         class_weight : None
-            Has no meaning here.
+            Has no meaning for a lingvo task.
 
         Returns
         -------
         Truth
-            Of all utterances and all steps; the end-of-sentence label is one of them.
+            Labels of all utterances and all steps, the end-of-sentence labels among them.
 
         Raises
         ------
@@ -179,7 +180,7 @@ def _trainable(task: Any) -> list[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Values:
-    """The head's weights and the training step at the time of the capture, which any receiver knows."""
+    """Facts at the time of the capture that every receiver knows: weights of the head and number of the step."""
 
     kernel: np.ndarray = field(repr=False)
     bias: np.ndarray | None = field(repr=False)
@@ -192,7 +193,7 @@ def _values(runner: Runner, task: Any, softmax: Softmax) -> _Values:
     import tensorflow as tf
     from lingvo.core import py_utils
 
-    # Variables that a layer has exempted from weight penalties.
+    # A collection of the graph holds the variables that a layer exempts from weight penalties.
     spared = tf.compat.v1.get_default_graph().get_collection(py_utils.SKIP_LP_REGULARIZATION)
     cells = _cells(task)
     return _Values(
@@ -249,7 +250,7 @@ def _update(
     rows = kernel if penalties.kernel is None else kernel - penalties.kernel
     size = float(np.abs(rows).sum(dtype=np.float64))
     tolerated = _ROW_SUM * size
-    if steps is not None:  # a difference of weights has their rounding in every entry
+    if steps is not None:  # every entry of a difference of weights has a rounding error
         rounding = float(np.spacing(np.abs(values.kernel).max())) / steps.learning_rate
         tolerated += rounding * len(steps.batches) * rows.shape[0] * math.sqrt(rows.shape[1])
     if np.isfinite(size) and float(np.abs(rows.sum(axis=1, dtype=np.float64)).sum()) > tolerated:
@@ -271,7 +272,7 @@ def _update(
             label_smoothing=smoothing_of(task, softmax),
         ),
         compute_dtype=dtype if dtype in COMPUTE_DTYPES else "float32",
-        # A clipped mean is a mean no more, but of unknown scale.
+        # Clipping turns a mean into a sum of unknown scale.
         reduction="unknown" if any("clip" in name for name in settings) else _reduction(task),
         origin=f"lingvo/{mode}",
         steps=1 if steps is None else len(steps.batches),
@@ -300,7 +301,7 @@ def _penalties(
 ) -> _Penalties:
     learner = learner_of(task).params
     l2, l1 = learner.l2_regularizer_weight or 0.0, learner.l1_regularizer_weight or 0.0
-    # Zero everywhere is a step that was skipped, for a norm above grad_norm_to_clip_to_zero or one that is not finite.
+    # A step is skipped for a norm above grad_norm_to_clip_to_zero or one that is not finite: all gradients are zero.
     if not values.penalised or not (l2 or l1) or not np.any(kernel):
         return _Penalties()
 
@@ -313,7 +314,7 @@ def _penalties(
     return _Penalties(
         kernel=scale * whole,
         bias=None if values.bias is None else scale * penalty(values.bias),
-        # Where every variable is clipped by its own norm, the head's scale is not that of the others.
+        # Clipping by the norm of each variable gives each its own scale; that of the head says nothing about others.
         cells={}
         if learner.scale_gradients and learner.clip_gradient_single_norm_to_value
         else {name: scale * penalty(value) for name, value in values.cells.items() if name in gradients},

@@ -1,4 +1,4 @@
-"""A lingvo input batch on the host, and the targets in it, checked before lingvo could quote them."""
+"""A lingvo input batch as numpy arrays, and its targets, checked here because a message of lingvo would quote them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _EXPECTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Targets:
-    """What the decoder is trained to say.
+    """Targets of the decoder, for b utterances of up to u positions.
 
     Attributes
     ----------
     labels : ndarray of int64, shape (b, u)
         Class of every position. Private.
     weights : ndarray of float64, shape (b, u)
-        Weight of every position in the loss. Private: its sum is the transcript's length.
+        Weight of every position in the loss. Private, since the sum of a row is the length of a transcript.
     """
 
     labels: np.ndarray = field(repr=False)
     weights: np.ndarray = field(repr=False)
 
     def truth(self, classes: int) -> Truth:
-        """Return the labels of the positions that count.
+        """Return the labels of the positions with a non-zero weight.
 
         Parameters
         ----------
@@ -51,22 +51,22 @@ class Targets:
 
 
 def read_batch(batch: Any) -> Any:
-    """Copy a batch to the host.
+    """Copy a batch to numpy arrays.
 
     Parameters
     ----------
     batch : NestedMap or dict
-        With arrays or eager tensors as leaves.
+        The batch, with arrays or eager tensors as leaves.
 
     Returns
     -------
     NestedMap
-        With numpy arrays: floats as float32, the targets' integers as int32, as lingvo's input generators make them.
+        The arrays: floats as float32 and integers as int32, as from lingvo's input generators.
 
     Raises
     ------
     InvalidArgumentError
-        If it is none, or holds symbolic tensors.
+        If the batch is no mapping, or holds symbolic tensors.
     """
     if not isinstance(batch, Mapping):
         raise InvalidArgumentError(f"batch is a {type(batch).__name__}. {_EXPECTED}")
@@ -99,9 +99,9 @@ def targets_of(batch: Any, classes: int | None = None) -> Targets:
     Parameters
     ----------
     batch : NestedMap
-        From `read_batch`.
+        The batch, from `read_batch`.
     classes : int, optional
-        Size of the input embedding, to check ``ids`` by: lingvo would quote them.
+        Number of rows of the input embedding, against which ``ids`` are checked: lingvo would quote a wrong one.
 
     Returns
     -------
@@ -151,12 +151,12 @@ def targets_of(batch: Any, classes: int | None = None) -> Targets:
 
 
 def describe(batch: Any) -> str:
-    """Say the shapes in a batch, and nothing of its contents.
+    """Return the shapes in a batch as text, without a value of it.
 
     Parameters
     ----------
     batch : NestedMap
-        From `read_batch`.
+        The batch, from `read_batch`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The softmax and the embeddings of a lingvo task, whose weights lingvo keeps in shards."""
+"""The softmax and the embeddings of a lingvo task, joined from the shards in which lingvo keeps their weights."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import UnknownNameError, UnsupportedModelError
+from ..arrays import BY_HAND
 
 __all__ = ["Table", "find_softmax", "key_of", "tables_of"]
-
-_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the task"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
-    """Variables that together are one array.
+    """One array that lingvo keeps in several variables, its shards.
 
     Attributes
     ----------
     key : str
-        Name of the whole.
+        Name of the joined array.
     variables : tuple
         The shards, in order.
     join : callable
-        From the shards' arrays to the whole.
+        Function from the arrays of the shards to the joined array.
     rows : int
         Size of the vocabulary, for an embedding.
     """
@@ -37,17 +36,17 @@ class Table:
     rows: int = 0
 
     def take(self, arrays: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Remove the shards from `arrays` and return the whole, with zeros for shards that are missing.
+        """Remove the shards from `arrays` and return the joined array, with zeros for missing shards.
 
         Parameters
         ----------
         arrays : dict of str to ndarray
-            By the variables' names; changed.
+            Arrays by the names of variables; the shards are removed.
 
         Returns
         -------
         ndarray or None
-            None if no shard is there.
+            The joined array; None if every shard is missing.
         """
         shards = [arrays.pop(key_of(variable), None) for variable in self.variables]
         if all(shard is None for shard in shards):
@@ -60,12 +59,12 @@ class Table:
 
 
 def key_of(variable: Any) -> str:
-    """Return a variable's name without the number of the output it comes from.
+    """Return the name of a variable without the ":0" that TensorFlow appends.
 
     Parameters
     ----------
     variable : tf.Variable
-        Of a lingvo layer.
+        A variable of a lingvo layer.
 
     Returns
     -------
@@ -83,7 +82,7 @@ def _layers(layer: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Softmax:
-    """The classification head.
+    """The classification head of a lingvo task.
 
     Attributes
     ----------
@@ -92,7 +91,7 @@ class Softmax:
     classes : int
         Number of classes C.
     kernel, bias : Table, Table or None
-        Its weights, joined to (d, C) and (C,).
+        Weights of the head, joined to (d, C) and (C,).
     layer : object
         The layer.
     """
@@ -110,7 +109,7 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated.
+        An instantiated task.
     wanted : str or None
         Path of the layer, where there are several.
 
@@ -121,9 +120,9 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
     Raises
     ------
     UnknownNameError
-        If `wanted` names none.
+        If `wanted` names no softmax layer.
     UnsupportedModelError
-        If there is none, several, or one whose gradient is another.
+        If the task has no softmax layer, several, or a sampled softmax, whose gradient differs.
     """
     from lingvo.core import layers
 
@@ -133,7 +132,7 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
         kinds = sorted({type(layer).__name__ for _, layer in _layers(task) if "oftmax" in type(layer).__name__})
         raise UnsupportedModelError(
             f"{who} has no SimpleFullSoftmax layer (it has {', '.join(kinds) or 'no softmax at all'}). "
-            f"Other heads are not supported: {_BY_HAND}."
+            f"Other heads are not supported: {BY_HAND}."
         )
     if wanted is not None and wanted not in found:
         raise UnknownNameError(f"head={wanted!r} names no softmax of {who}. Expected one of {', '.join(found)}.")
@@ -145,7 +144,7 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
     if p.num_sampled:
         raise UnsupportedModelError(
             f"{path} of {who} trains with a sampled softmax (num_sampled={p.num_sampled}), whose gradient names the "
-            f"sampled classes. Set num_sampled=0, or {_BY_HAND}."
+            f"sampled classes. Set num_sampled=0, or {BY_HAND}."
         )
     kernels = tuple(layer.vars[f"weight_{i}"] for i in range(p.num_shards))
     transposed = bool(p.use_num_classes_major_weight)
@@ -165,7 +164,7 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
 
 
 def _common(variables: Sequence[Any], name: str) -> str:
-    """Name the whole: a lone shard keeps its name, several get the name of their layer's scope and `name`."""
+    """Return the name of a joined array: that of a lone shard, or the scope of several shards and `name`."""
     first = key_of(variables[0])
     if len(variables) == 1:
         return first
@@ -178,13 +177,13 @@ def tables_of(task: Any) -> Mapping[str, Table]:
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated.
+        An instantiated task.
 
     Returns
     -------
     mapping of str to Table
-        By path; each joins to (vocabulary, dimension). Shards are filled like cards dealt in turn: token i is row
-        i // n of shard i % n, and the last rows of some shards belong to no token.
+        Embeddings by path; each joins to (vocabulary, dimension). With n shards, token i is row i // n of shard i % n,
+        and the last rows of some shards belong to no token.
     """
     from lingvo.core import layers
 

@@ -1,4 +1,4 @@
-"""What a lingvo task's training settings do to the gradient before it is shared, by name."""
+"""Training settings of a lingvo task that change the gradient before it is shared, by name."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ...core.errors import UnsupportedModelError
 
 __all__ = ["learner_of", "names_of", "penalty_scale", "smoothing_of"]
 
-#: A norm this close to the limit, relatively, has been cut to it.
+#: Relative distance to the limit within which a norm counts as clipped.
 _AT_LIMIT = 1e-3
-#: Directions of the head's gradient that may hold labels; more positions than that only make the scale less sharp.
+#: Number of directions of the head's gradient that may hold labels. More label positions make the scale less sharp.
 _DIRECTIONS = 256
-#: At most so many columns are looked at.
+#: Number of columns that are used, at most.
 _COLUMNS = 4096
-#: Each round sharpens the scale by one or two digits; the rounding of float32 is reached in three or four.
+#: Rounds, at most, and the relative change of the scale at which they end. Each round adds one or two digits to the
+#: scale, so that three or four rounds reach the rounding of float32.
 _ROUNDS, _SETTLED = 8, 1e-7
 
 
@@ -28,7 +29,7 @@ def learner_of(task: Any) -> Any:
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated for training.
+        A task instantiated for training.
 
     Returns
     -------
@@ -37,7 +38,7 @@ def learner_of(task: Any) -> Any:
     Raises
     ------
     UnsupportedModelError
-        If it has none, or several.
+        If the task has no learner, or several.
     """
     learners = list(getattr(task, "learners", ()))
     if len(learners) != 1:
@@ -49,19 +50,19 @@ def learner_of(task: Any) -> Any:
 
 
 def names_of(task: Any, global_step: int) -> tuple[str, ...]:
-    """Name the settings that change what a participant shares, in the order in which they act.
+    """Name the settings that change the shared gradient, in the order in which they act.
 
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated for training.
+        A task instantiated for training.
     global_step : int
-        Current training step.
+        Number of the current training step.
 
     Returns
     -------
     tuple of str
-        In the notation of defences.
+        Names in the notation of defences.
     """
     learner, noise = learner_of(task).params, task.params.vn
     names = []
@@ -87,9 +88,9 @@ def smoothing_of(task: Any, head: Any) -> float:
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated.
+        An instantiated task.
     head : Softmax
-        Its head.
+        Head of the task.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def smoothing_of(task: Any, head: Any) -> float:
     Raises
     ------
     UnsupportedModelError
-        For smoothing that is not uniform over the classes.
+        If the smoothing is not uniform over the classes.
     """
     from lingvo.core import layers
 
@@ -115,35 +116,36 @@ def smoothing_of(task: Any, head: Any) -> float:
             f"the label smoothing of task {task.params.name!r} ({type(smoother).__name__}) is not uniform. "
             "Expected UniformLabelSmoother without token_id_uncertainty_larger, or none."
         )
-    # lingvo spreads its uncertainty over the other classes only.
+    # In lingvo the uncertainty is spread over the other classes, in Keras over all classes.
     return float(p.uncertainty) * int(head.classes) / (int(head.classes) - 1)
 
 
 def penalty_scale(
     task: Any, gradients: Mapping[str, np.ndarray], kernel: np.ndarray, penalty: np.ndarray, *, steps: int
 ) -> float:
-    """Find by how much clipping has scaled the weight penalty in the head's gradient, from what is shared alone.
+    """Find the factor by which clipping scaled the weight penalty in the head's gradient, from the update alone.
 
-    The loss's part of the gradient has few directions, one per label position. Outside of them only the penalty is
-    left, and its size there is compared with that of the weights, which any receiver knows.
+    The loss's part of the gradient has few directions, one per label position. Outside of these directions the
+    gradient is the scaled penalty. Every receiver knows the weights, and so the penalty before it was scaled.
 
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        For its clipping settings.
+        The task, which holds the clipping settings.
     gradients : mapping of str to ndarray
-        All that is shared.
+        All shared gradients.
     kernel : ndarray of shape (d, C)
-        The head's shared gradient.
+        Shared gradient of the head's kernel.
     penalty : ndarray of shape (d, C)
         Gradient of the penalty, before clipping.
     steps : int
-        Number of local steps in it. Each was clipped on its own, and the norm of their sum tells nothing.
+        Number of local steps in the update. Each step is clipped on its own, so the norm of a sum of several steps
+        does not show whether they were clipped.
 
     Returns
     -------
     float
-        1.0 where nothing was clipped.
+        The factor; 1.0 without clipping.
     """
     learner = learner_of(task).params
     if not learner.scale_gradients:
@@ -162,22 +164,22 @@ def penalty_scale(
 
 def _scale_outside(kernel: np.ndarray, penalty: np.ndarray) -> float:
     """Return the factor of `penalty` in `kernel`, outside of the leading directions of the rest of `kernel`."""
-    # To begin with: the rows of the rest sum to zero over the classes, those of the penalty do not.
+    # First guess: the rows of the loss's part sum to zero over the classes, those of the penalty do not.
     shared, own = kernel.sum(axis=1, dtype=np.float64), penalty.sum(axis=1, dtype=np.float64)
     size = float(own @ own)
     scale = float(shared @ own) / size if size > 0.0 else 1.0
     width = min(_DIRECTIONS, kernel.shape[0] // 2)
     if not width:
         return scale
-    # Some of the columns are enough: there are far more than directions in the rest.
+    # A part of the columns is enough: there are far more columns than directions in the loss's part.
     some = slice(None, None, math.ceil(kernel.shape[1] / _COLUMNS))
     shared, own = kernel[:, some].astype(np.float64), penalty[:, some].astype(np.float64)
-    # Rounding is proportional to what is rounded: with rows and columns of one size, no part drowns the others.
+    # Rounding errors are proportional to the entries: with rows and columns of one norm, none drowns the others.
     for axis in (0, 1, 0):
         sizes = np.linalg.norm(shared, axis=axis, keepdims=True)
         level = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=sizes > 0.0)
         shared, own = shared * level, own * level
-    rng = np.random.default_rng(0)  # any directions do; always the same ones
+    rng = np.random.default_rng(0)  # random directions will do; a fixed seed makes them the same in every capture
     start = rng.standard_normal((kernel.shape[0], width))
     for _ in range(_ROUNDS):
         rest = shared - scale * own

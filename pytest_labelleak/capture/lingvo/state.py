@@ -1,4 +1,4 @@
-"""Leave a lingvo task, and what lingvo and TensorFlow keep around it, as it was found."""
+"""State of a lingvo task, of lingvo and of TensorFlow, kept during a capture and put back bit for bit."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import numpy as np
 
 __all__ = ["OWN_COLLECTION", "untouched"]
 
-#: Collection of a graph in which captures keep what they have built in it, so that it lives as long as the graph.
+#: Collection of a graph in which captures keep the operations they have added, for as long as the graph lives.
 OWN_COLLECTION = "pytest_labelleak/lingvo"
-#: Dictionaries in which a task and its learners note what the last step computed.
+#: Dictionaries in which a task and its learners note the results of the last step.
 _NOTES = ("_eval_metrics", "_per_example")
 
 
 @contextlib.contextmanager
 def untouched(task: Any, *, eager: bool) -> Iterator[None]:
-    """Restore what running a training step of `task` changes.
+    """Restore the state that a training step of `task` changes.
 
-    That is: moving averages (batch normalisation assigns them during the forward pass in eager mode), the notes of
-    metrics, the default graph's collections, and the random states of Python, numpy and eager TensorFlow. A random
-    layer or variational noise draws from states of its own, derived from those that were found.
+    The state consists of moving averages (in eager mode batch normalisation assigns them during the forward pass), the
+    notes of metrics, the default graph's collections, and the random states of Python, numpy and eager TensorFlow.
+    Random layers and variational noise draw from a separate random state, derived from the user's.
 
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated.
+        An instantiated task.
     eager : bool
-        Whether it lives in eager mode; in a graph nothing is assigned.
+        Whether the task lives in eager mode. In a graph, a capture assigns no variable.
 
     Yields
     ------
     None
-        On leaving, also by an exception, everything is as before.
+        The state is restored when the block ends, also by an exception.
     """
     import tensorflow as tf
 
@@ -68,11 +68,12 @@ def _put_collections(collections: dict[Any, list[Any]], before: dict[Any, list[A
 
 
 def _keep_random(stack: contextlib.ExitStack) -> None:
-    """Give eager TensorFlow another stream of operation seeds for as long, if it has one."""
+    """Give eager TensorFlow another stream of operation seeds during the capture, if it has a stream."""
     from tensorflow.python.eager import context
 
     state = getattr(context.context(), "_rng", None)
     if isinstance(state, random.Random):
         stack.callback(state.setstate, state.getstate())
-        # Not the very same seeds: kernels are cached by seed, and the user's next draw would continue ours.
+        # The seeds differ from the user's: kernels are cached by seed, and the user's next draw would continue that of
+        # the capture.
         state.seed(repr(state.getstate()) + "labelleak")

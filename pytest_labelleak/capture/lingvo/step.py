@@ -21,12 +21,12 @@ _T = TypeVar("_T")
 
 
 class Runner(Protocol):
-    """Runs training steps of one task in the mode it was made for."""
+    """Runs training steps of one task, in eager mode or in a session."""
 
     mode: str
 
     def gradients(self, batch: Any, *, training: bool) -> dict[str, np.ndarray]:
-        """Return the gradients of one step, dense, by variable name."""
+        """Return the dense gradients of one step, by variable name."""
 
     def read(self, variables: list[Any]) -> list[np.ndarray]:
         """Return the values of variables."""
@@ -41,18 +41,19 @@ def is_eager(task: Any) -> bool:
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated.
+        An instantiated task.
 
     Returns
     -------
     bool
+        True for eager mode.
     """
     variables = task.vars.Flatten()
     return not any(getattr(variable, "_in_graph_mode", True) for variable in variables)
 
 
 def _shared(task: Any, batch: Any, *, training: bool) -> list[tuple[Any, Any]]:
-    """Build or run one step as lingvo's trainer does; return (variable, gradient) as its learner would apply them."""
+    """Build or run one step as lingvo's trainer does; return the (variable, gradient) pairs its learner applies."""
     from lingvo.core import cluster_factory, py_utils
 
     learner = learner_of(task)
@@ -62,10 +63,10 @@ def _shared(task: Any, batch: Any, *, training: bool) -> list[tuple[Any, Any]]:
         stack.enter_context(py_utils.TaskCallScope(task))
         stack.enter_context(py_utils.GlobalStepContext(task._global_step_var))
         if py_utils.IsEagerMode():
-            # In a graph a tape must not be open: it would be recorded in place of lingvo's own backward functions.
+            # In a graph no tape may be open: it would replace lingvo's own backward functions.
             stack.enter_context(py_utils.GradientTape())
         py_utils.ResetStepSeed()
-        # As task.FProp, but without its notes of the loss and its summaries.
+        # These calls are those of task.FProp, without its notes of the loss and its summaries.
         metrics, _ = task._FPropSplitInputBatch(task.theta, batch)
         _, pairs, _, _ = learner._ComputeLossesAndGradients(metrics, task.vars)
         pairs, _ = learner.AdjustGradients(pairs, gradient_adjuster=task.AdjustGradients)
@@ -73,7 +74,7 @@ def _shared(task: Any, batch: Any, *, training: bool) -> list[tuple[Any, Any]]:
 
 
 def _dense(gradient: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Bring a gradient to the host; rows of an embedding that were looked up are summed by index, others are zero."""
+    """Return a gradient as a dense array: rows of an embedding are summed by index; rows without an index are zero."""
     if not hasattr(gradient, "indices"):
         return np.array(_host(gradient))
     values, indices = _host(gradient.values), _host(gradient.indices)
@@ -93,9 +94,10 @@ class EagerRunner:
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated.
+        An instantiated task.
     compiled : bool
-        Trace the step into a ``tf.function``, as lingvo's own trainer does. Worth it for several captures.
+        Whether the step is traced into a ``tf.function``, as by lingvo's own trainer. Tracing pays off over several
+        captures.
     """
 
     def __init__(self, task: Any, *, compiled: bool) -> None:
@@ -111,7 +113,7 @@ class EagerRunner:
 
         tensors = batch.Transform(tf.convert_to_tensor)
         if self._compiled:
-            # Lengths may vary within one function; lingvo's decoder needs the number of utterances at tracing.
+            # One function serves all lengths, but one number of utterances: lingvo's decoder needs it at tracing.
             key = (training, tuple(tensor.shape[0] if tensor.shape.rank else None for tensor in tensors.Flatten()))
             if key not in self._functions:
                 self._functions[key] = tf.function(
@@ -141,17 +143,17 @@ class EagerRunner:
 
 
 class SessionRunner:
-    """Runs a task in its graph, in the default session. Adds operations to the graph, once per shape of batch.
+    """Runs a task in its graph, in the default session, and adds operations to the graph once per shape of batch.
 
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        Instantiated in a graph.
+        A task instantiated in a graph.
 
     Raises
     ------
     UnsupportedModelError
-        If there is no session for that graph.
+        If the default session is none, or that of another graph.
     """
 
     mode = "session"
@@ -219,26 +221,26 @@ class SessionRunner:
 
 
 def guarded(task: Any, batch: Any, function: Callable[[], _T]) -> _T:
-    """Run code that calls lingvo; what it raises becomes an error that quotes nothing of the data.
+    """Run code that calls lingvo, and replace its exceptions by errors that quote no data.
 
     Parameters
     ----------
     task : lingvo.core.base_model.BaseTask
-        For the message.
+        The task, which the message names.
     batch : NestedMap
-        Of which the message gives the shapes.
+        The batch, of which the message gives the shapes.
     function : callable
         The code.
 
     Returns
     -------
     object
-        What it returns.
+        Result of `function`.
 
     Raises
     ------
     UnsupportedModelError
-        If it fails.
+        If `function` raises another exception.
     """
     try:
         return function()
@@ -246,7 +248,7 @@ def guarded(task: Any, batch: Any, function: Callable[[], _T]) -> _T:
         raise
     except Exception as error:
         kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
-    # Raised outside of the handler: a chained exception would print the framework's message, labels and all.
+    # The error is raised outside of the handler: a chained exception would print the framework's message with labels.
     if kind == "FailedPreconditionError":
         raise UnsupportedModelError(
             f"a variable of task {task.params.name!r} is not initialised. Run the initialiser, or restore a "
@@ -267,21 +269,21 @@ def plain_steps(
     Parameters
     ----------
     runner : Runner
-        Of the task.
+        Runner of the task.
     variables : mapping of str to tf.Variable
-        Its trainable variables.
+        Trainable variables of the task; they keep their values.
     batches : list of NestedMap
-        One per step.
+        One batch per step.
     learning_rate : float
-        Of the steps.
+        Learning rate of the steps.
     training : bool
         Mode of the forward pass.
 
     Returns
     -------
     dict of str to ndarray
-        ``(before - after) / learning_rate`` of the variables that had a gradient, from weights rounded to their dtype.
-        The variables are as before.
+        ``(weights before - weights after) / learning_rate`` of the variables with a gradient. Weights are rounded to
+        their dtype.
     """
     before = dict(zip(variables, runner.read(list(variables.values())), strict=True))
     after = dict(before)

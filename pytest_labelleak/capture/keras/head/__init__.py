@@ -1,9 +1,9 @@
-"""The classification head of a Keras model, found from its loss's input backwards.
+"""The classification head of a Keras model, found on a walk from the input of the loss backwards.
 
 Reading order::
 
     graph    the model's graph, functional, sequential or traced
-    product  products written without a layer
-    walk     the walk from an output back to a product with a weight
-    finding  the head itself, or the reason why there is none
+    product  products of features and a kernel outside of Dense layers
+    walk     the walk from an output back to the kernel of its logits
+    finding  the head at the end of the walk, or the reason why there is none
 """

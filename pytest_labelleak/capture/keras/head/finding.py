@@ -1,4 +1,4 @@
-"""Find the classification head of a Keras model: the kernel that makes the logits, and which output it feeds."""
+"""The classification head of a Keras model: the kernel that makes the logits, and the output that it feeds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....core.errors import UnknownNameError, UnsupportedModelError
+from ...arrays import BY_HAND
 from ..loss import LossFacts, loss_facts, loss_of
 from .graph import Output, dense_like
 from .product import is_table
@@ -16,23 +17,21 @@ from .walk import Walk, walk_back
 
 __all__ = ["KerasHead", "find_head"]
 
-_BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KerasHead:
-    """The head of a Keras model.
+    """The classification head of a Keras model.
 
     Attributes
     ----------
     layer : keras.Layer
-        Holds the kernel.
+        The layer that holds the kernel.
     output : Output
-        The model's output that it feeds.
+        The output of the model that the head feeds.
     loss : LossFacts
         The loss on that output.
     kernel, bias : keras.Variable, keras.Variable or None
-        Its trainable variables.
+        Trainable variables of the head.
     order : tuple of int
         Permutation of the kernel's axes that puts the class axis last.
     classes : int
@@ -59,7 +58,7 @@ class KerasHead:
         Parameters
         ----------
         array : ndarray
-            E.g. (1, 1, d, C) of a convolution.
+            The array, e.g. of shape (1, 1, d, C) for a convolution.
 
         Returns
         -------
@@ -69,16 +68,16 @@ class KerasHead:
 
 
 def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasHead:
-    """Find the head.
+    """Find the classification head of a model.
 
     Parameters
     ----------
     model : keras.Model
-        Built and compiled.
+        A built and compiled model.
     outputs : sequence of Output
-        Its outputs.
+        Outputs of the model.
     head : str or None
-        Name of an output or a layer; None to find it.
+        Name of an output or a layer; None to search for the only head.
 
     Returns
     -------
@@ -89,7 +88,7 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
     UnknownNameError
         If `head` names nothing.
     UnsupportedModelError
-        If there is no head, or several, or it is of a kind whose gradient says nothing about labels.
+        If the model has no head or several, or a head whose gradient does not depend on the labels as a softmax's.
     """
     tensors = [output.tensor for output in outputs]
     walks = [walk_back(output, model, tensors) for output in outputs]
@@ -119,7 +118,7 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
         raise UnsupportedModelError(
             f"the head {layer.name!r} of model {model.name!r} is tied to the embedding, and nothing shows that its "
             f"logits go through a softmax: {', '.join(inner) or 'no softmax'} lies between them and the loss "
-            f"{loss.name!r}. End in a softmax, compile a crossentropy with from_logits=True, or {_BY_HAND}."
+            f"{loss.name!r}. End in a softmax, compile a crossentropy with from_logits=True, or {BY_HAND}."
         )
     return KerasHead(
         layer=layer,
@@ -135,7 +134,7 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
 
 
 def _only_output(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], losses: Sequence[LossFacts]) -> int:
-    """Choose the only output that classifies, by its activation or its loss."""
+    """Return the index of the only output that classifies, recognised by its activation or its loss."""
     if len(outputs) == 1:
         return 0
     likely = [
@@ -162,12 +161,12 @@ def _units(layer: Any) -> int:
 
 
 def _by_units(model: Any, output: Output, walk: Walk) -> Any:
-    """Choose the only layer with as many units as the output has classes, for code without a graph."""
+    """Return the only layer with one unit per class of the output; for models whose code gives no graph."""
     if walk.blocked != "code without a graph":
         raise UnsupportedModelError(
             f"model {model.name!r}: looking for the head behind output {output.names[0]!r} ended at {walk.blocked}, "
             "not at a Dense, EinsumDense or convolution kernel whose output feeds the softmax. If such a layer makes "
-            f"the logits, name it with head='layer name'; otherwise {_BY_HAND}."
+            f"the logits, name it with head='layer name'; otherwise {BY_HAND}."
         )
     classes = output.tensor.shape[-1]
     found = [layer for layer in _candidates(model) if _readable(layer) and _units(layer) == classes]
@@ -176,7 +175,7 @@ def _by_units(model: Any, output: Output, walk: Walk) -> Any:
     if not found:
         raise UnsupportedModelError(
             f"model {model.name!r} has no Dense, EinsumDense or convolution layer with {classes} units, as many as its "
-            f"output has entries. Name the head with head='layer name', or {_BY_HAND}."
+            f"output has entries. Name the head with head='layer name', or {BY_HAND}."
         )
     names = ", ".join(repr(layer.name) for layer in found)
     raise UnsupportedModelError(
@@ -194,7 +193,7 @@ def _readable(layer: Any) -> bool:
 
 
 def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: str) -> tuple[int, Any]:
-    """Find what the user calls `head`: an output, or a layer and the output it feeds."""
+    """Return the output and the layer that the user names: `head` is the name of an output or of a layer."""
     for index, output in enumerate(outputs):
         if head in output.names:
             walk = walks[index]
@@ -220,7 +219,7 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
     if not dense_like(layer) and not any(walk.layer is layer for walk in walks):
         raise UnsupportedModelError(
             f"head={head!r} is a {type(layer).__name__} layer. Expected a Dense, EinsumDense or convolution layer, "
-            f"whose kernel makes the logits; otherwise {_BY_HAND}."
+            f"whose kernel makes the logits; otherwise {BY_HAND}."
         )
     feeding = [index for index, walk in enumerate(walks) if walk.layer is layer]
     if not feeding and len(outputs) == 1:
@@ -240,16 +239,16 @@ def _variables(layer: Any) -> tuple[tuple[int, ...], Any, Any]:
     if getattr(layer, "quantization_mode", None) is not None:
         raise UnsupportedModelError(
             f"{where} is quantised ({layer.quantization_mode}): its kernel is not trained by gradient. "
-            f"Audit the model before quantisation, or {_BY_HAND}."
+            f"Audit the model before quantisation, or {BY_HAND}."
         )
     if getattr(layer, "lora_enabled", False):
         raise UnsupportedModelError(
             f"{where} has LoRA enabled: the shared gradients are those of its two factors, and no attack here reads "
-            f"them. Audit the model without LoRA on its head, or {_BY_HAND}."
+            f"them. Audit the model without LoRA on its head, or {BY_HAND}."
         )
     kernel, bias = getattr(layer, "_kernel", None), getattr(layer, "bias", None)
     if kernel is None:
-        raise UnsupportedModelError(f"{where} has no kernel variable. Build the model first, or {_BY_HAND}.")
+        raise UnsupportedModelError(f"{where} has no kernel variable. Build the model first, or {BY_HAND}.")
     axes = tuple(range(len(kernel.shape)))
     order = axes
     if hasattr(layer, "equation"):
@@ -259,26 +258,26 @@ def _variables(layer: Any) -> tuple[tuple[int, ...], Any, Any]:
         if last < 0 or any(letter in result for letter in weights if letter != result[-1]):
             raise UnsupportedModelError(
                 f"{where} with equation {layer.equation!r} is no map from features to classes. Expected one whose "
-                f"kernel shares only the last output axis, such as '...d,dc->...c'; otherwise {_BY_HAND}."
+                f"kernel shares only the last output axis, such as '...d,dc->...c'; otherwise {BY_HAND}."
             )
         order = (*(axis for axis in axes if axis != last), last)
     if getattr(layer, "groups", 1) != 1:
         raise UnsupportedModelError(
             f"{where} is a convolution in {layer.groups} groups: no class sees all features. Use head='name' for "
-            f"another layer, or {_BY_HAND}."
+            f"another layer, or {BY_HAND}."
         )
     if bias is not None and tuple(bias.shape) != (kernel.shape[order[-1]],):
-        bias = None  # a bias per position is no bias per class
+        bias = None  # one bias per position is no bias of a class
     return order, kernel, bias
 
 
 def _refuse(model: Any, layer: Any, kernel: Any, classes: int, output: Output, walk: Walk | None) -> None:
-    """Raise for heads whose gradient is missing, or is not that of one softmax over the classes."""
+    """Raise for a head whose gradient is missing, or does not come from one softmax over the classes."""
     where = f"the head {layer.name!r} ({type(layer).__name__}) of model {model.name!r}"
     if classes < 2:
         raise UnsupportedModelError(
             f"{where} has {classes} unit. Expected a softmax head with at least 2 classes: a single sigmoid unit has "
-            f"no set of labels to name. Use head='name' for another output, or {_BY_HAND}."
+            f"no set of labels to name. Use head='name' for another output, or {BY_HAND}."
         )
     if not any(variable is kernel for variable in model.trainable_variables):
         raise UnsupportedModelError(
@@ -290,11 +289,11 @@ def _refuse(model: Any, layer: Any, kernel: Any, classes: int, output: Output, w
         uses = f"shared by the layers {owners}" if len(owners) > 1 else "called several times"
         raise UnsupportedModelError(
             f"{where} is {uses}: its gradient is a sum over all of its uses, of which the labels explain one. "
-            f"Untie the weights for the audit, or {_BY_HAND}."
+            f"Untie the weights for the audit, or {BY_HAND}."
         )
     width = output.tensor.shape[-1]
     if walk is not None and width is not None and int(width) != classes:
         raise UnsupportedModelError(
             f"{where} has {classes} units, but output {output.names[0]!r} has {width} entries: they are not one "
-            f"softmax over the classes. Name the layer that makes the logits with head='name', or {_BY_HAND}."
+            f"softmax over the classes. Name the layer that makes the logits with head='name', or {BY_HAND}."
         )

@@ -1,4 +1,4 @@
-"""The outputs of a Keras model, as symbolic tensors with the graph that leads to them."""
+"""The outputs of a Keras model: symbolic tensors, and the graph that leads to them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Output:
     index : int
         Position among the flattened outputs.
     path : tuple
-        Keys that lead to it in the output's structure.
+        Keys that lead to the output in the nested structure of outputs.
     names : tuple of str
-        Names a user may call it by.
+        Names by which a user may call the output.
     tensor : keras.KerasTensor
-        Symbolic; with its history where the model has a graph.
+        Symbolic tensor; it has a history where the model has a graph.
     """
 
     index: int
@@ -31,7 +31,7 @@ class Output:
 
 
 def symbolic(value: Any) -> Any:
-    """Return KerasTensors of the shapes and dtypes of a nested structure, with any number of samples.
+    """Return KerasTensors with the shapes and dtypes of a nested structure, for any number of samples.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def symbolic(value: Any) -> Any:
     Returns
     -------
     keras.KerasTensor or nested structure
-        First dimension None.
+        Symbolic tensors; their first dimension is None.
     """
     import keras
 
@@ -65,7 +65,7 @@ def graph_of(model: Any) -> Any:
     Returns
     -------
     keras.Model or None
-        None where Python code decides what is executed.
+        None where Python code decides which operations are executed.
     """
     from keras.src.models.functional import Functional
 
@@ -77,7 +77,7 @@ def graph_of(model: Any) -> Any:
 
 
 def outputs_of(model: Any, x: Any) -> list[Output]:
-    """List the outputs of `model`.
+    """Return the outputs of `model`.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def build(model: Any, x: Any) -> Any:
     Returns
     -------
     keras.KerasTensor or nested structure
-        Its outputs, without a graph.
+        Outputs of the model, without a graph.
     """
     from keras.src import backend
 
@@ -139,23 +139,23 @@ def trace(layer: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     Parameters
     ----------
     layer : keras.Layer
-        Built.
+        A built layer.
     args, options : tuple, dict
-        Arguments of its ``call``.
+        Arguments of the layer's ``call``.
 
     Returns
     -------
     keras.KerasTensor, nested structure or None
-        Its outputs; None where the code cannot run so.
+        Outputs of the layer; None where its code cannot run on symbolic tensors.
     """
     import keras
 
     try:
-        # Such code may count its calls or draw seeds: the scope records that and does not apply it.
+        # The layer's code may count its calls or draw seeds: the scope records the assignments without applying them.
         with keras.StatelessScope():
             return layer.call(*args, **options)
     except Exception:
-        # Code that uses its framework directly cannot run symbolically. The caller has other means.
+        # Code that calls a framework directly cannot run on symbolic tensors. The caller then uses `build`.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Heads that are no layer: a product with a kernel that some layer or model holds, such as a transposed embedding."""
+"""Heads outside of Dense layers: products of features and a kernel, such as a transposed embedding."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Product:
     kernel : keras.Variable
         The kernel.
     order : tuple of int
-        Permutation of its axes that puts the class axis last.
+        Permutation of the kernel's axes that puts the class axis last.
     features : keras.KerasTensor
-        What it is multiplied with.
+        The other factor.
     """
 
     kernel: Any = field(repr=False)
@@ -33,7 +33,7 @@ class Product:
 
 
 def reversed_embedding(operation: Any, node: Any) -> Product | None:
-    """Read a call of an embedding in reverse, from features to the tokens' logits.
+    """Return the product in a reversed call of an embedding, from features to the logits of tokens.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def reversed_embedding(operation: Any, node: Any) -> Product | None:
     Returns
     -------
     Product or None
-        None for anything else, an embedding's look-up among it.
+        None for any other call, such as the look-up of an embedding.
     """
     import keras
 
@@ -61,10 +61,10 @@ def _in_reverse(node: Any) -> bool:
 
 
 def product_of(operation: Any, node: Any, variables: Sequence[Any]) -> Product | None:
-    """Read a product of symbolic features with a trainable variable, or with its transpose.
+    """Return the product of symbolic features with a trainable variable, or with its transpose.
 
-    In a recorded graph a variable is a constant: it is told by its value, which is why two variables of the same
-    shape and values cannot be told apart.
+    A recorded graph holds a variable as a constant, and the constant is recognised by its values. Two variables of the
+    same shape and values are therefore indistinguishable.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def product_of(operation: Any, node: Any, variables: Sequence[Any]) -> Product |
     Returns
     -------
     Product or None
-        None for anything else, and where two variables fit.
+        None for any other call, and where two variables fit.
     """
     import keras
 
@@ -109,7 +109,7 @@ def product_of(operation: Any, node: Any, variables: Sequence[Any]) -> Product |
 
 
 def addend_of(node: Any, variables: Sequence[Any]) -> tuple[Any, Any] | None:
-    """Read the sum of a symbolic tensor and a trainable vector.
+    """Return the operands in a sum of a symbolic tensor and a trainable vector.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def addend_of(node: Any, variables: Sequence[Any]) -> tuple[Any, Any] | None:
     Returns
     -------
     tensor, variable : tuple or None
-        None where the other operand is not exactly one of them.
+        None where the other operand does not equal exactly one of the variables.
     """
     import keras
 
@@ -137,7 +137,7 @@ def addend_of(node: Any, variables: Sequence[Any]) -> tuple[Any, Any] | None:
 
 
 def is_scalar(node: Any) -> bool:
-    """Tell whether a call's operands are one tensor and numbers that scale all of it alike.
+    """Tell whether a call scales all entries of one tensor by the same number.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def is_scalar(node: Any) -> bool:
 
 
 def is_table(layer: Any, kernel: Any) -> bool:
-    """Tell whether a variable is what an embedding looks tokens up in.
+    """Tell whether a variable is the table of an embedding.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _equal(variable: Any, operand: Any, turned: bool) -> bool:
-    """Compare a variable, or its transpose, with an operand; the same variable is the same without a look."""
+    """Compare a variable, or its transpose, with an operand, by identity first and then by values."""
     import keras
 
     if operand is variable:
@@ -189,6 +189,6 @@ def _equal(variable: Any, operand: Any, turned: bool) -> bool:
     if turned and shape == (1, 1):
         return False
     other = np.asarray(keras.ops.convert_to_numpy(operand))
-    # A cast, as under mixed precision, rounds the operand: round the variable as well.
+    # Under mixed precision a cast rounds the operand, so the variable is rounded too.
     value = np.asarray(keras.ops.convert_to_numpy(variable.value)).astype(other.dtype)
     return bool(np.array_equal(value.T if turned else value, other))

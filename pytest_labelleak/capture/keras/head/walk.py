@@ -1,4 +1,4 @@
-"""Walk from a Keras model's output back to the layer that makes its logits."""
+"""The walk from an output of a Keras model back to the layer that makes its logits."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from .product import Product, addend_of, is_scalar, product_of, reversed_embeddi
 
 __all__ = ["Walk", "walk_back"]
 
-#: Layers and operations that hand logits or probabilities on, class by class. Softmax is noted on the way.
+#: Layers and operations that pass logits or probabilities on, class by class. The walk notes each softmax.
 _TRANSPARENT = {
     *("activation", "softmax", "logsoftmax", "flatten", "reshape", "permute", "identity", "repeatvector", "cropping1d"),
     *("globalaveragepooling1d", "globalaveragepooling2d", "globalaveragepooling3d"),
     *("averagepooling1d", "averagepooling2d", "averagepooling3d", "averagepool", "mean"),
     *("activityregularization", "cast", "squeeze", "expanddims", "transpose", "log"),
 }
-#: These may treat classes differently (a mask, a vector of scales, a slice): whether the head still is one of a
-#: softmax is then for the gradient to show.
+#: Layers and operations that may treat classes differently (a mask, a vector of scales, a slice). The gradient then
+#: shows whether the head feeds a softmax.
 _DOUBTFUL = {
     *("dropout", "spatialdropout1d", "spatialdropout2d", "spatialdropout3d", "rescaling"),
     *("truedivide", "divide", "multiply", "negative", "getitem", "clip"),
 }
-#: Of these, by one number for all classes: what comes out goes through the same softmax.
+#: Doubtful operations that are harmless where they scale all classes by one number: the softmax stays a softmax.
 _SCALING = {"truedivide", "divide", "multiply"}
+#: Bound on the length of a walk, against graphs with a circle.
 _MOST_STEPS = 200
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Walk:
-    """What lies between an output and its head.
+    """The way from an output back to its head.
 
     Attributes
     ----------
     layer : keras.Layer or None
-        The layer that holds the head's kernel, where the walk ended at one.
+        The layer that holds the head's kernel; None for a walk that was blocked.
     owner : keras.Layer or None
         The layer as the user knows it: a wrapper such as TimeDistributed, or `layer` itself.
     activations : list of str
-        Names of the activations passed on the way, output first.
+        Names of the activations on the way, output first.
     blocked : str
-        What the walk ended at otherwise, for a message.
+        For a message: the operation that the walk could not pass.
     uses : int
-        How often the head is called in the model.
+        Number of calls of the head in the model.
     product : Product or None
-        The kernel, where the logits are a product with a variable and not the output of a layer.
+        The product that makes the logits, where it is written without a Dense layer.
     bias : keras.Variable or None
-        What is added to that product.
+        The vector that is added to the product.
     """
 
     layer: Any = None
@@ -65,20 +66,20 @@ def walk_back(output: Output, model: Any, siblings: list[Any]) -> Walk:
     Parameters
     ----------
     output : Output
-        Where to begin.
+        The output at which the walk begins.
     model : keras.Model
-        Its model.
+        The model of the output.
     siblings : list of keras.KerasTensor
         All outputs of the model.
 
     Returns
     -------
     Walk
-        Ending at a layer, or saying what it was blocked by.
+        The walk, with a layer at its end or with the operation that blocked it.
     """
     walk = Walk()
     tensor = output.tensor
-    #: From a symbolic input inside a nested model to the tensor that the outer model feeds it.
+    #: Maps a symbolic input inside a nested model to the tensor that the outer model feeds to it.
     outside: dict[int, Any] = {}
     graph = graph_of(model)
     #: Output tensors of the graphs entered so far, innermost last.
@@ -167,7 +168,7 @@ def _holder(model: Any, variable: Any) -> Any:
 
 
 def _is_code(operation: Any) -> bool:
-    """Tell a layer that consists of other layers, or of the user's own code, from those that Keras brings."""
+    """Tell whether a layer consists of other layers or of the user's own code."""
     import keras
 
     own = isinstance(operation, keras.Layer) and type(operation).__module__.partition(".")[0] != "keras"
@@ -175,7 +176,7 @@ def _is_code(operation: Any) -> bool:
 
 
 def _expand(operation: Any, node: Any) -> tuple[dict[int, Any], list[Any]] | None:
-    """Trace a subclassed layer inside a graph: its inner inputs by id, and its inner outputs."""
+    """Trace a subclassed layer inside a graph; return the outer tensors by id of the inner inputs, and the outputs."""
     import keras
 
     outside: dict[int, Any] = {}
@@ -193,7 +194,7 @@ def _expand(operation: Any, node: Any) -> tuple[dict[int, Any], list[Any]] | Non
     result = trace(operation, args, options)
     if result is None:
         return None
-    # Ids are only unique among living objects: the fresh tensors live on in the graph they start.
+    # Ids are unique among living objects only; the traced graph keeps the fresh tensors alive.
     return outside, keras.tree.flatten(result)
 
 
