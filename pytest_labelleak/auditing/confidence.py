@@ -179,7 +179,7 @@ def _unit(values: Sequence[float], low: float, high: float) -> np.ndarray:
 
 
 def _log_growth(x: np.ndarray, mean: float) -> np.ndarray:
-    """Return the logarithm of what each bet against `mean` in (0, 1) has become, shape (bets,)."""
+    """Return the logarithm of each bet's capital against `mean` in (0, 1), shape (bets,)."""
     with np.errstate(divide="ignore"):  # the largest bet loses everything on a value of 1
         growth: np.ndarray = np.log1p(_BETS * ((mean - x) / (1.0 - mean))).sum(axis=1)
     return growth

@@ -16,7 +16,7 @@ __all__ = ["explain", "raise_for"]
 
 
 def raise_for(result: Audit) -> None:
-    """Raise what an assertion raises about an audit, with the explanation; nothing if it held.
+    """Raise the error of an assertion about an audit, with the explanation; none if the audit held.
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ def explain(result: Audit, *, show_labels: bool) -> str:
     result : Audit
         The audit.
     show_labels : bool
-        Quote what was recovered.
+        Quote the private statistics, such as the classes named.
 
     Returns
     -------
     str
-        One line, or several: the outcome, the problem, one line per attack, what to do.
+        One line, or several: the outcome, the problem, one line per attack, the remedies.
     """
     lines = [result.message]
     if result.strongest is None and len({verdict.message for verdict in result.verdicts}) <= 1:

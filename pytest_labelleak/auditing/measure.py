@@ -36,7 +36,7 @@ def audit(
     lexicon: Iterable[str] | None = None,
     sensitive: Any = None,
 ) -> Audit:
-    """Attack the update that `model` would share for `batch`, and measure what comes out.
+    """Attack the update that `model` would share for `batch`, and measure its success.
 
     Never raises on a leak: read ``audit.outcome``. Inside a test run with the plugin, arguments that
     are None come from the marker, the command line and the ini file, and the result is reported.
@@ -58,7 +58,7 @@ def audit(
     attacks : str, attack or sequence of these, optional
         Which attacks to run; default "auto", all that are registered, cheapest first.
     defence : str or defence, optional
-        What is applied to the update before it is shared.
+        The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
     head : str, optional
@@ -84,7 +84,7 @@ def audit(
     Raises
     ------
     InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
+        If an argument or the model cannot be used; the message says why and names the fix.
 
     Examples
     --------

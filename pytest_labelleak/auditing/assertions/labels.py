@@ -1,4 +1,4 @@
-"""Labels: what was in the batch, and how often."""
+"""Labels: the classes in the batch, and their numbers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_labels_not_recoverable(
         Which attacks to run; default "auto", all that are registered, cheapest first. Once everything has been read
         exactly in every batch, "auto" leaves the rest out: its outcome and its figures are those of all.
     defence : str or defence, optional
-        What is applied to the update before it is shared.
+        The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
     head : str, optional
@@ -70,7 +70,7 @@ def assert_labels_not_recoverable(
     InconclusiveAudit
         If the audit could not decide. That is never a pass.
     InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
+        If an argument or the model cannot be used; the message says why and names the fix.
     """
     __tracebackhide__ = True
     if not isinstance(counts, bool):

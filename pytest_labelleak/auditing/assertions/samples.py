@@ -29,8 +29,7 @@ def assert_samples_not_isolated(
     """Fail if samples of `batch` can be isolated from the update that `model` would share.
 
     Whoever has the weights of the model, as its sender does, can separate an averaged gradient into its samples:
-    each one's label, softmax output and features, the input of the head. What is compared
-    with the threshold is the share of the label positions that an attack isolates with the right label. It does not
+    each one's label, softmax output and features, the input of the head. The figure compared with the threshold is the share of the label positions that an attack isolates with the right label. It does not
     depend on classes that are absent, so a batch in which every class is present is audited like any other.
 
     An attack that cannot solve for a sample makes no claim. So without a defence, no attack that applies is
@@ -56,7 +55,7 @@ def assert_samples_not_isolated(
         Which attacks to run; default "auto", all that are registered, cheapest first. Those that do not isolate
         samples only add their findings.
     defence : str or defence, optional
-        What is applied to the update before it is shared.
+        The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
     head : str, optional
@@ -78,7 +77,7 @@ def assert_samples_not_isolated(
     InconclusiveAudit
         If the audit could not decide. That is never a pass.
     InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
+        If an argument or the model cannot be used; the message says why and names the fix.
     """
     __tracebackhide__ = True
     result = run(

@@ -1,4 +1,4 @@
-"""Transcripts: whether what was said can be rebuilt, word after word, from one update."""
+"""Transcripts: whether utterances can be rebuilt, word after word, from one update."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def assert_transcripts_not_recoverable(
     """Fail if the transcripts in `batch` can be rebuilt from the update that `model` would share.
 
     For recognisers with an attention decoder. Whoever has the model's weights, as its sender does, may take the
-    gradient apart into its label positions and put them in order. What is compared with the threshold is the share of
+    gradient apart into its label positions and put them in order. The figure compared with the threshold is the share of
     the utterances that an attack rebuilds.
 
     Parameters
@@ -59,7 +59,7 @@ def assert_transcripts_not_recoverable(
         out of the model without being told its first token, as out of a lingvo task, `pytest_labelleak.asr.Replay`,
         "replay". For a Keras model give ``Replay(decoder=free_contexts(model, start=..., end=...))``.
     defence : str or defence, optional
-        What is applied to the update before it is shared. The audit then holds only if the attacks rebuild the
+        The change applied to the update before it is shared. The audit then holds only if the attacks rebuild the
         transcripts without it.
     seed : int, optional
         Seeds attacks and defence; default 0.
@@ -82,7 +82,7 @@ def assert_transcripts_not_recoverable(
     InconclusiveAudit
         If the audit could not decide: no attack applies, or the time ran out. That is never a pass.
     InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
+        If an argument or the model cannot be used; the message says why and names the fix.
     """
     __tracebackhide__ = True
     # Imported on use: the question about labels needs nothing of speech.

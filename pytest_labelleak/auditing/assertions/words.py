@@ -46,7 +46,7 @@ def assert_words_not_recoverable(
     batch : tuple, dict or iterable of these
         As the model takes it. Several batches are pooled.
     vocabulary : Vocabulary or path
-        What the tokens stand for: one of `pytest_labelleak.asr`, or the path of a sentencepiece ``.model``, a
+        The text of each token: one of `pytest_labelleak.asr`, or the path of a sentencepiece ``.model``, a
         ``tokenizer.json`` or a word-piece file.
     sensitive : sequence of str or path, optional
         Names, diagnoses, canaries; or a UTF-8 file of them, one per line, where lines that begin with ``#`` are
@@ -63,7 +63,7 @@ def assert_words_not_recoverable(
     attacks : str, attack or sequence of these, optional
         Which attacks to run; default "auto", all that are registered, cheapest first.
     defence : str or defence, optional
-        What is applied to the update before it is shared. The audit then holds only if the attacks succeed without
+        The change applied to the update before it is shared. The audit then holds only if the attacks succeed without
         it, on the sensitive terms too.
     seed : int, optional
         Seeds attacks and defence; default 0.
@@ -77,7 +77,7 @@ def assert_words_not_recoverable(
     Returns
     -------
     Audit
-        With outcome "held"; `Audit.words` and `Audit.sensitive` sum up what was found.
+        With outcome "held"; `Audit.words` and `Audit.sensitive` sum up the findings.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def assert_words_not_recoverable(
     InconclusiveAudit
         If the audit could not decide. That is never a pass.
     InvalidArgumentError, UnknownNameError, UnsupportedModelError
-        If an argument or the model is not what is expected.
+        If an argument or the model cannot be used; the message says why and names the fix.
     """
     __tracebackhide__ = True
     result = run(

@@ -21,7 +21,7 @@ def confirmed(decision: Decision, undefended: Decision | None, *, failure: str) 
     undefended : Decision or None
         The decision about the undefended updates; None without a defence.
     failure : str
-        What the attacks fail to do without the defence, as a clause: "the attacks find nothing ...".
+        The failure of the attacks without the defence, as a clause: "the attacks find nothing ...".
 
     Returns
     -------

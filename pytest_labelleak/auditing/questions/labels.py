@@ -72,7 +72,7 @@ class Labels:
                 "exact": "exact_match",
             },
             leak="Whoever receives this update can name these labels. Share a protected update (defence=...) and "
-            "assert on that, aggregate more samples before sharing, or record what is accepted with "
+            "assert on that, aggregate more samples before sharing, or record the accepted figure with "
             "--labelleak-baseline.",
         )
 

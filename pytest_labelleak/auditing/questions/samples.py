@@ -44,7 +44,7 @@ class Samples:
         },
         leak="Whoever receives this update and has the model's weights can take the batch apart: each of these "
         "samples by itself, with its label. Share a protected update (defence=...) and assert on that, keep the "
-        "head's gradient back, or record what is accepted with --labelleak-baseline.",
+        "head's gradient back, or record the accepted figure with --labelleak-baseline.",
     )
 
     def prepare(self, truth: Truth) -> None:

@@ -52,7 +52,7 @@ class Transcripts:
     advice: ClassVar[Advice] = Advice(
         columns={"rebuilt": "rebuilt", "bound": "upper_bound", "precision": "precision", "exact": "exact_match"},
         leak="Whoever receives this update can rebuild these transcripts. Share a protected update (defence=...) and "
-        "assert on that, aggregate more samples before sharing, or record what is accepted with "
+        "assert on that, aggregate more samples before sharing, or record the accepted figure with "
         "--labelleak-baseline.",
     )
 

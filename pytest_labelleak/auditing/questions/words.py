@@ -120,7 +120,7 @@ class Words:
                 "exact": "exact_match",
             },
             leak="Whoever receives this update can name these words. Share a protected update (defence=...) and "
-            "assert on that, aggregate more samples before sharing, or record what is accepted with "
+            "assert on that, aggregate more samples before sharing, or record the accepted figure with "
             "--labelleak-baseline.",
         )
 

@@ -1,4 +1,4 @@
-"""How well claimed multiplicities of labels agree with the true ones, beyond what guessing would."""
+"""Agreement of claimed multiplicities of labels with the true ones, corrected for chance."""
 
 from __future__ import annotations
 
