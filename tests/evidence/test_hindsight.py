@@ -111,7 +111,7 @@ def test_known_features_show_labels_that_no_column_statistic_shows():
 
 @pytest.mark.parametrize(("classes", "batches", "draws"), [(7, 1, 1), (7, 6, 2), (30, 2, 3), (300, 1, 1)])
 def test_pure_noise_is_called_visible_at_the_level(classes, batches, draws):
-    rng, runs, level = np.random.default_rng(classes * batches), 300, 0.05
+    rng, runs, level = np.random.default_rng(classes * batches), 150, 0.05
     called = 0
     for _ in range(runs):
         pool = []
