@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom, ks_2samp, rankdata
 
 from pytest_labelleak.auditing.evidence.columns import column_statistics, leading_directions, rank_columns
-from pytest_labelleak.auditing.evidence.hindsight import visibility
+from pytest_labelleak.auditing.evidence.hindsight import fits_better, visibility
 from pytest_labelleak.testing import make_head_update, make_update
 
 LEVEL = 0.01
@@ -244,3 +244,38 @@ def test_no_label_is_shown():
     found = seen([rank_columns(np.random.default_rng(0).standard_normal((5, 99_000)), np.array([79191]))])
     assert "79191" not in found.sentence + repr(found)
     assert "79191" not in repr(rank_columns(np.zeros((1, 99_000)), np.array([79191])))
+
+
+def test_one_side_and_one_statistic_may_be_asked_about():
+    gradient = np.full((2, 40), 0.1)
+    gradient[:, :4] = -0.9
+    ranked = [rank_columns(gradient, np.arange(4), bias_gradient=-gradient[0])]
+    low, high = (seen(ranked, statistics=["sum"], side=side) for side in ("low", "high"))
+    assert (low.advantage, low.side, list(low.figures)) == (1.0, "low", ["sum"])
+    assert (high.advantage, high.side, high.visible) == (0.0, "high", False)
+    assert seen(ranked, statistics=["bias"], side="high").visible
+    assert seen(ranked, statistics=["bias"]).side == "high"
+    assert not seen(ranked, statistics=["no such"]).figures
+
+
+def test_labels_that_overlap_the_true_ones_fit_less_well():
+    case = make_update(positions=40, features=64, classes=100, signed=True)
+    true = np.unique(case.labels)
+    shifted = (true + 1) % 100
+    assert np.intersect1d(true, shifted).size > 5
+    rng = np.random.default_rng(0)
+    given = [[rank_columns(case.update.kernel_gradient, shifted)]]
+    assert fits_better(given, [true], rng=rng)
+    assert not fits_better([[rank_columns(case.update.kernel_gradient, true)]], [shifted], rng=rng)
+    assert not fits_better(given, [shifted], rng=rng)
+    assert not fits_better([], [], rng=rng)
+
+
+def test_other_labels_of_noise_fit_better_at_the_level():
+    rng, runs, level = np.random.default_rng(8), 200, 0.05
+    called = 0
+    for _ in range(runs):
+        labels = rng.choice(60, 15, replace=False)
+        ranked = [[rank_columns(rng.standard_normal((5, 60)), labels)]]
+        called += fits_better(ranked, [(labels + 1) % 60], rng=rng, level=level, permutations=199)
+    assert called <= binom.ppf(0.999, runs, level)

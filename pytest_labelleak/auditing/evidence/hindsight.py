@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .columns import RankedColumns
 
-__all__ = ["Visibility", "visibility"]
+__all__ = ["MATCHED", "Visibility", "fits_better", "visibility"]
 
 #: Ranks sorted at once; bounds memory and decides nothing.
 _SORTED_AT_ONCE = 1 << 22
@@ -19,6 +19,7 @@ _SORTED_AT_ONCE = 1 << 22
 _DECIMALS = 12
 _ROUNDING = 10.0**-_DECIMALS
 
+#: Name of the statistic that knows the features.
 MATCHED = "matched filter"
 
 
@@ -125,6 +126,8 @@ def visibility(
     rng: np.random.Generator,
     level: float = 0.01,
     permutations: int = 1999,
+    statistics: Collection[str] | None = None,
+    side: str | None = None,
 ) -> Visibility:
     """Measure how well labels are visible in hindsight, over several batches and draws of a defence.
 
@@ -153,6 +156,10 @@ def visibility(
         Probability that labels independent of the updates are called visible.
     permutations : int, default 1999
         Number of random permutations.
+    statistics : collection of str, optional
+        Names of the statistics to use, by default all that every update has.
+    side : {"low", "high"}, optional
+        Only look for labels whose figures are small, or large; by default either.
 
     Returns
     -------
@@ -179,6 +186,8 @@ def visibility(
     usable = [list(draws) for draws in batches if len(draws) and draws[0].comparable]
     counted = {"batches": len(usable), "draws": sum(map(len, usable)), "left_out": len(batches) - len(usable)}
     tables = _tables(usable)
+    if statistics is not None:
+        tables = {name: table for name, table in tables.items() if name in statistics}
     if not tables:
         return Visibility(
             advantage=0.0,
@@ -194,13 +203,13 @@ def visibility(
     sizes = [(draws[0].classes, draws[0].present.size) for draws in usable]
     truth = [draws[0].present[None, :] for draws in usable]
     seen = {name: table.extremes(truth) for name, table in tables.items()}
-    figures = {name: round(float(max(above[0], below[0])), _DECIMALS) for name, (above, below) in seen.items()}
+    figures = {name: round(float(_on(side, *found)[0]), _DECIMALS) for name, found in seen.items()}
     statistic = max(figures, key=lambda name: figures[name])
-    above, below = seen[statistic]
+    low, high = seen[statistic]
 
     null = np.concatenate(
         [
-            np.max([np.maximum(*table.extremes(renamed)) for table in tables.values()], axis=0)
+            np.max([_on(side, *table.extremes(renamed)) for table in tables.values()], axis=0)
             for renamed in _renamings(sizes, permutations, max(table.entries for table in tables.values()), rng)
         ]
     )
@@ -210,7 +219,7 @@ def visibility(
     return Visibility(
         advantage=advantage,
         statistic=statistic,
-        side="low" if above[0] >= below[0] else "high",
+        side=side or ("low" if low[0] >= high[0] else "high"),
         figures=figures,
         chance=float(null.mean()),
         critical=float(np.sort(null)[::-1][tolerated - 1]) if tolerated else 1.0,
@@ -218,6 +227,67 @@ def visibility(
         level=level,
         **counted,
     )
+
+
+def fits_better(
+    batches: Sequence[Sequence[RankedColumns]],
+    others: Sequence[np.ndarray],
+    *,
+    rng: np.random.Generator,
+    level: float = 0.01,
+    permutations: int = 999,
+) -> bool:
+    """Tell whether other labels fit the updates better than the given ones.
+
+    Both sets of present classes may overlap, so both can be visible. The classes in one of the two alone decide: the
+    other labels fit better if they are more visible than the given ones, and than all but a share `level` of mixtures
+    that draw as many from these classes at random.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of RankedColumns
+        As for `visibility`.
+    others : sequence of ndarray of int
+        For every batch, as many other distinct labels as it has. Private.
+    rng : numpy.random.Generator
+        Draws the mixtures.
+    level : float, default 0.01
+        Share of mixtures that may fit as well.
+    permutations : int, default 999
+        Number of mixtures.
+
+    Returns
+    -------
+    bool
+        False also where too few classes differ to tell.
+    """
+    pairs = [(list(draws), np.unique(other)) for draws, other in zip(batches, others, strict=True) if len(draws)]
+    usable = [(draws, other) for draws, other in pairs if draws[0].comparable]
+    tables = _tables([draws for draws, _ in usable])
+    tables.pop(MATCHED, None)
+    if not tables:
+        return False
+    mixtures, candidates = [], []
+    for draws, other in usable:
+        given = draws[0].present
+        common, differing = np.intersect1d(given, other), np.setxor1d(given, other)
+        count = given.size - common.size
+        drawn = [rng.permutation(differing)[:count] for _ in range(permutations)]
+        mixtures.append(np.stack([np.concatenate([common, chosen]) for chosen in drawn]))
+        candidates.append(np.stack([given, other]))
+
+    def best(labels: Sequence[np.ndarray]) -> np.ndarray:
+        return np.asarray(np.max([np.maximum(*table.extremes(labels)) for table in tables.values()], axis=0))
+
+    own, candidate = best(candidates)
+    as_well = 1 + np.count_nonzero(best(mixtures) >= candidate - _ROUNDING)
+    return bool(candidate > own + _ROUNDING and as_well <= level * (permutations + 1))
+
+
+def _on(side: str | None, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    if side is None:
+        return np.asarray(np.maximum(low, high))
+    return low if side == "low" else high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
