@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["RankedColumns", "column_statistics", "leading_directions", "rank_columns"]
+__all__ = ["RankedColumns", "column_statistics", "leading_directions", "rank_columns", "scaled_blocks"]
 
 #: Leading left singular directions that the statistics of a column may be confined to.
 _CONFINED_TO = (4, 16)
@@ -142,7 +142,7 @@ def column_statistics(kernel_gradient: np.ndarray, bias_gradient: np.ndarray | N
     """
     d, classes = kernel_gradient.shape
     sums, least, most, norms = np.zeros((4, classes))
-    for columns, block in _blocks(kernel_gradient):
+    for columns, block in scaled_blocks(kernel_gradient):
         sums[columns], least[columns], most[columns] = block.sum(axis=0), block.min(axis=0), block.max(axis=0)
         norms[columns] = np.einsum("ij,ij->j", block, block)
     found = {"sum": sums, "minimum": least, "maximum": most, "norm": norms}
@@ -203,6 +203,28 @@ def leading_directions(kernel_gradient: np.ndarray, count: int) -> np.ndarray:
     return leading
 
 
+def scaled_blocks(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield a gradient by blocks of columns as float64, so that no second copy of it is needed.
+
+    Parameters
+    ----------
+    gradient : ndarray of shape (d, C)
+        Of any floating dtype.
+
+    Yields
+    ------
+    columns : slice
+        Of the block.
+    block : ndarray of shape (d, width)
+        In units of the largest finite entry, so that squares stay in range; entries that are not finite are 0.
+    """
+    scale, width = _scale(gradient), _columns_of(gradient)
+    for start in range(0, gradient.shape[1], width):
+        columns = slice(start, min(start + width, gradient.shape[1]))
+        block = np.asarray(gradient[:, columns], dtype=np.float64) / scale
+        yield columns, np.where(np.isfinite(block), block, 0.0)
+
+
 def _scale(gradient: np.ndarray) -> float:
     """Return the largest finite size of an entry, 1 for a gradient without any."""
     largest = 0.0
@@ -216,15 +238,6 @@ def _columns_of(gradient: np.ndarray) -> int:
     return max(1, _BLOCK // max(1, int(gradient.shape[0])))
 
 
-def _blocks(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield columns as float64 in units of the largest entry, entries that are not finite as 0."""
-    scale, width = _scale(gradient), _columns_of(gradient)
-    for start in range(0, gradient.shape[1], width):
-        columns = slice(start, min(start + width, gradient.shape[1]))
-        block = np.asarray(gradient[:, columns], dtype=np.float64) / scale
-        yield columns, np.where(np.isfinite(block), block, 0.0)
-
-
 def _finite_columns(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     width = _columns_of(gradient)
     for start in range(0, gradient.shape[1], width):
@@ -236,14 +249,14 @@ def _finite_columns(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 def _products(gradient: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Return the products of (d, k) vectors with every column, shape (k, C)."""
     found = np.empty((vectors.shape[1], gradient.shape[1]))
-    for columns, block in _blocks(gradient):
+    for columns, block in scaled_blocks(gradient):
         found[:, columns] = vectors.T @ block
     return found
 
 
 def _times(gradient: np.ndarray, right: np.ndarray) -> np.ndarray:
     found = np.zeros((gradient.shape[0], right.shape[1]))
-    for columns, block in _blocks(gradient):
+    for columns, block in scaled_blocks(gradient):
         found += block @ right[columns]
     return found
 
