@@ -279,3 +279,26 @@ def test_other_labels_of_noise_fit_better_at_the_level():
         ranked = [[rank_columns(rng.standard_normal((5, 60)), labels)]]
         called += fits_better(ranked, [(labels + 1) % 60], rng=rng, level=level, permutations=199)
     assert called <= binom.ppf(0.999, runs, level)
+
+
+def test_the_absent_classes_are_no_better_labels():
+    """Labels among the first half, reversed among the second: the same threshold seen from its other side."""
+    gradient = np.random.default_rng(0).standard_normal((9, 50)) * 0.1
+    labels, reverse = np.arange(24), 49 - np.arange(24)
+    gradient[:, labels] += 3.0
+    gradient[:, 23:25] = gradient[:, :2]
+    assert not fits_better([[rank_columns(gradient, labels)]], [reverse], rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("classes", "count"), [(9, 3), (9, 4), (9, 9), (5000, 60), (5000, 110)])
+def test_renamings_are_distinct_and_uniform(classes, count):
+    from pytest_labelleak.auditing.evidence.hindsight import _distinct
+
+    rows = 3000
+    drawn = _distinct(classes, count, rows, np.random.default_rng(0))
+    assert drawn.shape == (rows, count)
+    assert (np.diff(np.sort(drawn, axis=1), axis=1) > 0).all()
+    # every class equally often, at the first place and at all places
+    for part in (drawn[:, :1], drawn):
+        expected = part.size / classes
+        assert abs(np.bincount(part.ravel(), minlength=classes) - expected).max() < 6.0 * np.sqrt(expected) + 4.0

@@ -122,11 +122,12 @@ class BelongingRules:
     Attributes
     ----------
     one_signed : float
-        Features count as non-negative if the leading direction of the gradient has this much of its absolute sum on
+        Features count as non-negative if the leading direction u of the gradient has this much of its absolute sum on
         one side of zero, from 0 (balanced) to 1. Non-negative features give 1.0, symmetric ones about
         ``1 / sqrt(d)``.
     least_features : float
-        Number of entries that direction must be spread over, at least, for its signs to be no luck.
+        Smallest ``|u|_1^2``, the number of entries that u is spread over, for its signs to be no luck: random signs
+        reach `one_signed` with probability ``2 exp(-one_signed^2 |u|_1^2 / 2)`` at most (Hoeffding).
     deviations : float
         Standard deviations by which the sums over an axis must be off those of independent entries.
     zero_sums : float
@@ -135,8 +136,8 @@ class BelongingRules:
         Largest residual of the forward pass that rounding explains, in roundings; see `Explanation`.
     """
 
-    one_signed: float = field(default=0.9, metadata={"plateau": (0.75, 0.98)})
-    least_features: float = field(default=6.0, metadata={"plateau": (4.0, 12.0)})
+    one_signed: float = field(default=0.9, metadata={"plateau": (0.85, 0.95)})
+    least_features: float = field(default=10.0, metadata={"plateau": (9.0, 12.0)})
     deviations: float = field(default=5.0, metadata={"plateau": (4.0, 7.0)})
     zero_sums: float = field(default=1e-3, metadata={"plateau": (1e-6, 1e-1)})
     unexplained: float = field(default=64.0, metadata={"plateau": (16.0, 256.0)})
@@ -185,7 +186,8 @@ class Belonging:
     mistake : Mistake or None
         The mistake that explains it.
     given : Visibility
-        Visibility of the labels as given.
+        Visibility of the labels as given: by the best of all statistics, or, where that is not significant, by the
+        one statistic that tells the sign, on its right side.
     corrected : Visibility or None
         With the mistake undone.
     sign_known : bool
@@ -296,7 +298,8 @@ def belonging(
     rng : numpy.random.Generator
         Draws permutations.
     level : float, default 0.01
-        Probability that labels independent of the update are said to belong, or a mistake is seen in them.
+        Level of each question: are the labels visible, are they on the right side or the wrong one, does a mistake
+        explain that they are not (all mistakes together).
     permutations : int, default 1999
         Number of permutations of every test.
     rules : BelongingRules, optional
@@ -310,7 +313,7 @@ def belonging(
     Examples
     --------
     >>> import numpy as np
-    >>> gradient = np.full((9, 40), 0.1)
+    >>> gradient = np.full((16, 40), 0.1)
     >>> gradient[:, [3, 7, 20, 31]] = -0.9
     >>> seen = sighting(-gradient, np.array([3, 7, 20, 31]))
     >>> str(belonging([[seen]], rng=np.random.default_rng(0)).mistake)
@@ -327,11 +330,16 @@ def belonging(
     }
     telling = _telling([look.given for look in sightings], [look.one_signed for look in sightings])
 
-    def found(match: Match, mistake: Mistake | None = None, corrected: Visibility | None = None) -> Belonging:
+    def found(
+        match: Match,
+        mistake: Mistake | None = None,
+        corrected: Visibility | None = None,
+        shown: Visibility | None = None,
+    ) -> Belonging:
         return Belonging(
             match=match,
             mistake=mistake,
-            given=seen,
+            given=shown or seen,
             corrected=corrected,
             sign_known=telling is not None,
             **means,
@@ -349,11 +357,12 @@ def belonging(
                 permutations=permutations,
             ):
                 return found(Match.MISTAKEN, mistake, test(renamed, level=level))
-    wrong = _wrong_side(given, telling, test, level)
-    if wrong is not None:
+    right, wrong = _sides(given, telling, test, level)
+    if right is not None and wrong is not None and wrong.visible and wrong.advantage > right.advantage:
         return found(Match.MISTAKEN, Mistake.NEGATED, wrong)
-    if seen.visible:
-        return found(Match.BELONGS)
+    # With few classes one statistic on one side is significant sooner than the best of all.
+    if seen.visible or (right is not None and right.visible):
+        return found(Match.BELONGS, shown=seen if seen.visible else right)
 
     turned = [[look.transposed for look in draws if look.transposed is not None] for draws in batches]
     candidates: dict[Mistake, list[list[RankedColumns]]] = {mistake: _renamed(given, mistake) for mistake in _RENAMED}
@@ -361,10 +370,11 @@ def belonging(
         candidates[Mistake.TRANSPOSED] = turned
     looks = {mistake: test(pool, level=level / len(candidates)) for mistake, pool in candidates.items()}
     visible = {mistake: look for mistake, look in looks.items() if look.visible}
-    if visible:
-        best = min(visible, key=lambda mistake: (visible[mistake].p_value, -visible[mistake].excess))
-    elif any(turned) and all(_sums_say_transposed(look, rules) for look in sightings):
+    # Where the sums say that columns are features, labels that fit the columns do so by luck.
+    if any(turned) and all(_sums_say_transposed(look, rules) for look in sightings):
         best = Mistake.TRANSPOSED
+    elif visible:
+        best = min(visible, key=lambda mistake: (visible[mistake].p_value, -visible[mistake].excess))
     else:
         return found(Match.UNSEEN)
     if best is Mistake.TRANSPOSED:
@@ -372,7 +382,8 @@ def belonging(
             [look.transposed for look in sightings if look.transposed is not None],
             [look.transposed_one_signed for look in sightings],
         )
-        if _wrong_side(turned, side, test, level) is not None:
+        right, wrong = _sides(turned, side, test, level)
+        if right is not None and wrong is not None and wrong.visible and wrong.advantage > right.advantage:
             return found(Match.MISTAKEN, Mistake.TRANSPOSED_NEGATED, looks[best])
     return found(Match.MISTAKEN, best, looks[best])
 
@@ -403,22 +414,21 @@ def _telling(ranked: Sequence[RankedColumns], one_signed: Sequence[bool]) -> str
     return "sum" if all(one_signed) else None
 
 
-def _wrong_side(
+def _sides(
     batches: Sequence[Sequence[RankedColumns]], statistic: str | None, test: Callable[..., Visibility], level: float
-) -> Visibility | None:
-    """Return how well labels show on the wrong side, if they show there and better than on the right one."""
+) -> tuple[Visibility, Visibility] | tuple[None, None]:
+    """Return how well labels show on the right side of a statistic, and on the wrong one."""
     if statistic is None:
-        return None
-    high, low = (test(batches, level=level, statistics=(statistic,), side=side) for side in ("high", "low"))
-    return high if high.visible and high.advantage > low.advantage else None
+        return None, None
+    low, high = (test(batches, level=level, statistics=(statistic,), side=side) for side in ("low", "high"))
+    return low, high
 
 
 def _one_signed(gradient: np.ndarray, rules: BelongingRules) -> bool:
     """Tell whether the leading direction of a gradient, a mean of features, has entries of one sign."""
     direction = leading_directions(gradient, 1)[:, 0]
     total = float(np.abs(direction).sum())
-    spread = 1.0 / max(float(np.sum(direction**4)), np.finfo(float).tiny)
-    return spread >= rules.least_features and abs(float(direction.sum())) >= rules.one_signed * total
+    return total * total >= rules.least_features and abs(float(direction.sum())) >= rules.one_signed * total
 
 
 def _sums(gradient: np.ndarray) -> tuple[float, float]:

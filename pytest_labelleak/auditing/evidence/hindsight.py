@@ -15,6 +15,9 @@ __all__ = ["MATCHED", "Visibility", "fits_better", "visibility"]
 #: Ranks sorted at once; bounds memory and decides nothing.
 _SORTED_AT_ONCE = 1 << 22
 
+#: Classes up to which all are permuted to draw some; decides nothing but the time.
+_PERMUTED_WHOLE = 4096
+
 #: Figures that agree to so many decimals are the same sum of the same shares in another order.
 _DECIMALS = 12
 _ROUNDING = 10.0**-_DECIMALS
@@ -241,7 +244,8 @@ def fits_better(
 
     Both sets of present classes may overlap, so both can be visible. The classes in one of the two alone decide: the
     other labels fit better if they are more visible than the given ones, and than all but a share `level` of mixtures
-    that draw as many from these classes at random.
+    that draw as many from these classes at random. Each statistic is read on the side on which it shows the given
+    labels.
 
     Parameters
     ----------
@@ -276,11 +280,12 @@ def fits_better(
         mixtures.append(np.stack([np.concatenate([common, chosen]) for chosen in drawn]))
         candidates.append(np.stack([given, other]))
 
-    def best(labels: Sequence[np.ndarray]) -> np.ndarray:
-        return np.asarray(np.max([np.maximum(*table.extremes(labels)) for table in tables.values()], axis=0))
-
-    own, candidate = best(candidates)
-    as_well = 1 + np.count_nonzero(best(mixtures) >= candidate - _ROUNDING)
+    shown = [table.extremes(candidates) for table in tables.values()]
+    # Labels on the other side of the same threshold are the absent classes, not better labels.
+    sides = ["low" if low[0] >= high[0] else "high" for low, high in shown]
+    own, candidate = np.max([_on(side, *extremes) for side, extremes in zip(sides, shown, strict=True)], axis=0)
+    mixed = [_on(side, *table.extremes(mixtures)) for side, table in zip(sides, tables.values(), strict=True)]
+    as_well = 1 + np.count_nonzero(np.max(mixed, axis=0) >= candidate - _ROUNDING)
     return bool(candidate > own + _ROUNDING and as_well <= level * (permutations + 1))
 
 
@@ -372,7 +377,21 @@ def _renamings(
     piece = max(1, _SORTED_AT_ONCE // max(1, entries))
     for start in range(0, count, piece):
         rows = min(piece, count - start)
-        yield [
-            np.stack([rng.choice(classes, size=labels, replace=False) for _ in range(rows)])
-            for classes, labels in sizes
-        ]
+        yield [_distinct(classes, labels, rows, rng) for classes, labels in sizes]
+
+
+def _distinct(classes: int, count: int, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Return rows of `count` distinct classes in random order, all such rows equally likely."""
+    if count * count > 2 * classes:
+        if classes > _PERMUTED_WHOLE:
+            return np.stack([rng.choice(classes, size=count, replace=False) for _ in range(rows)])
+        every = np.broadcast_to(np.arange(classes, dtype=np.int32), (rows, classes))
+        return np.asarray(rng.permuted(every, axis=1)[:, :count])
+    # Fewer than about count^2 / (2 C) pairs are equal, so few rows are drawn more than once or twice.
+    drawn = rng.integers(0, classes, size=(rows, count))
+    while True:
+        ordered = np.sort(drawn, axis=1)
+        again = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+        if not again.size:
+            return drawn
+        drawn[again] = rng.integers(0, classes, size=(again.size, count))
