@@ -96,14 +96,24 @@ def test_labels_from_one_half_of_the_classes_are_not_reversed(seed):
     assert found.mistake is None
 
 
-@pytest.mark.parametrize("relative", [0.0, 0.01, 0.5])
-def test_sums_name_a_transposed_update_with_few_classes(relative):
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("relative", [0.0, 0.01])
+def test_sums_name_a_transposed_update_with_few_classes(relative, signed):
     """Ten classes, six present: no statistic of columns can be significant, but the sums over the classes are small."""
-    case = make_head_update(positions=8, features=512, classes=10, among=8, seed=2)
+    case = make_head_update(positions=8, features=512, classes=10, among=8, seed=2, signed=signed, bias=False)
     found = judged(look(case, lambda g: noisy(g, relative).T))
     assert found.mistake in (Mistake.TRANSPOSED, Mistake.TRANSPOSED_NEGATED)
     right = judged(look(case, lambda g: noisy(g, relative)))
     assert right.mistake is None
+
+
+def test_features_of_mean_zero_are_not_taken_for_classes():
+    """Layer normalisation: the sums over the features vanish as well."""
+    case = make_head_update(positions=8, features=64, classes=10, among=8, signed=True, bias=False)
+    gradient = case.update.kernel_gradient - case.update.kernel_gradient.mean(axis=0)
+    found = judged(sighting(noisy(gradient, 0.01), case.labels))
+    assert found.column_sums < 1e-3
+    assert found.mistake is None
 
 
 def test_a_bias_says_which_axis_the_classes_are_on():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -128,18 +127,18 @@ class BelongingRules:
     least_features : float
         Smallest ``|u|_1^2``, the number of entries that u is spread over, for its signs to be no luck: random signs
         reach `one_signed` with probability ``2 exp(-one_signed^2 |u|_1^2 / 2)`` at most (Hoeffding).
-    deviations : float
-        Standard deviations by which the sums over an axis must be off those of independent entries.
     zero_sums : float
         Row sums below this, see `Sighting.row_sums`, are those of a softmax head: the columns are the classes.
+    other_sums : float
+        Column sums of zero are those of a transposed gradient if the row sums are above this.
     unexplained : float
         Largest residual of the forward pass that rounding explains, in roundings; see `Explanation`.
     """
 
     one_signed: float = field(default=0.9, metadata={"plateau": (0.85, 0.95)})
     least_features: float = field(default=10.0, metadata={"plateau": (9.0, 12.0)})
-    deviations: float = field(default=5.0, metadata={"plateau": (4.0, 7.0)})
-    zero_sums: float = field(default=1e-3, metadata={"plateau": (1e-6, 1e-1)})
+    zero_sums: float = field(default=1e-3, metadata={"plateau": (3e-4, 3e-3)})
+    other_sums: float = field(default=0.03, metadata={"plateau": (0.01, 0.1)})
     unexplained: float = field(default=64.0, metadata={"plateau": (16.0, 256.0)})
 
 
@@ -162,8 +161,6 @@ class Sighting:
         the gradient of a softmax head has row sums of 0.
     transposed_one_signed : bool
         As `one_signed`, for the transposed gradient.
-    shape : tuple of int
-        d and C as passed.
     """
 
     given: RankedColumns
@@ -172,7 +169,6 @@ class Sighting:
     row_sums: float
     column_sums: float
     transposed_one_signed: bool
-    shape: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -219,7 +215,7 @@ class Belonging:
             return f"whether labels and update belong together is open: {self.given.sentence}"
         return (
             f"{self.given.sentence}: without a defence they would be, so labels and update do not belong together "
-            "(another batch, or other classes than the loss uses?)"
+            "(another batch, other classes than the loss uses, a transposed gradient?)"
         )
 
 
@@ -268,7 +264,6 @@ def sighting(
         row_sums=rows,
         column_sums=columns,
         transposed_one_signed=turned,
-        shape=(d, classes),
     )
 
 
@@ -442,13 +437,11 @@ def _sums(gradient: np.ndarray) -> tuple[float, float]:
 
 
 def _sums_say_transposed(look: Sighting, rules: BelongingRules) -> bool:
-    """Tell whether columns sum to less than independent entries would, and rows to more.
+    """Tell whether the sums of a softmax head vanish along the features instead of along the classes.
 
-    Each mean of n independent squares has a relative standard deviation of ``sqrt(2 / n)``.
+    Features whose mean is subtracted (layer normalisation) make both vanish, which says nothing.
     """
-    d, classes = look.shape
-    less = look.column_sums < 1.0 - rules.deviations * math.sqrt(2.0 / classes)
-    return look.transposed is not None and less and look.row_sums > 1.0 + rules.deviations * math.sqrt(2.0 / d)
+    return look.transposed is not None and look.column_sums < rules.zero_sums and look.row_sums > rules.other_sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
