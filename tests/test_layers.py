@@ -25,6 +25,7 @@ THIRD_PARTY = {
     "asr.decoders": {"numpy", "lingvo_patches", *FRAMEWORKS},
     "capture": {"numpy", *FRAMEWORKS},
     "auditing": {"numpy"},
+    "auditing.evidence": {"numpy", "scipy"},
     "plugin": {"pytest", "pluggy"},
     "plugin.report": set(),
     "testing": {"numpy", "hypothesis"},
