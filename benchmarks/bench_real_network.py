@@ -17,11 +17,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from pytest_labelleak.auditing.pooling import pool
 
 from pytest_labelleak import GaussianNoise, Sign, Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
-from pytest_labelleak.auditing.pooling import pool
 from pytest_labelleak.auditing.scoring.labels import score
 from pytest_labelleak.auditing.verdict import Verdict
 

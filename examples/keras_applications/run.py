@@ -49,11 +49,11 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
     import keras
     from images import make_batches
     from networks import build_network
+    from pytest_labelleak.auditing.pooling import pool
 
     from pytest_labelleak import Truth, capture_update
     from pytest_labelleak import attacks as attacks_
     from pytest_labelleak.attacks.gradient.reading import Reading
-    from pytest_labelleak.auditing.pooling import pool
     from pytest_labelleak.auditing.scoring.labels import score
 
     portfolio = attacks_.resolve(options.attacks)

@@ -29,8 +29,9 @@ def assert_samples_not_isolated(
     """Fail if samples of `batch` can be isolated from the update that `model` would share.
 
     Whoever has the weights of the model, as its sender does, can separate an averaged gradient into its samples:
-    each one's label, softmax output and features, the input of the head. The figure compared with the threshold is the share of the label positions that an attack isolates with the right label. It does not
-    depend on classes that are absent, so a batch in which every class is present is audited like any other.
+    each one's label, softmax output and features, the input of the head. The figure compared with the threshold is
+    the share of the label positions that an attack isolates with the right label. It does not depend on classes
+    that are absent, so a batch in which every class is present is audited like any other.
 
     An attack that cannot solve for a sample makes no claim. So without a defence, no attack that applies is
     "inconclusive", for example where the weights are unknown. With one, the attacks are run on the undefended update

@@ -31,8 +31,8 @@ def assert_transcripts_not_recoverable(
     """Fail if the transcripts in `batch` can be rebuilt from the update that `model` would share.
 
     For recognisers with an attention decoder. Whoever has the model's weights, as its sender does, may take the
-    gradient apart into its label positions and put them in order. The figure compared with the threshold is the share of
-    the utterances that an attack rebuilds.
+    gradient apart into its label positions and put them in order. The figure compared with the threshold is the
+    share of the utterances that an attack rebuilds.
 
     Parameters
     ----------

@@ -86,9 +86,9 @@ def isolation_figures(
 def matched_errors(found: np.ndarray, inputs: np.ndarray, labels: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return the relative errors of recovered features, each matched with one true sample of its label.
 
-    Within a label, the closest pair is matched first, then the closest of the remaining pairs. Where each sample was found
-    to less than half its distance from the next, that is the best assignment; elsewhere it can
-    only make errors look larger.
+    Within a label, the closest pair is matched first, then the closest of the remaining pairs. Where each sample
+    was found to less than half its distance from the next, that is the best assignment; elsewhere it can only make
+    errors look larger.
 
     Parameters
     ----------
