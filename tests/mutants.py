@@ -300,7 +300,7 @@ MUTANTS = (
     ),
     (
         "the upper bound: its coverage",
-        "auditing/confidence.py",
+        "auditing/evidence/confidence.py",
         "    return float(np.logaddexp.reduce(log_growth)) - math.log(len(_BETS))",
         "    return float(np.logaddexp.reduce(log_growth))",
         "tests/test_verdict.py",

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Verdict
-from pytest_labelleak.auditing.confidence import bounded_mean_interval, lower_bound, observations_needed, upper_bound
+from pytest_labelleak.auditing.evidence.confidence import (
+    bounded_mean_interval,
+    lower_bound,
+    observations_needed,
+    upper_bound,
+)
 from pytest_labelleak.auditing.outcome import Bar, Decision, strongest
 from pytest_labelleak.auditing.questions.labels import Labels
 from pytest_labelleak.auditing.questions.pooling import pool as pool_for

@@ -2,7 +2,7 @@
 
 Reading order::
 
-    confidence   bounds for the mean of bounded observations
+    evidence     statistics that know the labels, and bounds that need none
     statistic    statistics that a question declares, and their pooling over batches
     verdict      one attack's claims, scored
     outcome      held, leaked or inconclusive

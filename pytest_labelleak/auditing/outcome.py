@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..core.recovery import Status
-from .confidence import observations_needed
+from .evidence.confidence import observations_needed
 from .verdict import Verdict
 
 __all__ = ["TOLERANCE", "Bar", "Decision", "Outcome", "compare", "strongest", "within_bound"]

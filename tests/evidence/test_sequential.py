@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from pytest_labelleak.auditing.confidence import lower_bound, upper_bound
+from pytest_labelleak.auditing.evidence.confidence import lower_bound, upper_bound
 from pytest_labelleak.auditing.evidence.sequential import Decision, standing
 
 BETS = np.array([1.0, 0.75, 0.5, 0.25, 0.125, 0.0625, 0.03125])

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Match(str, enum.Enum):
-    """What an update says about the labels it was given with.
+    """The answer of an update to the labels it was given with.
 
     Attributes
     ----------

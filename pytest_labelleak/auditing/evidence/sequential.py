@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..confidence import lower_bound, observations_needed, upper_bound
+from .confidence import lower_bound, observations_needed, upper_bound
 
 __all__ = ["Decision", "Standing", "standing"]
 
 
 class Decision(str, enum.Enum):
-    """What the draws so far say about the limit.
+    """The answer of the draws so far to the limit.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from ...core.recovery import Status
-from ..confidence import bounded_mean_interval, upper_bound
+from ..evidence.confidence import bounded_mean_interval, upper_bound
 from ..verdict import Verdict
 from .question import Question
 
