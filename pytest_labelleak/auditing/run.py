@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from .. import attacks as attacks_
 from .. import defences as defences_
 from ..core.errors import InvalidArgumentError
@@ -14,10 +12,11 @@ from ..core.figures import round_up
 from ..core.settings import Settings, active_scope
 from ..core.truth import Truth
 from ..core.update import Update
+from .draws import Trial
 from .finding import read_from
 from .outcome import Bar, Decision, Outcome, strongest
-from .portfolio import PortfolioRun
-from .questions.question import Evidence, Question
+from .portfolio import Clock
+from .questions.question import Question
 from .result import Audit
 
 __all__ = ["run"]
@@ -64,44 +63,33 @@ def run(
     limit = settings.threshold if recorded is None else recorded
     bar = Bar(limit=limit, threshold=settings.threshold, confidence=settings.confidence)
 
-    # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
-    thrifty = asserted and settings.attacks == ("auto",)
-    attacked = PortfolioRun(
+    trial = Trial(
         question,
         members,
+        defence,
+        bar,
         seed=settings.seed,
-        settled=(lambda columns: question.settled(columns, limit)) if thrifty else None,
+        # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
+        thrifty=asserted and settings.attacks == ("auto",),
+        clock=Clock(settings.time_budget),
     )
-
-    def shown_possible(columns: Any) -> str | None:
-        shown = question.shown_possible(columns, settings.threshold)
-        return "another attack succeeds without the defence" if shown else None
-
-    control = PortfolioRun(question, members, seed=settings.seed, settled=shown_possible if thrifty else None)
     batches = 0
     context: dict[str, Any] = {}
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
     for update, truth in _captures(model, batch, capture_options):
         question.prepare(truth)
-        shared = update
         if update is not None:
             context = context or _context(update, defence)
-            if defence is not None:
-                shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
-        if defence is not None:
-            control.add(update, truth)
-        attacked.add(shared, truth)
+        trial.add(update, truth)
         batches += 1
-        del update, shared
+        del update
 
-    verdicts = attacked.verdicts(confidence=settings.confidence)
-    controls = control.verdicts()
+    verdicts, controls, evidence, draws = trial.verdicts()
     if not batches:
         decision = Decision(
             outcome=Outcome.INCONCLUSIVE, reason="the iterable of batches is empty; pass at least one batch"
         )
     else:
-        evidence = Evidence(members=members, control=None if defence is None else controls)
         decision = question.decide(verdicts, bar, evidence)
     best = strongest(verdicts)
     findings = list(question.findings(verdicts)) if batches else []
@@ -122,6 +110,7 @@ def run(
         stats=question.summary(verdicts),
         findings=tuple(findings),
         batches=batches,
+        draws=draws,
         **{"defence": None if defence is None else defence.name, **context},
     )
     # The ceiling is recorded in baselines: this very audit might be above the rounded figure.

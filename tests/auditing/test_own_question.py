@@ -22,7 +22,7 @@ from pytest_labelleak import (
     Verdict,
     audit,
 )
-from pytest_labelleak.auditing.explanation import raise_for
+from pytest_labelleak.auditing.assertions.explanation import raise_for
 from pytest_labelleak.auditing.finding import Finding, percent
 from pytest_labelleak.auditing.outcome import Bar, Decision, compare
 from pytest_labelleak.auditing.questions.controlled import confirmed

@@ -52,6 +52,7 @@ class RLG:
     reference: ClassVar[str] = "Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
     cost: ClassVar[str] = "subspace"
     reads_tied: ClassVar[bool] = True
+    certifies: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""

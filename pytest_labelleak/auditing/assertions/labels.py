@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.errors import InvalidArgumentError
-from ..explanation import raise_for
 from ..questions.labels import Labels
 from ..result import Audit
 from ..run import run
+from .explanation import raise_for
 
 __all__ = ["assert_labels_not_recoverable"]
 

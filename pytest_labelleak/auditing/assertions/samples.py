@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..explanation import raise_for
 from ..questions.samples import Samples
 from ..result import Audit
 from ..run import run
+from .explanation import raise_for
 
 __all__ = ["assert_samples_not_isolated"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..explanation import raise_for
 from ..result import Audit
 from ..run import run
+from .explanation import raise_for
 
 __all__ = ["assert_transcripts_not_recoverable"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..explanation import raise_for
 from ..questions.asking import asking_for_words
 from ..result import Audit
 from ..run import run
+from .explanation import raise_for
 
 __all__ = ["assert_words_not_recoverable"]
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from ...attacks import Attack
 from ...core.recovery import Recovery, Status
 from ...core.truth import Truth
+from ..evidence.belonging import Belonging
+from ..evidence.hindsight import Visibility
+from ..evidence.sequential import Standing
 from ..finding import Finding
 from ..outcome import Bar, Decision
 from ..statistic import Statistics
@@ -27,10 +32,34 @@ class Evidence:
         The attacks, in the order of the verdicts.
     control : sequence of Verdict or None
         With a defence: the same attacks on the undefended updates (positive control).
+    protected : bool
+        Whether something protects the updates: a defence, or a sum over participants.
+    luck : mapping of str to float
+        For each attack whose claims can be luck: probability that claims independent of the labels do as well,
+        corrected for the number of attacks.
+    level : float
+        Largest such probability at which claims count as no luck.
+    certified : collection of str
+        Attacks whose claims come with certificates that hold for exact updates.
+    standing : Standing or None
+        With a random defence: bounds of the figures over its draws.
+    spent : bool
+        Whether the time budget ended before the draws decided.
+    look : callable or None
+        Visibility of the labels in the shared updates for a receiver who chooses the threshold in hindsight, and
+        whether labels and undefended updates belong together; computed on demand.
     """
 
     members: Sequence[Attack] = field(default=(), repr=False)
     control: Sequence[Verdict] | None = None
+    protected: bool = False
+    luck: Mapping[str, float] = field(default_factory=dict)
+    control_luck: Mapping[str, float] = field(default_factory=dict)
+    level: float = 0.01
+    certified: Collection[str] = ()
+    standing: Standing | None = None
+    spent: bool = False
+    look: Callable[[], tuple[Visibility | None, Belonging | None]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +188,24 @@ class Question(Protocol):
         -------
         bool
             Whether further attacks can be left out.
+        """
+
+    @property
+    def asks_presence(self) -> bool:
+        """Whether it asks which classes are present, so that claims can be luck and labels visible in hindsight."""
+
+    def ignored(self, classes: int) -> np.ndarray:
+        """Return the classes whose presence says nothing.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes C of the head.
+
+        Returns
+        -------
+        ndarray of int
+            Often empty.
         """
 
     def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
