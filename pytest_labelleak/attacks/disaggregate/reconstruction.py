@@ -133,7 +133,7 @@ def left_over(whole: RowSpace, isolated: Sequence[Sample], *, smoothing: float) 
 
 
 def _weigh(blocks: _Blocks, inputs: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, float]:
-    """Fit ``sum_s w_s inputs_s errors_s^T`` to a matrix; return the weights (n,), and the norm of what is left.
+    """Fit ``sum_s w_s inputs_s errors_s^T`` to a matrix; return the weights (n,), and the norm of the rest.
 
     Parameters
     ----------

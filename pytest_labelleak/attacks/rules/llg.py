@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
 from ..counting.shares import exact_positions
 from ..gradient.head import column_sums
 from ..gradient.reading import Reading
 
-__all__ = ["LLG"]
+__all__ = ["LLG", "LLGRules"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLGRules:
+    """When column sums have the sign of the bias gradient. Plateau: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    negative : float
+        Share of negative column sums from which on they say nothing.
+    """
+
+    negative: float = field(default=0.5, metadata={"plateau": (0.0, 0.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +37,11 @@ class LLG:
     class with the smallest sum receives one more, and the average impact of one label is taken off
     its sum. The published attack is told the number of positions; this one takes the rank of the
     gradient for it where the gradient has one, and stops after the first step where it has none.
+
+    Parameters
+    ----------
+    rules : LLGRules
+        The number that decides.
 
     References
     ----------
@@ -36,6 +54,8 @@ class LLG:
     cost: ClassVar[str] = "subspace"
     reads: ClassVar[tuple[str, ...]] = ("kernel",)
 
+    rules: LLGRules = LLGRules()
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
         return self.read(Reading(update), rng=rng)
@@ -45,9 +65,8 @@ class LLG:
         update = reading.update
         sums = column_sums(update)
         negative = np.flatnonzero(sums < 0)
-        if 2 * negative.size >= update.classes:
-            return Recovery.not_applicable(
-                self.name,
+        if negative.size >= self.rules.negative * update.classes:
+            raise NotApplicable(
                 f"{negative.size} of {update.classes} column sums are negative: the features are not mostly positive, "
                 "or most classes are present",
             )
