@@ -45,8 +45,6 @@ class CountRules:
     ----------
     far_off : float
         Root mean square distance from whole numbers beyond which counts mean nothing; random ones have 0.29.
-    certain : float
-        Under noise a class that descends is certainly present if its estimated count is at least this.
     rounding : float
         Relative excess of a summed descent that rounding explains. An average descends by one at most.
     whole : WholeNumberRules
@@ -54,7 +52,6 @@ class CountRules:
     """
 
     far_off: float = field(default=0.5, metadata={"plateau": (0.0, 0.0)})
-    certain: float = field(default=0.25, metadata={"plateau": (0.0, 0.0)})
     rounding: float = field(default=1e-3, metadata={"plateau": (0.0, 0.0)})
     whole: WholeNumberRules = field(default_factory=WholeNumberRules)
 
@@ -315,12 +312,8 @@ def claim(
                 "neither the gradient's rank nor whole counts tell the number of label positions: the batch is too "
                 "large for how well the network's mean output can be estimated, or the update is noisy",
             )
+        # Noise makes absent classes descend too: here the shares alone say which classes are present.
         source, (positions, counts) = "whole counts", found
-        # Noise makes absent classes descend too: here the shares have a say in which classes are certain.
-        wanted = positions * shares(positions)
-        least = balance.present & (wanted > rules.certain)
-        if int(np.count_nonzero(least)) <= positions:
-            counts = allocate(wanted, positions, least.astype(np.int64))
     else:
         certain = int(np.count_nonzero(balance.present))
         if certain > positions:
