@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
-from ..rlg.separation import DEVIATIONS, separate
+from ..rlg.separation import separate
 
 __all__ = ["StartRules", "separating_directions", "smoothed_directions", "telling_columns", "wander"]
 
@@ -29,6 +29,8 @@ class StartRules:
     ----------
     visible : float
         A column takes part if it stands this many standard deviations above its noise.
+    deviations : float
+        A column may be off by this many standard deviations of its noise.
     smoothed_allowance : float
         Entries of a row under smoothed targets may be below zero by this many times ``e / C``, in units of the row.
     furthest : float
@@ -40,6 +42,7 @@ class StartRules:
     """
 
     visible: float = field(default=30.0, metadata={"plateau": (0.0, 0.0)})
+    deviations: float = field(default=10.0, metadata={"plateau": (0.0, 0.0)})
     smoothed_allowance: float = field(default=3.0, metadata={"plateau": (0.0, 0.0)})
     furthest: float = field(default=2.0, metadata={"plateau": (0.0, 0.0)})
     short_of_the_corner: float = field(default=0.9, metadata={"plateau": (0.0, 0.0)})
@@ -70,6 +73,7 @@ def separating_directions(rows: np.ndarray, noise: np.ndarray, *, rules: StartRu
     separation = separate(
         rows[:, visible] / lengths[visible],
         noise[visible] / lengths[visible],
+        deviations=rules.deviations,
         most_tests=_TESTS + _TESTS_EACH * rows.shape[0],
     )
     return {int(visible[column]): direction for column, direction in separation.directions.items()}
@@ -103,7 +107,7 @@ def smoothed_directions(
         return {}
     orthogonal, triangle = scipy.linalg.qr((rows / scale).T, mode="economic", check_finite=False)
     allowance = rules.smoothed_allowance * smoothing / total
-    separation = separate(orthogonal.T, np.full(total, allowance / DEVIATIONS))
+    separation = separate(orthogonal.T, np.full(total, allowance), deviations=1.0)
     # Confident samples descend by no more than the allowance: the columns that reach furthest are tried, too.
     furthest = np.argsort(np.linalg.norm(orthogonal, axis=1))[::-1][: int(rules.furthest * count)]
     wanted = {int(column): -orthogonal[column] for column in furthest} | separation.directions
