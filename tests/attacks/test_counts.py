@@ -121,7 +121,7 @@ def test_bias_counts_needs_no_weights_where_outputs_are_near_uniform() -> None:
 
 
 def test_ilrg_is_closer_to_whole_counts_than_the_bias_alone() -> None:
-    """The point of the second attack, over batches with more labels than classes."""
+    """Batches with more labels than classes are the second attack's purpose."""
     off: dict[str, list[float]] = {name: [] for name in BOTH}
     for seed in range(6):
         update, _ = head_update(128, 84, 100, seed=seed, scale=1.5)
@@ -171,7 +171,7 @@ def test_the_scale_of_the_features_does_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_what_it_cannot_count_it_says(name: str) -> None:
+def test_a_batch_that_cannot_be_counted_is_refused_with_a_reason(name: str) -> None:
     update, _ = head_update(20, 32, 50)
 
     def reason(changed: Update) -> str:

@@ -1,4 +1,4 @@
-"""Embedding rows: what a lookup table gives away, and what merely looks like one."""
+"""Embedding rows: the tokens that a lookup table gives away, and variables that merely look like one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_names_exactly_the_tokens_that_were_fed(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("defence", [Sign(), Quantise(bits=8), DropSmallest(fraction=0.05), RoundTo(dtype="bfloat16")])
-def test_zeros_survive_what_is_no_noise(defence: Any) -> None:
+def test_zeros_survive_defences_without_noise(defence: Any) -> None:
     update, tokens = token_update()
     assert set(attack("embedding_rows", defence(update, rng=np.random.default_rng(0))).labels) == tokens
 
@@ -80,7 +80,7 @@ def test_rows_stand_out_of_little_noise_and_of_a_weight_penalty(seed: int) -> No
         recovery = attack("embedding_rows", shared)
         assert set(recovery.labels) == tokens
         assert "above all the rows of the batch's tokens move" in recovery.message
-    # Only by its name: of another variable, more would have to be known.
+    # The name alone says so; a variable of another name would need more evidence.
     assert "it is no lookup table" in reason(with_gradients(update, dense=table + np.float32(1e-5) * weights))
 
 

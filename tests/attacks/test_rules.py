@@ -1,4 +1,4 @@
-"""The one-line attacks: what they find, and when they say that they do not apply."""
+"""The one-line attacks: labels that they find, and updates to which they do not apply."""
 
 from __future__ import annotations
 

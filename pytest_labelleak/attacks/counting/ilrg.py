@@ -1,4 +1,4 @@
-"""iLRG: counts from the features of each class and the network's own opinion of them."""
+"""iLRG: counts from the mean input of each class and the network's own output for it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class ILRG:
             if positions is None:
                 raise NotApplicable("the loss is a sum, and nothing tells over how many label positions")
         rough = balance.shares(output, positions or 1)
-        # Classes worth an input of their own: those that descend, and others about as frequent.
+        # Classes that descend are worth an input of their own, and others about as frequent.
         usual = rules.usual * float(np.median(rough[balance.bias < 0]))
         chosen = np.flatnonzero((balance.bias < 0) | (rough > usual))
         if usual <= 0.0:

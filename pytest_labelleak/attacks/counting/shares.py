@@ -1,8 +1,8 @@
 """From shares of the batch to whole numbers of labels, and the size of the batch if nobody tells it.
 
 With a loss averaged over S label positions, the bias gradient is ``b = mean(p) - n / S``: the mean output
-of the network less every class's share of the labels. So whoever estimates ``mean(p)`` knows the shares
-``x = mean(p) - b``, which sum to one whatever S is. The number S then shows in one of two ways:
+of the network less every class's share of the labels. An estimate of ``mean(p)`` therefore gives the shares
+``x = mean(p) - b``, which sum to one for every S. The number S then shows in one of two ways:
 
 * The gradient has rank S where S is smaller than both sides of the head (see `gradient.subspace`).
 * Otherwise the right S makes all counts ``n = S x`` whole at once (see `whole_numbers`).

@@ -26,7 +26,7 @@ __all__ = ["JointResidual", "JointRules", "solve_jointly"]
 
 # There are k * (k + 1) unknowns.
 _MOST_POSITIONS = 48
-# Products of one step; where there are more classes, those that stand out most are fitted.
+# Products of one step; where there are more classes, the columns that stand out most are fitted.
 _MOST_WORK = 10_000_000_000
 # Factors on the logarithm of `JointRules.times_the_rest`, all of which are tried.
 _SIZES = (1.0, 0.7, 1.4)
@@ -178,7 +178,7 @@ class JointResidual:
         Returns
         -------
         JointResidual
-            Of all columns, or of those that stand out most.
+            Of all columns, or of the ones that stand out most.
         """
         room = max(_MOST_WORK // (labels.size * between.shape[1]) ** 2, 2 * labels.size)
         chosen = np.arange(equation.noise.size)

@@ -67,15 +67,15 @@ class DisaggregateRules:
 class Disaggregate:
     """Isolate every sample: its label, its softmax output and its features, from the sum over the batch.
 
-    Whoever sends out a model has the weights of its head. With them, each sample is an equation of its own:
-    its features lie in the column space of the gradient, the softmax they give lies, less the label, in the
-    row space, and for as many samples as label positions nothing else does. `sample` solves one, from a
+    A server that sends out a model has the weights of its head. With them, each sample is an equation of its own:
+    its features lie in the column space of the gradient, and their softmax, less the label, lies in the row space.
+    The samples alone fulfil both. `sample` solves for one, from a
     direction found by RLG; `one_by_one` takes out the samples found, so that samples that share a label and very
     confident ones come apart too; `reconstruction` rebuilds the gradient from the samples as proof.
 
     Unknown: batch size, loss weights (sample and class weights), labels. Known as to any receiver:
     weights, label smoothing, weight decay, temperature. Several local steps are solved at one set of weights on
-    their way, which is an approximation and is said in the message. Noise is no obstacle as long as the
+    their way; the message says that this is an approximation. Noise is no obstacle as long as the
     number of label positions shows through it; features are then as noisy as the gradient.
 
     Two positions with the same features and label are one sample of twice the weight.

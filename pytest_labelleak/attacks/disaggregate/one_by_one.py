@@ -363,9 +363,9 @@ def _round(batch: _Batch, progress: _Progress, rng: np.random.Generator, stalled
 
 
 def _jointly(batch: _Batch, progress: _Progress, *, most: bool = False) -> _Progress:
-    """Solve for all that are left at once; keep those that count by themselves, if the gradient agrees.
+    """Solve for all samples that are left at once; keep the ones that count by themselves, if the gradient agrees.
 
-    With `most`, none is kept if that is less than half, nor any whose residual takes noise to explain.
+    With `most`, no sample is kept if fewer than half count, and none whose residual takes noise to explain.
     """
     whole = batch.whole
     rest = _rest(batch, progress)
@@ -480,7 +480,7 @@ def _accepted(batch: _Batch, found: Sample) -> Sample | None:
 
 
 def _polished(batch: _Batch, progress: _Progress, found: Sample) -> Sample:
-    """Solve once more among all samples, because those taken out before were not known exactly either.
+    """Solve once more among all samples, because the ones taken out before were not known exactly either.
 
     The noise that they leave behind adds up from round to round, and is far above rounding where there are nearly as
     many samples as features.
@@ -506,7 +506,7 @@ def _without_label(batch: _Batch, judge: RowEquation) -> Iterator[Sample]:
 
     With all others taken out, their rows are not negative anywhere, so that columns that nearly one of them has
     alone give functionals that nearly are their rows; their label is their largest output. With smoothed
-    targets they are samples as sure as those ask, whose rows are of either sign.
+    targets such samples are as sure as the targets ask, and their rows are of either sign.
     """
     _, _, pivots = scipy.linalg.qr(judge.space, mode="economic", pivoting=True, check_finite=False)
     anchors = np.linalg.pinv(judge.rows[:, pivots[: judge.rows.shape[0]]])

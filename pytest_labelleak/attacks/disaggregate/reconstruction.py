@@ -43,7 +43,7 @@ class Account:
     softmax : ndarray of shape (n, C)
         Outputs of the head.
     weights : ndarray of shape (n,)
-        Loss weights that reproduce the gradient best; those of very confident samples are not determined by it.
+        Loss weights that reproduce the gradient best, which does not determine the weights of very confident samples.
     explained : float
         ``1 - |G - sum w h (p - t)^T| / |G|`` over kernel and bias, t the (smoothed) target.
     """

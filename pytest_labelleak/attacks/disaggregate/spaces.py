@@ -52,7 +52,7 @@ class RowSpace:
     logits : ndarray of shape (C', S)
         Logits K of every basis vector.
     offset : ndarray of shape (C',)
-        Logits that do not depend on the features: those of a bias that is not trained, else zero.
+        Logits that do not depend on the features: a bias that is not trained, else zero.
     biased : bool
         Whether U has a row for the bias.
     """

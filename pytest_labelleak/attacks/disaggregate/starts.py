@@ -34,7 +34,7 @@ class StartRules:
     smoothed_allowance : float
         Entries of a row under smoothed targets may be below zero by this many times ``e / C``, in units of the row.
     furthest : float
-        Columns tried besides, for every position that is left: those that reach furthest.
+        Number of columns that are tried besides, for every position that is left. They reach furthest.
     short_of_the_corner : float
         Share of the way to a corner that a start goes, because a logarithm wants to stay off the facets.
     facet : float
