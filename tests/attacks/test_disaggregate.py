@@ -14,6 +14,7 @@ from pytest_labelleak import GaussianNoise, InvalidArgumentError, Recovery, Sign
 from pytest_labelleak.attacks import Disaggregate
 from pytest_labelleak.attacks.disaggregate import one_by_one
 from pytest_labelleak.attacks.disaggregate.all_at_once import JointResidual, JointRules, solve_jointly
+from pytest_labelleak.attacks.disaggregate.attack import DisaggregateRules
 from pytest_labelleak.attacks.disaggregate.one_by_one import Disaggregation, Effort, IsolationRules, take_apart
 from pytest_labelleak.attacks.disaggregate.reconstruction import account_for, left_over
 from pytest_labelleak.attacks.disaggregate.row_equation import RowEquation, RowResidual
@@ -420,6 +421,53 @@ def test_private_fields_stay_out_of_the_repr() -> None:
 def test_hyper_parameters_are_checked(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         Disaggregate(**arguments)
+
+
+def test_the_tolerance_is_a_number_of_roundings_within_bounds() -> None:
+    case = make_head_update(positions=4, features=16, classes=40)
+
+    def tolerance(dtype: str, *, steps: int = 1, **changed: float) -> float:
+        update = dataclasses.replace(case.update, compute_dtype=dtype, steps=steps)
+        return DisaggregateRules(**changed).tolerance(update)  # type: ignore[arg-type]
+
+    assert tolerance("float32", roundings=100.0) == 100.0 * 2.0**-24
+    assert tolerance("float64", finest=1e-7) == 1e-7
+    assert tolerance("float16", coarsest=0.05) == tolerance("float32", steps=2, coarsest=0.05) == 0.05
+
+
+NOISY = {
+    "largest_noise": 0.0,
+    "worth_polishing": 0.0,
+    "off_one": 0.0,
+    "copy": -1e9,
+    "explained_by_noise": 0.0,
+    "largest_residual": 0.0,
+    "logarithm.above_noise": 1e9,
+    "starts.visible": 1e9,
+}
+SMOOTHED = {"logarithm.share_error": 1e6}
+
+
+@pytest.mark.parametrize("path", [*NOISY, *SMOOTHED])
+def test_a_changed_rule_changes_the_answer(path: str) -> None:
+    case = make_head_update(positions=8, features=64, classes=100, seed=14, confidence=0.5, bias=path in NOISY)
+    if path in SMOOTHED:
+        case = with_loss(case, smoothing=0.1)
+        update = case.update
+    else:
+        update = GaussianNoise(relative=1e-3)(case.update, rng=np.random.default_rng(0))
+    value = (NOISY | SMOOTHED)[path]
+
+    def changed(rules: Any, first: str, *rest: str) -> Any:
+        return dataclasses.replace(rules, **{first: changed(getattr(rules, first), *rest) if rest else value})
+
+    def answer(member: Disaggregate) -> tuple[object, ...]:
+        recovery = attack(member, update)
+        return recovery.status, recovery.reason, recovery.isolated, dict(recovery.details)
+
+    assert answer(Disaggregate()) == answer(Disaggregate(rules=DisaggregateRules()))
+    rules = DisaggregateRules(isolation=changed(IsolationRules(), *path.split(".")))
+    assert answer(Disaggregate(rules=rules)) != answer(Disaggregate())
 
 
 def test_conforms() -> None:

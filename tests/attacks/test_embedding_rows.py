@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import DropSmallest, GaussianNoise, Head, Quantise, RoundTo, Sign, Update, attack
+from pytest_labelleak.attacks import EmbeddingRows
+from pytest_labelleak.attacks.rules.embedding_rows import EmbeddingRules
 
 CLASSES, WIDTH, UNITS = 60, 12, 16
 
@@ -140,6 +142,23 @@ def test_of_two_tables_the_one_that_fits_the_head_is_taken() -> None:
         recovery = attack("embedding_rows", with_gradients(update, **{key: tables[key] for key in order}))
         assert recovery.variables == ("target_embedding",)
         assert set(recovery.labels) == tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "noise", "changed", "reason"),
+    [
+        ("embedding", 1e-5, {"gap": 1e9}, "or noise was added"),
+        ("table", 0.0, {"moving": 0.01}, "it is no lookup table"),
+        ("table", 0.0, {"roundings": 1e9}, "as a dense layer with dead inputs would"),
+        ("table", 0.0, {"agreement": 1.0}, "does not raise the classes"),
+    ],
+)
+def test_a_changed_rule_changes_the_answer(name: str, noise: float, changed: dict[str, float], reason: str) -> None:
+    update, _ = token_update(name)
+    if noise:
+        update = GaussianNoise(absolute=noise)(update, rng=np.random.default_rng(0))
+    assert attack("embedding_rows", update).status == "recovered"
+    assert reason in attack(EmbeddingRows(rules=EmbeddingRules(**changed)), update).message
 
 
 def test_messages_hold_no_token() -> None:

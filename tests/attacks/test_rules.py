@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 
 from pytest_labelleak import Update, attack
-from pytest_labelleak.attacks import RLG, builtin_attacks, resolve
+from pytest_labelleak.attacks import IDLG, LLG, RLG, builtin_attacks, resolve
+from pytest_labelleak.attacks.rules.idlg import IDLGRules
+from pytest_labelleak.attacks.rules.llg import LLGRules
 from pytest_labelleak.core.errors import InvalidArgumentError, UnknownNameError
 from pytest_labelleak.testing import LabelledUpdate, labelled_updates, make_update
 
@@ -58,6 +60,20 @@ def test_idlg_names_the_label_of_one_sample(bias: bool, signed: bool) -> None:
 def test_idlg_refuses_two_samples(bias: bool) -> None:
     case = make_update(positions=2, features=16, classes=20, bias=bias, signed=True, seed=1)
     assert attack("idlg", case.update).status == "not applicable"
+
+
+def test_idlg_allows_for_the_rounding_of_columns() -> None:
+    case = make_update(positions=1, features=16, classes=20, bias=False, signed=True)
+    assert attack(IDLG(rules=IDLGRules(roundings=1e-3)), case.update).status == "not applicable"
+    two = make_update(positions=2, features=16, classes=20, bias=False, signed=True, seed=1)
+    assert "multiples of one another" not in attack(IDLG(rules=IDLGRules(roundings=1e9)), two.update).message
+
+
+def test_llg_says_nothing_where_many_column_sums_are_negative() -> None:
+    case = make_update(positions=12, features=256, classes=40, duplicates=0.5, seed=3)
+    share = len(set(case.labels.tolist())) / 40
+    assert attack(LLG(rules=LLGRules(negative=share + 0.01)), case.update).status == "recovered"
+    assert "column sums are negative" in attack(LLG(rules=LLGRules(negative=share)), case.update).message
 
 
 @given(case=labelled_updates(signed=False))
