@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,20 +13,7 @@ from ..counting.shares import exact_positions
 from ..gradient.head import column_sums
 from ..gradient.reading import Reading
 
-__all__ = ["LLG", "LLGRules"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LLGRules:
-    """When column sums have the sign of the bias gradient. Plateau: `benchmarks/bench_rules.py`.
-
-    Attributes
-    ----------
-    negative : float
-        Share of negative column sums from which on they say nothing.
-    """
-
-    negative: float = field(default=0.5, metadata={"plateau": (0.0, 0.0)})
+__all__ = ["LLG"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +24,6 @@ class LLG:
     class with the smallest sum receives one more, and the average impact of one label is taken off
     its sum. The published attack is told the number of positions; this one takes the rank of the
     gradient for it where the gradient has one, and stops after the first step where it has none.
-
-    Parameters
-    ----------
-    rules : LLGRules
-        The number that decides.
 
     References
     ----------
@@ -54,8 +36,6 @@ class LLG:
     cost: ClassVar[str] = "subspace"
     reads: ClassVar[tuple[str, ...]] = ("kernel",)
 
-    rules: LLGRules = LLGRules()
-
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
         return self.read(Reading(update), rng=rng)
@@ -65,7 +45,8 @@ class LLG:
         update = reading.update
         sums = column_sums(update)
         negative = np.flatnonzero(sums < 0)
-        if negative.size >= self.rules.negative * update.classes:
+        # With features of both signs, chance makes half of the sums negative.
+        if 2 * negative.size >= update.classes:
             raise NotApplicable(
                 f"{negative.size} of {update.classes} column sums are negative: the features are not mostly positive, "
                 "or most classes are present",
