@@ -20,7 +20,7 @@ does no harm.
 **The decision.** The optimal residual is ``(a, -s)`` with ``s = sum t_j u_j``, and by optimality
 ``a.x_j <= s t_j`` for every other column. If ``|a| > s``, then ``-a / |a|`` separates x_c from columns that
 are off by no more than their noise: present, and that direction is the proof. If not, the combination
-represents x_c up to what noise explains: absent, and the combination is the proof. The ratio ``|a| / s`` is
+represents x_c up to noise: absent, and the combination is the proof. The ratio ``|a| / s`` is
 reported as the margin; it is thousands on one side and thousandths on the other, and does not depend on
 any scale.
 
