@@ -145,7 +145,7 @@ def visible_directions(values: np.ndarray, frobenius: float, operator: ScaledGra
     operator : ScaledGradient
         The matrix they come from.
     fluctuations : float
-        Distance above the edge that a direction must have, in units of the edge's own fluctuation. That unit is
+        Distance above the edge that a direction must have, in units of the edge's own fluctuation. The unit is
         Johnstone's, for a singular value in place of an eigenvalue [1]_; the Tracy-Widom law puts one draw of noise
         in a thousand above 3.3.
 
