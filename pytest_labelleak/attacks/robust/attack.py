@@ -88,10 +88,10 @@ class RobustRLG:
     * Zeros scattered over a lattice, or below a sharp edge: every entry is known up to an interval
       (`gradient.intervals`), and the labels are the columns that explain all others inside theirs (`explaining`).
     * Any other change, such as signs or added noise, counts as noise. The noise is measured outside a leading subspace,
-      and the cone is tilted by it (`rlg.separation`). The true rank is drowned, so that the test runs on a ladder of ranks,
-      as far as directions stand out of independent noise. Below the true rank each further direction adds classes;
-      above it the answer stays the same until the bulk of the noise makes everything separable. The answer taken is
-      large and confirmed by the next rung, and does not name many more classes than it has directions.
+      and the cone is tilted by it (`rlg.separation`). The true rank is drowned, so that the test runs on a ladder of
+      ranks, as far as directions stand out of independent noise. Below the true rank each further direction adds
+      classes; above it the answer stays the same until the bulk of the noise makes everything separable. The answer
+      taken is large and confirmed by the next rung, and does not name many more classes than it has directions.
 
     Rounding is strict RLG's business, and an update that rounding explains is left to `rlg`.
 

@@ -15,8 +15,9 @@ that their labels cannot be told apart.
 
 A label that comes several times has the mean of its samples for a column, and other columns stick out to
 either side of it. Such columns become *members* of the explanation too, with coefficients of either sign, and are not
-named. Two facts tell them from labels: a second column sticks out the same way, where a label has opposite ones alone; and
-they lie in the cone of the others (`rlg.separation`). Where too little is left for either, they are named wrongly.
+named. Two facts tell them from labels: a second column sticks out the same way, where a label has opposite ones
+alone; and they lie in the cone of the others (`rlg.separation`). Where too little is left for either, they are named
+wrongly.
 
 Examples
 --------
