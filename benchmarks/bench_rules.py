@@ -30,6 +30,7 @@ from growing_table import GrowingTable, add_output_arguments
 from pytest_labelleak import Defence, DropSmallest, GaussianNoise, InvalidArgumentError, Quantise, Sign, Update
 from pytest_labelleak.attacks import Attack, builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
+from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.testing import LabelledUpdate, make_head_update, make_update
 
 FACTORS = (1.5, 2.0, 4.0, 16.0)
@@ -47,7 +48,9 @@ DEFENCES: dict[str, Defence] = {
 #: Those for the second and third head.
 SOME = ["signs", "drop 50 %", "drop 90 %", "drop 99 %", "8 bits", "4 bits", "noise 1e-05", "noise 0.001", "noise 0.1"]
 TEXT = (
-    'Rows are updates under one attack; "rows" counts those that read the number at all. "Lowest" and "highest" are '
+    "Rows are updates under one attack; those count that are settled: the answer is exact, or a refusal. (An answer "
+    "that is right in part stands at the edge of the possible, where every number moves it, and so does the seed.) "
+    '"Rows" counts the settled rows that read the number at all. "Lowest" and "highest" are '
     "the ends of the ladder (factors 1/16 to 16), or the last values before the first at which a row changes. "
     f'"Changed" counts the rows that change at that first value, up to {MOST_COUNTED}, and names one; a dash: none '
     "does."
@@ -97,9 +100,6 @@ def _heads() -> Iterator[tuple[str, LabelledUpdate]]:
         yield name, case
     repeated = make_update(positions=20, features=64, classes=100, signed=True, duplicates=0.5, confidence=0.9)
     yield "S=20 repeated", repeated
-    # So sure of most labels that their rows round to zero.
-    sure = make_update(positions=30, features=128, classes=100, seed=2, confidence=0.999995)
-    yield "S=30 trained until rows vanish", sure
 
 
 def _half(array: np.ndarray) -> np.ndarray:
@@ -212,6 +212,10 @@ def cases(*, quick: bool = False) -> list[Case]:
         found.append(Case(name=f"{name}, difference", update=_as_difference(case, 0.1), labels=case.labels))
         tied, fed = _tied(case, 0)
         found.append(Case(name=f"{name}, tied", update=tied, labels=case.labels, others=fed))
+    # So sure of some labels that their rows round to zero: these leave no trace, and are no part of the truth.
+    sure = make_update(positions=30, features=128, classes=100, seed=2, confidence=0.999995)
+    left = sure.labels[sure.probabilities[np.arange(30), sure.labels] < 1.0]
+    found.append(Case(name="S=30 trained until rows vanish", update=sure.update, labels=left))
     sure = heads["S=8 trained to .97, no bias"]
     found.append(Case(name="S=8 trained to .97, no bias, bfloat16", update=_in_half(sure), labels=sure.labels))
     # Rounded at random, an entry may be a whole step off: the intervals are too narrow.
@@ -365,6 +369,25 @@ def asked(member: Any, case: Case) -> tuple[tuple[Any, ...], set[tuple[str, ...]
     return result, seen
 
 
+def settled(case: Case, answered: tuple[Any, ...]) -> bool:
+    """Tell whether an answer is exact or a refusal.
+
+    Parameters
+    ----------
+    case : Case
+        The update, with its truth.
+    answered : tuple
+        As of `answer`.
+
+    Returns
+    -------
+    bool
+        False where it is right in part.
+    """
+    truth = {*case.labels.tolist(), *case.others}
+    return answered[0] != Status.RECOVERED or answered[1:3] == (len(truth), 0)
+
+
 def _ladder(value: float, up: bool) -> Iterator[float]:
     last = value
     for factor in FACTORS:
@@ -402,7 +425,11 @@ def plateau(
     list of str
         Cells: default, rows that read it, lowest, rows changed below, highest, rows changed above.
     """
-    readers = [(case, answered) for case, (answered, seen) in zip(rows, before, strict=True) if path in seen]
+    readers = [
+        (case, answered)
+        for case, (answered, seen) in zip(rows, before, strict=True)
+        if path in seen and settled(case, answered)
+    ]
     # Shared over the ladder, so that values that do not depend on the number are computed once.
     readings = [Reading(case.update) for case, _ in readers]
     cells = [_shown(value), str(len(readers))]
@@ -446,7 +473,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         def before(member: Any = member) -> list[tuple[tuple[Any, ...], set[tuple[str, ...]]]]:
             return [asked(member, case) for case in rows]
 
-        table.start(f"Rules of {name}", f"{len(rows)} updates. {TEXT}", columns)
+        count = sum(settled(case, answered) for case, (answered, _) in zip(rows, before(), strict=True))
+        table.start(f"Rules of {name}", f"{len(rows)} updates, {count} settled. {TEXT}", columns)
         for path, value in numbers(member.rules):
             key = ".".join(path)
             if arguments.rules and not any(word in key for word in arguments.rules):

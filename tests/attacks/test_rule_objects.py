@@ -96,16 +96,16 @@ REACHED = [
     (RLG, "subspace.level", 0.0, "uneven"),
     (RLG, "subspace.rank.noise_edge", 0.1, "noise"),
     (RLG, "subspace.rank.structured", 1e-3, "plain"),
-    (RLG, "subspace.rank.keep", 1e9, "plain"),
+    (RLG, "subspace.rank.above", 1e9, "plain"),
     (RLG, "subspace.rank.rounding_only", 1e9, "noise"),
     (RLG, "subspace.rank.visible_gap", 1e9, "noise"),
     (RLG, "separation.separated", 1e9, "plain"),
     (RLG, "separation.doubtful", 1e9, "plain"),
     (RobustRLG, "deviations", 1e-3, "trained noise"),
-    (RobustRLG, "ladder", 4.0, "trained noise"),
-    (RobustRLG, "as_good", 1e-9, "trained noise"),
+    (RobustRLG, "step", 3.0, "trained noise"),
+    (RobustRLG, "loss", 0.999, "trained noise"),
     (RobustRLG, "agreement", 0.0, "random"),
-    (RobustRLG, "crowd", 0.1, "noise"),
+    (RobustRLG, "excess", -0.9, "noise"),
     (RobustRLG, "fluctuations", 1e9, "noise"),
     (RobustRLG, "coarseness.scattered", 0.99, "lattice"),
     (RobustRLG, "subspace.rank.rounding_only", 1e9, "noise"),
@@ -166,12 +166,15 @@ def test_a_plateau_ends_where_the_first_row_changes(bench: Any) -> None:
         name = "stepping"
 
         def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
-            return Recovery(attack=self.name, status="recovered", labels=(0,) if self.rules.edge < 7.0 else (0, 1))
+            return Recovery(attack=self.name, status="recovered", labels=exact if self.rules.edge < 7.0 else exact[1:])
 
     case = bench.cases()[0]
+    exact = tuple(sorted(set(case.labels.tolist())))
     before = [bench.asked(Stepping(), case)]
     assert bench.plateau(Stepping(), ("edge",), 3.0, [case], before) == [
         "3", "1", "0.1875", "-", "6", f"1 at 12 ({case.name})"
     ]  # fmt: skip
-    # No row reads the other number, so that none can change.
+    # An answer that is right in part takes no part, and of a number that no row reads none can change.
+    broken = Stepping(rules=Rules(edge=8.0))
+    assert bench.plateau(broken, ("edge",), 8.0, [case], [bench.asked(broken, case)])[1] == "0"
     assert bench.plateau(Stepping(), ("idle",), 1.0, [case], before)[1] == "0"

@@ -33,9 +33,10 @@ class ScaledGradient:
     update : Update
         The update that was shared.
     equilibrate : bool, default True
-        Scale rows and columns to unit norm. This levels noise that is proportional to the entries, such as rounding.
-        Otherwise all rows and columns are scaled alike, so that noise that was added to all entries alike stays
-        level; the bias row alone, if it is larger than the others, is brought to their size together with its noise.
+        Scale rows and columns to unit norm. Equilibration levels noise that is proportional to the entries, such as
+        rounding. Otherwise all rows and columns are scaled alike, so that noise that was added to all entries alike
+        stays level; the bias row alone, if it is larger than the others, is brought to their size together with its
+        noise.
     only : ndarray of int, optional
         Rows to use, sorted: features, and d for the bias gradient. By default all.
 

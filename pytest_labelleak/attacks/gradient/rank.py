@@ -33,9 +33,10 @@ class RankRules:
         bfloat16 too; one missed direction of the signal measures tens to millions.
     structured : float
         The same for a remainder that rounding explains: rounding of large gradients has a few directions of its own.
-    keep : float
-        Directions after the gap that reach this are kept beside the label positions. One direction too many costs
-        nothing in the tilted cone (`rlg.separation`), one too few costs its label.
+    above : float
+        Excess over the edge from which on a direction is signal, as a share of the edge. Directions after the gap
+        that have it are kept beside the label positions: one direction too many costs nothing in the tilted cone
+        (`rlg.separation`), one too few costs its label.
     rounding_only : float
         Noise up to this many times one rounding of every entry counts as rounding. Sums of many rounded terms stay
         under ten; a defence that is any use adds thousands.
@@ -49,7 +50,7 @@ class RankRules:
 
     noise_edge: float = field(default=2.5, metadata={"plateau": (2.5, 2.5)})
     structured: float = field(default=25.0, metadata={"plateau": (25.0, 25.0)})
-    keep: float = field(default=1.5, metadata={"plateau": (1.5, 1.5)})
+    above: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
     rounding_only: float = field(default=30.0, metadata={"plateau": (30.0, 30.0)})
     visible_gap: float = field(default=3.0, metadata={"plateau": (3.0, 3.0)})
     comparable: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
@@ -111,7 +112,7 @@ def choose_rank(
         highest = (rules.structured if exact else rules.noise_edge) * edge
         if values.size - rank < rules.tail and values[rank - 1] < rules.visible_gap * first_noise:
             continue  # a few directions at the end of noise are always smaller than those before them
-        if first_noise <= highest and values[rank - 1] > rules.keep * edge:
+        if first_noise <= highest and values[rank - 1] > (1.0 + rules.above) * edge:
             gaps[exact][rank] = float(values[rank - 1]) / first_noise
     exact = bool(gaps[True])
     if not gaps[exact]:
@@ -127,7 +128,7 @@ def choose_rank(
         if rank == widest or (gap >= gaps[exact][widest] ** rules.comparable and values[rank - 1] > coarse)
     )
     rank = positions
-    while rank < usable and values[rank] > rules.keep * edges[positions]:
+    while rank < usable and values[rank] > (1.0 + rules.above) * edges[positions]:
         rank += 1
     return positions, rank, exact
 
@@ -144,7 +145,7 @@ def visible_directions(values: np.ndarray, frobenius: float, operator: ScaledGra
     operator : ScaledGradient
         The matrix they come from.
     fluctuations : float
-        Distance above the edge that a direction must have, in units of the edge's own fluctuation. That unit is
+        Distance above the edge that a direction must have, in units of the edge's own fluctuation. The unit is
         Johnstone's, for a singular value in place of an eigenvalue [1]_; the Tracy-Widom law puts one draw of noise
         in a thousand above 3.3.
 

@@ -12,7 +12,7 @@ basis. Three facts follow without a test of any single class:
   quotient by the label columns, of dimension |E|, both ``x_e`` and ``-x_e`` are non-negative combinations,
   found by small projections, and replace x_e wherever its coefficient is negative.
 
-The price of a combination is the noise of the columns, amplified by its coefficients. It bounds the column's
+The price of a combination is the noise of the columns, amplified by its coefficients. The price bounds the column's
 distance from the cone of the others (`separation`).
 
 Examples

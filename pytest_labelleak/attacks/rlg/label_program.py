@@ -8,7 +8,7 @@ the label columns with *non-positive* coefficients, and for a target
     t = - sum_{j not in L} w_j x_j,  w > 0,
 
 the linear program "minimise sum(u) subject to X u = t, u >= 0" has one solution, and its support is L: any other
-column in it could be bought cheaper, because using it only raises what the labels have to pay. The published
+column in it could be bought cheaper, because using it only raises the labels' cost. The published
 procedure solves one program per class; this is one for all of them, with S rows. Most columns
 never enter it: the program starts from a few and takes in those that its prices ask for.
 

@@ -1,10 +1,10 @@
-"""Which classes are present: linear separation from all other classes, decided on a tilted cone.
+"""Present and absent classes: linear separation from all other classes, decided on a tilted cone.
 
 Let the columns x_j (one per class, unit length) be the gradient's columns in an orthonormal basis of its
 column space (`gradient.subspace`). Every label position contributes a row ``p - onehot(y)`` that is negative at
 its label alone, so for a present class c there is a direction a with ``a.x_c < 0 <= a.x_j`` for all j != c.
-That is: x_c lies outside the cone of the other columns. For an absent class it lies inside, because the
-columns, suitably weighted, sum to zero.
+In other words, x_c lies outside the *cone* of the other columns, which holds all their non-negative combinations. The
+column of an absent class lies inside, because the columns, suitably weighted, sum to zero.
 
 **The tilt.** A trained network gives most absent classes a share of 1e-9 of some confident sample, and
 rounding turns it into -1e-9. Columns that point the wrong way by less than their noise then span
@@ -20,7 +20,7 @@ does no harm.
 **The decision.** The optimal residual is ``(a, -s)`` with ``s = sum t_j u_j``, and by optimality
 ``a.x_j <= s t_j`` for every other column. If ``|a| > s``, then ``-a / |a|`` separates x_c from columns that
 are off by no more than their noise: present, and that direction is the proof. If not, the combination
-represents x_c up to what noise explains: absent, and the combination is the proof. The ratio ``|a| / s`` is
+represents x_c up to noise: absent, and the combination is the proof. The ratio ``|a| / s`` is
 reported as the margin; it is thousands on one side and thousandths on the other, and does not depend on
 any scale.
 
@@ -56,7 +56,7 @@ __all__ = ["Combination", "Separation", "SeparationRules", "separate"]
 # tested, which is the same decision without the saving. Decides nothing.
 _TEST_ALL_BELOW = 64
 # Programs solved at most, and the spread of the logarithms of the weights of all but the first: so uneven that the
-# support changes but for the labels. They propose; directions and combinations decide.
+# support changes but for the labels. Programs propose; directions and combinations decide.
 _MOST_DRAWS = 7
 _SPREAD = 3.0
 # Directions checked in one product, and columns tested before the border is looked at again: memory and time.

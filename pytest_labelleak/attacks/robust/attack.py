@@ -25,8 +25,8 @@ __all__ = ["RobustRLG", "RobustRules"]
 _HIGHEST_RANK = 256
 # Directions found beyond the highest rank, which sharpen the last of those in use: time against a digit.
 _SPARE = 16
-# Beyond this many names at a rank everything is separable, and stays so at higher ranks: ends the work, because the
-# crowd rule has no use for such an answer.
+# Beyond this many names at a rank everything is separable, and stays so at higher ranks: ends the work, because
+# such an answer names far too many classes for its directions.
 _ENDLESS = 10
 
 
@@ -40,15 +40,16 @@ class RobustRules:
         Standard deviations of noise that a column may be off by.
     second_deviations : float
         The same for a second attempt, where the first finds nothing.
-    ladder : float
-        Ratio of neighbouring ranks on the ladder.
-    as_good : float
-        Share of the best score from which on a lower rung is preferred.
+    step : float
+        Growth of the rank from one rung of the ladder to the next, as a share of the rank.
+    loss : float
+        Share of the best score that a lower rung may lack to be preferred: further up the bulk adds false names one by
+        one.
     agreement : float
         Exponent of a rung's agreement with the next one in its score: agreement counts for more than size.
-    crowd : float
-        Names per direction, beside one, that an answer may have. An answer has one direction per sample; a few
-        directions short of that it can still name all classes.
+    excess : float
+        Names beyond one more than its directions that an answer may have, as a share of the directions. An answer has
+        one direction per sample; a few directions short of that it can still name all classes.
     fluctuations : float
         Distance above the edge of independent noise from which on a direction is no fluctuation of it, in units of the
         edge's own fluctuation (see `gradient.rank.visible_directions`).
@@ -66,10 +67,10 @@ class RobustRules:
 
     deviations: float = field(default=4.0, metadata={"plateau": (4.0, 4.0)})
     second_deviations: float = field(default=2.0, metadata={"plateau": (2.0, 2.0)})
-    ladder: float = field(default=1.25, metadata={"plateau": (1.25, 1.25)})
-    as_good: float = field(default=0.85, metadata={"plateau": (0.85, 0.85)})
+    step: float = field(default=0.25, metadata={"plateau": (0.25, 0.25)})
+    loss: float = field(default=0.15, metadata={"plateau": (0.15, 0.15)})
     agreement: float = field(default=4.0, metadata={"plateau": (4.0, 4.0)})
-    crowd: float = field(default=1.1, metadata={"plateau": (1.1, 1.1)})
+    excess: float = field(default=0.1, metadata={"plateau": (0.1, 0.1)})
     fluctuations: float = field(default=3.5, metadata={"plateau": (3.5, 3.5)})
     coarseness: CoarsenessRules = field(default_factory=CoarsenessRules)
     subspace: SubspaceRules = field(default_factory=SubspaceRules)
@@ -86,11 +87,11 @@ class RobustRLG:
 
     * Zeros scattered over a lattice, or below a sharp edge: every entry is known up to an interval
       (`gradient.intervals`), and the labels are the columns that explain all others inside theirs (`explaining`).
-    * Any other change, such as signs or added noise, counts as noise. It is measured outside a leading subspace, and
-      the cone is tilted by it (`rlg.separation`). The true rank is drowned, so that the test runs on a ladder of ranks,
-      as far as directions stand out of independent noise. Below the true rank each further direction adds classes;
-      above it the answer stays the same until the bulk of the noise makes everything separable. The answer taken is
-      large and confirmed by the next rung, and does not name many more classes than it has directions.
+    * Any other change, such as signs or added noise, counts as noise. The noise is measured outside a leading subspace,
+      and the cone is tilted by it (`rlg.separation`). The true rank is drowned, so that the test runs on a ladder of
+      ranks, as far as directions stand out of independent noise. Below the true rank each further direction adds
+      classes; above it the answer stays the same until the bulk of the noise makes everything separable. The answer
+      taken is large and confirmed by the next rung, and does not name many more classes than it has directions.
 
     Rounding is strict RLG's business, and an update that rounding explains is left to `rlg`.
 
@@ -226,16 +227,16 @@ def _climb(
         named = frozenset(separation.directions)
         crowded = crowded + 1 if len(named) > 2 * rank + _ENDLESS else 0
         answers.append((rank, separation, named))
-        above = max(rank + 1, round(rank * rules.ladder))
+        above = max(rank + 1, round(rank * (1.0 + rules.step)))
         rank = most if rank < most < above else above
     scores = []
     for (rank, _, named), (_, _, following) in itertools.pairwise([*answers, *answers[-1:]]):
-        possible = 0 < len(named) <= rules.crowd * rank + 1
+        possible = 0 < len(named) <= (1.0 + rules.excess) * rank + 1
         # A plateau counts for more than height: in the bulk the answer grows with every direction.
         agreement = len(named & following) / max(len(named | following), 1)
         scores.append(agreement**rules.agreement * np.log1p(len(named)) if possible else 0.0)
     if not any(scores):
         return 0, None
     # The lowest rung about as good as the best: further up the bulk adds false names one by one.
-    rank, separation, _ = answers[int(np.argmax(np.asarray(scores) >= rules.as_good * max(scores)))]
+    rank, separation, _ = answers[int(np.argmax(np.asarray(scores) >= (1.0 - rules.loss) * max(scores)))]
     return rank, separation

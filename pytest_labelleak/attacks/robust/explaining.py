@@ -4,17 +4,20 @@ A label column of class y is ``-m_y h_y`` plus little, where m_y is the probabil
 classes. A class without a label has the column ``sum over y of p_yj h_y``: a combination of *negated* label columns
 with coefficients ``p_yj / m_y``, at least zero and at most one. So the label columns are the fewest columns whose
 negatives explain all others. And since the coefficients are small, the column with the largest unexplained part is a
-label: an absent class takes less from each sample than this sample's label gives. That is the successive projection
-algorithm for separable non-negative factorisation [1]_, with the sign as a bonus.
+label: an absent class takes less from each sample than this sample's label gives. The method is the successive
+projection algorithm for separable non-negative factorisation [1]_, with the sign as a bonus.
 
-A column is explained if the combination stays inside its intervals (`gradient.intervals`). There dropping and rounding
-differ from noise: a dropped entry costs nothing as long as a small value explains it. A column that was dropped as a
-whole is gone: columns without any entry do not differ, so that their labels cannot be told apart.
+A column is explained if a combination stays inside its intervals (`gradient.intervals`). The distances of the best
+combination's entries from their intervals are the column's *unexplained part*; the column sticks out by the length of
+that part. Intervals are where dropping and rounding differ from noise: a dropped entry costs nothing as long as a
+small value explains it. A column that was dropped as a whole is gone: columns without any entry do not differ, so
+that their labels cannot be told apart.
 
 A label that comes several times has the mean of its samples for a column, and other columns stick out to
-either side of it. They become *members* of the explanation too, with coefficients of either sign, and are not named.
-Two facts tell them from labels: a second column sticks out the same way, where a label has opposite ones alone; and
-they lie in the cone of the others (`rlg.separation`). Where too little is left for either, they are named wrongly.
+either side of it. Such columns become *members* of the explanation too, with coefficients of either sign, and are not
+named. Two facts tell them from labels: a second column sticks out the same way, where a label has opposite ones
+alone; and they lie in the cone of the others (`rlg.separation`). Where too little is left for either, they are named
+wrongly.
 
 Examples
 --------
