@@ -29,7 +29,7 @@ class LLGStarRules:
         When shares are counts.
     """
 
-    one_sided: float = field(default=0.5, metadata={"plateau": (0.0, 0.0)})
+    one_sided: float = field(default=0.5, metadata={"plateau": (0.0312, 1.0)})
     counts: CountRules = field(default_factory=CountRules)
 
 

@@ -51,8 +51,8 @@ class CountRules:
         When counts are whole by more than chance.
     """
 
-    far_off: float = field(default=0.5, metadata={"plateau": (0.0, 0.0)})
-    rounding: float = field(default=1e-3, metadata={"plateau": (0.0, 0.0)})
+    far_off: float = field(default=0.5, metadata={"plateau": (0.25, 0.75)})
+    rounding: float = field(default=1e-3, metadata={"plateau": (6.25e-05, 0.016)})
     whole: WholeNumberRules = field(default_factory=WholeNumberRules)
 
 

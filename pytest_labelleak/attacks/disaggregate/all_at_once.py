@@ -45,7 +45,7 @@ class JointRules:
         Where no bias tells how long features are, a label is taken to be this many times as likely as all others.
     """
 
-    times_the_rest: float = field(default=100.0, metadata={"plateau": (0.0, 0.0)})
+    times_the_rest: float = field(default=100.0, metadata={"plateau": (6.25, 1600.0)})
 
 
 def solve_jointly(

@@ -40,9 +40,9 @@ class DisaggregateRules:
         When a solution is a sample.
     """
 
-    roundings: float = field(default=1000.0, metadata={"plateau": (0.0, 0.0)})
-    finest: float = field(default=1e-9, metadata={"plateau": (0.0, 0.0)})
-    coarsest: float = field(default=0.03, metadata={"plateau": (0.0, 0.0)})
+    roundings: float = field(default=1000.0, metadata={"plateau": (62.5, 16000.0)})
+    finest: float = field(default=1e-9, metadata={"plateau": (6.25e-11, 1.6e-08)})
+    coarsest: float = field(default=0.03, metadata={"plateau": (0.00187, 0.48)})
     isolation: IsolationRules = field(default_factory=IsolationRules)
 
     def tolerance(self, update: Update) -> float:

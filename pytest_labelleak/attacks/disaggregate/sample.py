@@ -48,10 +48,10 @@ class LogarithmRules:
         Quantile of a smoothed row's entries that stands for its lowest ones.
     """
 
-    above_noise: float = field(default=3.0, metadata={"plateau": (0.0, 0.0)})
-    cone_error: float = field(default=0.05, metadata={"plateau": (0.0, 0.0)})
-    share_error: float = field(default=0.1, metadata={"plateau": (0.0, 0.0)})
-    lowest: float = field(default=0.05, metadata={"plateau": (0.0, 0.0)})
+    above_noise: float = field(default=3.0, metadata={"plateau": (0.188, 12.0)})
+    cone_error: float = field(default=0.05, metadata={"plateau": (0.00313, 0.8)})
+    share_error: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
+    lowest: float = field(default=0.05, metadata={"plateau": (0.00313, 0.2)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -35,10 +35,10 @@ class EmbeddingRules:
         Share of the classes of the rows that the head must raise, where the variable's name says nothing.
     """
 
-    gap: float = field(default=10.0, metadata={"plateau": (0.0, 0.0)})
-    moving: float = field(default=0.5, metadata={"plateau": (0.0, 0.0)})
-    roundings: float = field(default=64.0, metadata={"plateau": (0.0, 0.0)})
-    agreement: float = field(default=0.5, metadata={"plateau": (0.0, 0.0)})
+    gap: float = field(default=10.0, metadata={"plateau": (6.67, 160.0)})
+    moving: float = field(default=0.5, metadata={"plateau": (0.25, 0.75)})
+    roundings: float = field(default=64.0, metadata={"plateau": (4.0, 1020.0)})
+    agreement: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

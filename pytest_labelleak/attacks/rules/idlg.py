@@ -24,7 +24,7 @@ class IDLGRules:
         Part of a column that is no multiple, relative to the column, in roundings of the compute dtype.
     """
 
-    roundings: float = field(default=32.0, metadata={"plateau": (0.0, 0.0)})
+    roundings: float = field(default=32.0, metadata={"plateau": (2.0, 512.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
