@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_labelleak import ClipNorm, GaussianNoise, Recovery, Sign, Update, attack
-from pytest_labelleak.attacks.counting.whole_numbers import allocate, whole_positions
+from pytest_labelleak.attacks import ILRG, BiasCounts, LLGStar
+from pytest_labelleak.attacks.counting.ilrg import ILRGRules
+from pytest_labelleak.attacks.counting.llg_star import LLGStarRules
+from pytest_labelleak.attacks.counting.shares import CountRules, balance_of
+from pytest_labelleak.attacks.counting.whole_numbers import WholeNumberRules, allocate, whole_positions
 from pytest_labelleak.testing import check_attack
 
 BOTH = ["bias_counts", "ilrg"]
@@ -121,7 +125,7 @@ def test_bias_counts_needs_no_weights_where_outputs_are_near_uniform() -> None:
 
 
 def test_ilrg_is_closer_to_whole_counts_than_the_bias_alone() -> None:
-    """The point of the second attack, over batches with more labels than classes."""
+    """Batches with more labels than classes are the second attack's purpose."""
     off: dict[str, list[float]] = {name: [] for name in BOTH}
     for seed in range(6):
         update, _ = head_update(128, 84, 100, seed=seed, scale=1.5)
@@ -171,7 +175,7 @@ def test_the_scale_of_the_features_does_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_what_it_cannot_count_it_says(name: str) -> None:
+def test_a_batch_that_cannot_be_counted_is_refused_with_a_reason(name: str) -> None:
     update, _ = head_update(20, 32, 50)
 
     def reason(changed: Update) -> str:
@@ -196,6 +200,34 @@ def test_what_it_cannot_count_it_says(name: str) -> None:
     assert "label smoothing of 1" in reason(dataclasses.replace(update, head=all_smooth))
     loud = dataclasses.replace(head, kernel_value=np.full((32, 50), np.inf, np.float32))
     assert "not finite" in reason(dataclasses.replace(update, head=loud))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (BiasCounts(rules=CountRules(far_off=1e-9)), "off whole numbers"),
+        (BiasCounts(rules=CountRules(whole=WholeNumberRules(chance=1e-300))), "neither the gradient's rank"),
+        (ILRG(rules=ILRGRules(counts=CountRules(far_off=1e-9))), "off whole numbers"),
+        (LLGStar(rules=LLGStarRules(one_sided=1.1)), "both signs"),
+        (LLGStar(rules=LLGStarRules(counts=CountRules(far_off=1e-9))), "off whole numbers"),
+    ],
+)
+def test_a_changed_rule_changes_the_answer(changed: Any, reason: str) -> None:
+    update, _ = head_update(20, 256, 60, seed=3) if isinstance(changed, LLGStar) else head_update(40, 24, 100, seed=3)
+    assert attack(type(changed)(), update).status == "recovered"
+    assert reason in attack(changed, update).message
+
+
+def test_an_average_descends_by_one_and_its_rounding() -> None:
+    update = dataclasses.replace(head_update(40, 24, 100, seed=3)[0], reduction="unknown")
+    assert balance_of(update, rules=CountRules()).averaged
+    assert not balance_of(update, rules=CountRules(rounding=-0.99)).averaged
+
+
+def test_a_class_as_frequent_as_the_usual_ones_gets_an_input_of_its_own() -> None:
+    update, _ = head_update(150, 84, 60, seed=1)
+    few = attack(ILRG(rules=ILRGRules(usual=1.0)), update)
+    assert few.details != attack("ilrg", update).details
 
 
 def test_ilrg_needs_the_weights() -> None:
