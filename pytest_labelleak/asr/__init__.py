@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from .decoders.free_contexts import FreeContextDecoder, free_contexts
 from .matching.attack import MatchingAttack
-from .matching.matching import PUBLISHED, GradientMatching, Matching
+from .matching.claim import Matching
+from .matching.matching import PUBLISHED, GradientMatching
 from .matching.progress import Progress, ProgressLine
 from .ordering.attack import Ordering
 from .replay.attack import Replay
