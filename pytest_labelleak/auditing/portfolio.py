@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -152,7 +151,7 @@ class PortfolioRun:
         self._transcripts = transcripts
         self._rule = rule
         self._columns: list[list[Verdict]] = []
-        self._kept: list[tuple[int, Update | None, Truth]] = []
+        self._kept: list[tuple[int, Reading | None, Truth]] = []
         self._batches = 0
         if rule is None:
             self._columns = [[] for _ in self._members]
@@ -170,11 +169,14 @@ class PortfolioRun:
         truth : Truth
             Its labels.
         """
-        if self._kept and sum(_size(kept) for _, kept, _ in self._kept) > _MOST_KEPT:
+        if (
+            self._kept
+            and sum(_size(reading.update) for _, reading, _ in self._kept if reading is not None) > _MOST_KEPT
+        ):
             while not self._is_complete():
                 self._run_next()
             self._kept.clear()
-        batch = (self._batches, update, truth)
+        batch = (self._batches, None if update is None else Reading(update), truth)
         self._batches += 1
         for member, column in zip(self._members, self._columns, strict=False):
             column.append(self._verdict(member, *batch))
@@ -187,7 +189,7 @@ class PortfolioRun:
             self._kept.clear()
         elif update is not None:
             # What attacks computed on the way can be larger than the update, and can be computed again.
-            self._kept[-1] = (batch[0], dataclasses.replace(update), truth)
+            self._kept[-1] = (batch[0], Reading(update), truth)
 
     def verdicts(self, *, confidence: float | None = None) -> tuple[Verdict, ...]:
         """Return one verdict per attack, pooled over the batches; "not run" for those left out.
@@ -217,19 +219,17 @@ class PortfolioRun:
         member = self._members[len(self._columns)]
         self._columns.append([self._verdict(member, *batch) for batch in self._kept])
 
-    def _verdict(self, member: attacks_.Attack, index: int, update: Update | None, truth: Truth) -> Verdict:
-        if update is None:
+    def _verdict(self, member: attacks_.Attack, index: int, reading: Reading | None, truth: Truth) -> Verdict:
+        if reading is None:
             recovery = Recovery.inconclusive(member.name, "the batch is empty")
         else:
-            recovery = attacks_.run(member, Reading(update), seed=self._seed, batch=index)
+            recovery = attacks_.run(member, reading, seed=self._seed, batch=index)
         if self._transcripts is not None:
             return score_transcripts(recovery, truth, self._transcripts)
         return score(recovery, truth, counts=self._counts, samples=self._samples, words=self._words)
 
 
-def _size(update: Update | None) -> int:
-    if update is None:
-        return 0
+def _size(update: Update) -> int:
     head = update.head
     values = (head.kernel_value, head.bias_value, head.kernel_penalty, head.bias_penalty)
     return sum(array.nbytes for array in (*update.gradients.values(), *values) if array is not None)

@@ -150,8 +150,6 @@ class Update:
     defences: tuple[str, ...] = ()
     penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
-    #: Intermediate results that several attacks share (not part of the value, never saved).
-    scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check names, shapes and dtypes once."""

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...attacks.disaggregate.attack import Disaggregate
+from ...attacks.registry import ask
 from ...core.recovery import Recovery, Status
 from ...core.update import Update
 from ..time_budget import check_time_budget
@@ -104,7 +105,7 @@ class Ordering:
         """
         deadline = time.monotonic() + self.time_budget
         begun = time.process_time()
-        apart = Disaggregate(temperature=self.temperature)(update, rng=rng)
+        apart = ask(Disaggregate(temperature=self.temperature), update, rng=rng)
         split = time.process_time()
         found = self._put_in_order(update, apart, rng, deadline)
         return dataclasses.replace(found, seconds={"apart": split - begun, "order": time.process_time() - split})

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...attacks.disaggregate.attack import Disaggregate
+from ...attacks.registry import ask
 from ...core.recovery import Recovery, Status
 from ...core.update import Update
 from ..decoders.free_contexts import FreeContextDecoder
@@ -96,7 +97,7 @@ class Replay:
         if self.decoder.context_rows is None:
             return self._failed("the head does not see what attention answers, so no context is known")
         begun = time.process_time()
-        apart = Disaggregate(temperature=self.temperature)(update, rng=rng)
+        apart = ask(Disaggregate(temperature=self.temperature), update, rng=rng)
         split = time.process_time()
         if apart.status != Status.RECOVERED or apart.features is None:
             reason = apart.message.removeprefix("not applicable, because ")

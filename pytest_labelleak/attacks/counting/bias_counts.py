@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.recovery import Recovery
 from ...core.update import Update
+from ..gradient.reading import Reading
 from .shares import balance_of, claim, outputs, typical_input
 
 __all__ = ["BiasCounts"]
@@ -38,10 +39,15 @@ class BiasCounts:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts of a reading."""
+        update = reading.update
         balance = balance_of(update)
         if isinstance(balance, str):
             return Recovery.not_applicable(self.name, balance)
         mean = np.full(update.classes, 1.0 / update.classes)
         if update.head.kernel_value is not None and update.head.bias_value is not None:
             mean = outputs(update, typical_input(update, balance)[None])[0]
-        return claim(self.name, update, balance, lambda positions: balance.shares(mean, positions))
+        return claim(self.name, reading, balance, lambda positions: balance.shares(mean, positions))

@@ -10,6 +10,7 @@ import numpy as np
 from ...core.recovery import Recovery
 from ...core.update import Update
 from ..gradient.head import kernel_blocks
+from ..gradient.reading import Reading
 from .shares import Balance, balance_of, claim, exact_positions, outputs, typical_input
 from .whole_numbers import whole_positions
 
@@ -46,6 +47,11 @@ class ILRG:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts of a reading."""
+        update = reading.update
         balance = balance_of(update)
         if isinstance(balance, str):
             return Recovery.not_applicable(self.name, balance)
@@ -60,7 +66,7 @@ class ILRG:
         positions, source = None, "rank"
         if not balance.averaged:
             # How much a label weighs against an output is known only with the number of positions.
-            positions, at_least = exact_positions(update)
+            positions, at_least = exact_positions(reading)
             if positions is None:
                 found = whole_positions(lambda n: balance.shares(output, n), at_least=at_least)
                 positions, source = (None if found is None else found[0]), "whole counts"
@@ -81,7 +87,7 @@ class ILRG:
                 self.name, f"{chosen.size} of {update.classes} classes may be present: too many to solve for"
             )
         shares = _solve(update, balance, common, output, chosen, np.maximum(rough[chosen], 0.5 * usual), positions or 1)
-        return claim(self.name, update, balance, lambda n: shares, positions, source)
+        return claim(self.name, reading, balance, lambda n: shares, positions, source)
 
 
 def _solve(

@@ -10,6 +10,7 @@ import numpy as np
 from ...core.recovery import Recovery
 from ...core.update import Update
 from ..gradient.head import column_sums
+from ..gradient.reading import Reading
 from .shares import balance_of, claim, outputs, typical_input
 
 __all__ = ["LLGStar"]
@@ -43,6 +44,11 @@ class LLGStar:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts of a reading."""
+        update = reading.update
         balance = balance_of(update)
         if isinstance(balance, str):
             return Recovery.not_applicable(self.name, balance)
@@ -65,4 +71,4 @@ class LLGStar:
             result: np.ndarray = (mean - balance.smoothing / update.classes - impact) / (1.0 - balance.smoothing)
             return result
 
-        return claim(self.name, update, balance, shares)
+        return claim(self.name, reading, balance, shares)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
 from ..gradient.head import ROWS_PER_BLOCK, bias_gradient, kernel_blocks
-from ..gradient.subspace import find_subspace
+from ..gradient.reading import Reading
 from .whole_numbers import allocate, whole_positions
 
 __all__ = [
@@ -178,13 +178,13 @@ def outputs(update: Update, inputs: np.ndarray) -> np.ndarray:
     return result
 
 
-def exact_positions(update: Update) -> tuple[int | None, int]:
+def exact_positions(reading: Reading) -> tuple[int | None, int]:
     """Count label positions by the rank of the gradient.
 
     Parameters
     ----------
-    update : Update
-        What was shared.
+    reading : Reading
+        The update that was shared.
 
     Returns
     -------
@@ -193,9 +193,13 @@ def exact_positions(update: Update) -> tuple[int | None, int]:
     at_least : int
         A lower bound.
     """
-    subspace = find_subspace(update)
-    if isinstance(subspace, str) or not subspace.exact:
+    try:
+        subspace = reading.subspace()
+    except NotApplicable:
         return None, 1
+    if not subspace.exact:
+        return None, 1
+    update = reading.update
     # The rows of the gradient sum to zero over the classes, which takes one from the largest rank.
     most = min(update.features + (update.bias_gradient is not None), update.classes - 1)
     return (subspace.positions if subspace.positions < most else None), subspace.positions
@@ -203,7 +207,7 @@ def exact_positions(update: Update) -> tuple[int | None, int]:
 
 def claim(
     attack: str,
-    update: Update,
+    reading: Reading,
     balance: Balance,
     shares: Callable[[int], np.ndarray],
     positions: int | None = None,
@@ -215,8 +219,8 @@ def claim(
     ----------
     attack : str
         Name of the attack.
-    update : Update
-        What was shared.
+    reading : Reading
+        The update that was shared.
     balance : Balance
         Its bias gradient.
     shares : callable
@@ -235,7 +239,7 @@ def claim(
         return Recovery.not_applicable(attack, "the estimated outputs of the head are not finite")
     at_least = 1
     if positions is None:
-        positions, at_least = exact_positions(update)
+        positions, at_least = exact_positions(reading)
     if positions is None:
         found = whole_positions(shares, at_least=at_least)
         if found is None:

@@ -11,8 +11,8 @@ import numpy as np
 from ...core.errors import InvalidArgumentError
 from ...core.recovery import Recovery, Status
 from ...core.update import Update, unit_roundoff
-from ..gradient.head import coarseness
-from ..gradient.subspace import Subspace, find_subspace
+from ..gradient.reading import Reading
+from ..gradient.subspace import Subspace
 from .one_by_one import Deflation, Effort
 from .reconstruction import account_for
 from .spaces import missing_weights, row_space
@@ -86,18 +86,19 @@ class Disaggregate:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the samples that could be isolated, and the share of the gradient that they explain."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the samples of a reading that could be isolated, and the share of the gradient they explain."""
+        update = reading.update
         missing = missing_weights(update)
         if missing is not None:
             return Recovery.not_applicable(self.name, missing)
         smoothing = update.head.label_smoothing
         if not 0.0 <= smoothing < 1.0:
             return Recovery.not_applicable(self.name, f"label smoothing of {smoothing:g} leaves nothing of the labels")
-        coarse = coarseness(update)
-        if coarse is not None:
-            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
-        subspace = find_subspace(update)
-        if isinstance(subspace, str):
-            return Recovery.not_applicable(self.name, subspace)
+        reading.require_fine()
+        subspace = reading.subspace()
         details = {"rank": subspace.positions, "noise_ratio": float(f"{subspace.noise_ratio:.2g}")}
         refused = self._refuses(subspace, smoothed=smoothing > 0.0)
         if refused is not None:

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...core.recovery import NotApplicable
 from ...core.update import Update, unit_roundoff
 from .head import ROWS_PER_BLOCK
 from .range_finder import GrowingRange, ScaledGradient
@@ -106,10 +107,10 @@ class Subspace:
         return self.noise_ratio < ROUNDING_ONLY
 
 
-def find_subspace(update: Update) -> Subspace | str:
+def find_subspace(update: Update) -> Subspace:
     """Find the signal's subspace, its rank and the noise around it, from the gradient alone.
 
-    The answer is kept with the update: several attacks start from it. Its test matrix is drawn from a
+    Several attacks start from it and share it by `Reading.subspace`. Its test matrix is drawn from a
     stream of its own, so that the answer does not depend on which attack asks first.
 
     Parameters
@@ -119,30 +120,34 @@ def find_subspace(update: Update) -> Subspace | str:
 
     Returns
     -------
-    Subspace or str
-        A string is the reason why there is no such subspace.
+    Subspace
+        Directions, coordinates, number of label positions and noise.
+
+    Raises
+    ------
+    NotApplicable
+        Where the spectrum shows no such subspace.
     """
-    if "subspace" not in update.scratch:
-        update.scratch["subspace"] = _find_subspace(update)
-    found: Subspace | str = update.scratch["subspace"]
-    return found
-
-
-def _find_subspace(update: Update) -> Subspace | str:
     quick = _from_witnesses(update)
     if quick is not None:
         return quick
     operator = ScaledGradient(update)
     found = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
-    clear = isinstance(found, Subspace) and found.unevenness <= _LEVEL and found.gap >= VISIBLE_GAP
-    if isinstance(found, Subspace) and clear and found.exact:
+    clear = found is not None and found.unevenness <= _LEVEL and found.gap >= VISIBLE_GAP
+    if found is not None and clear and found.exact:
         return found
     operator = ScaledGradient(update, equilibrate=False)
     added = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
-    if isinstance(added, str) or added.unevenness > _LEVEL or added.gap < VISIBLE_GAP:
-        return found
-    # Of two clear readings, the one in which more stands out of the noise.
-    return found if isinstance(found, Subspace) and clear and found.positions >= added.positions else added
+    if added is not None and added.unevenness <= _LEVEL and added.gap >= VISIBLE_GAP:
+        # Of two clear readings, the one in which more stands out of the noise.
+        return found if found is not None and clear and found.positions >= added.positions else added
+    if found is None:
+        raise NotApplicable(
+            f"the spectrum of the {operator.shape[0]} x {operator.shape[1]} gradient shows no gap: it is not of low "
+            "rank plus noise. Either the batch has about as many label positions as the head has features or classes, "
+            "or the update was protected by noise or rounding"
+        )
+    return found
 
 
 def _from_witnesses(update: Update) -> Subspace | None:
@@ -161,7 +166,7 @@ def _from_witnesses(update: Update) -> Subspace | None:
     if width > min(_seen(operator)) // 2:
         return None
     found = _read(update, operator, GrowingRange(operator, quick=True), width)
-    if isinstance(found, str) or not found.exact or found.gap < _UNMISTAKABLE:
+    if found is None or not found.exact or found.gap < _UNMISTAKABLE:
         return None
     if only.size < height and not _witnesses_agree(update, operator, found):
         return None
@@ -246,8 +251,8 @@ def _seen(operator: ScaledGradient) -> tuple[int, int]:
     return operator.rows.size, operator.columns.size
 
 
-def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: int) -> Subspace | str:
-    """Widen the range until the flat part of the spectrum is inside, and read the rank off it."""
+def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: int) -> Subspace | None:
+    """Widen the range until the flat part of the spectrum is inside, and read the rank off it; None without a gap."""
     shape = operator.shape
     seen = _seen(operator)
     full = min(seen)
@@ -278,11 +283,7 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
     positions, rank, exact = chosen or (0, 0, False)
     gap = gap_after(values, positions, smallest)
     if gap < VISIBLE_GAP and not exact:
-        return (
-            f"the spectrum of the {shape[0]} x {shape[1]} gradient shows no gap: it is not of low rank plus noise. "
-            "Either the batch has about as many label positions as the head has features or classes, or the update "
-            "was protected by noise or rounding"
-        )
+        return None
     inside = left.T @ found.compressed
     beyond = np.sqrt(left_over**2 + (inside[rank:] ** 2).sum(axis=0))[operator.columns]
     degrees = max(seen[0] - rank, 1)

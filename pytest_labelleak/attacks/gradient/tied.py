@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from ...core.recovery import NotApplicable
 from ...core.update import Update
 from .head import bias_gradient, kernel_blocks
-from .subspace import Subspace, find_subspace
+from .subspace import Subspace
 
 __all__ = ["Split", "split"]
 
@@ -55,31 +56,28 @@ class Split:
     classes: np.ndarray = field(repr=False)
 
 
-def split(update: Update) -> Split | str:
-    """Take the gradient of a tied head apart.
-
-    The answer is kept with the update, because two attacks start from it.
+def split(update: Update, subspace: Subspace) -> Split:
+    """Take the gradient of a tied head apart. Attacks share the answer by `Reading.split`.
 
     Parameters
     ----------
     update : Update
         Whose head is tied.
+    subspace : Subspace
+        Of its gradient, both uses together.
 
     Returns
     -------
-    Split or str
-        A string is the reason why it cannot be done.
+    Split
+        The tokens that were looked up, and the gradient of the projection alone.
+
+    Raises
+    ------
+    NotApplicable
+        Where noise hides the look-ups, or too few columns belong to the projection alone.
     """
-    if "tied" not in update.scratch:
-        subspace = find_subspace(update)
-        update.scratch["tied"] = subspace if isinstance(subspace, str) else _split(update, subspace)
-    found: Split | str = update.scratch["tied"]
-    return found
-
-
-def _split(update: Update, subspace: Subspace) -> Split | str:
     if not subspace.exact:
-        return (
+        raise NotApplicable(
             "its noise is more than rounding: what a look-up adds cannot be told from it. Either the batch has as many "
             "label positions and tokens as the head has features, or the update was protected by noise"
         )
@@ -87,7 +85,7 @@ def _split(update: Update, subspace: Subspace) -> Split | str:
     others = subspace.columns.size - tokens.size
     positions = subspace.positions - tokens.size
     if others <= positions + 1:
-        return (
+        raise NotApplicable(
             f"{tokens.size} of the {subspace.columns.size} columns with a gradient stand alone, which leaves too few "
             f"to tell what the look-ups added: {others} for {positions} label positions. Use a smaller batch"
         )

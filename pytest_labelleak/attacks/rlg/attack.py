@@ -8,11 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Certificate, Recovery, Status
+from ...core.recovery import Certificate, NotApplicable, Recovery, Status
 from ...core.update import Update
-from ..gradient.head import coarseness
-from ..gradient.subspace import Subspace, find_subspace
-from ..gradient.tied import split
+from ..gradient.reading import Reading
+from ..gradient.subspace import Subspace
 from .absence_proofs import Absences
 from .separation import DEVIATIONS, SEPARATED, Separation, separate
 
@@ -55,15 +54,15 @@ class RLG:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""
-        if not update.head.tied:
-            return self._read(update)
-        coarse = coarseness(update)
-        if coarse is not None:
-            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
-        parts = split(update)
-        if isinstance(parts, str):
-            return Recovery.not_applicable(self.name, parts)
-        rest = self._read(parts.rest)
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the separable classes of a reading, each with its direction."""
+        if not reading.update.head.tied:
+            return self._read(reading)
+        reading.require_fine()
+        parts = reading.split()
+        rest = self._read(Reading(parts.rest))
         named = [
             dataclasses.replace(proof, label=int(parts.classes[proof.label]))
             for proof in rest.certificates
@@ -77,21 +76,16 @@ class RLG:
             details=dict(rest.details) | {"looked_up": int(parts.tokens.size)},
         )
 
-    def _read(self, update: Update) -> Recovery:
-        coarse = coarseness(update)
-        if coarse is not None:
-            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
-        subspace = find_subspace(update)
-        if isinstance(subspace, str):
-            return Recovery.not_applicable(self.name, subspace)
+    def _read(self, reading: Reading) -> Recovery:
+        reading.require_fine()
+        subspace = reading.subspace()
         details = {
             "rank": subspace.positions,
             "gap": float(f"{subspace.gap:.2g}"),
             "noise_ratio": float(f"{subspace.noise_ratio:.2g}"),
         }
         if subspace.positions >= subspace.columns.size - 1:
-            return Recovery.not_applicable(
-                self.name,
+            raise NotApplicable(
                 f"the gradient's rank {subspace.positions} leaves no room among {subspace.columns.size} classes with a "
                 "gradient: every one of them could be separated; use a smaller batch",
                 **details,
@@ -121,8 +115,7 @@ class RLG:
         certificates = sorted(certificates, key=lambda certificate: -certificate.margin)[: subspace.rank]
         certificates.sort(key=lambda certificate: certificate.label)
         if not certificates and not subspace.exact:
-            return Recovery.not_applicable(
-                self.name,
+            raise NotApplicable(
                 f"no class stands out in the {subspace.positions} leading direction(s), and what is left beyond them "
                 "is no rounding: the update is noisy, or the batch has as many label positions as there are features "
                 "that fire",
@@ -137,7 +130,7 @@ class RLG:
             labels=tuple(sorted(certificate.label for certificate in certificates)),
             positions=subspace.positions if subspace.exact else None,
             certificates=tuple(certificates),
-            absences=Absences(subspace, separation, update.classes),
+            absences=Absences(subspace, separation, reading.update.classes),
             details=details | {"tested": separation.tested, "doubtful": doubtful},
         )
 

@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Certificate, Recovery, Status
+from ...core.recovery import Certificate, NotApplicable, Recovery, Status
 from ...core.update import Update
-from ..gradient.head import coarseness
 from ..gradient.intervals import Bounds, find_bounds
 from ..gradient.range_finder import GrowingRange, ScaledGradient
 from ..gradient.rank import visible_directions
-from ..gradient.subspace import find_subspace
+from ..gradient.reading import Reading
 from ..rlg.separation import Separation, separate
 from .explaining import peel
 
@@ -60,10 +59,13 @@ class RobustRLG:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes that stand out, each with its direction."""
-        if coarseness(update) is None:
-            subspace = find_subspace(update)
-            if not isinstance(subspace, str) and subspace.exact:
-                return Recovery.not_applicable(self.name, "rounding alone explains the noise: rlg reads this update")
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes of a reading that stand out, each with its direction."""
+        update = reading.update
+        if reading.rounding_only():
+            raise NotApplicable("rounding alone explains the noise: rlg reads this update")
         bounds = find_bounds(update)
         if bounds is not None:
             recovery = self._inside_bounds(update, bounds)
@@ -73,9 +75,8 @@ class RobustRLG:
         full = min(operator.shape[0], operator.columns.size)
         most = min(full, update.classes - 2, _HIGHEST_RANK)
         if most < 1:
-            return Recovery.not_applicable(
-                self.name,
-                f"a head of {update.features} features and {operator.columns.size} classes has no room for noise",
+            raise NotApplicable(
+                f"a head of {update.features} features and {operator.columns.size} classes has no room for noise"
             )
         found = GrowingRange(operator)
         found.widen(min(most + 16, full))

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update, unit_roundoff
-from ..gradient.head import bias_gradient, coarseness, column_sums
-from ..gradient.tied import split
+from ..gradient.head import bias_gradient, column_sums
+from ..gradient.reading import Reading
 
 __all__ = ["EmbeddingRows"]
 
@@ -52,8 +52,13 @@ class EmbeddingRows:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the tokens that were looked up."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the tokens that were looked up, of a reading."""
+        update = reading.update
         if update.head.tied:
-            return self._read_tied(update)
+            return self._read_tied(reading)
         tables = {
             key: array
             for key, array in update.gradients.items()
@@ -91,10 +96,13 @@ class EmbeddingRows:
             details={"rows": int(found[best].size)},
         )
 
-    def _read_tied(self, update: Update) -> Recovery:
-        parts = coarseness(update) or split(update)
-        if isinstance(parts, str):
-            return Recovery.not_applicable(self.name, f"the head is tied to the embedding, and {parts}")
+    def _read_tied(self, reading: Reading) -> Recovery:
+        update = reading.update
+        try:
+            reading.require_fine()
+            parts = reading.split()
+        except NotApplicable as refusal:
+            raise NotApplicable(f"the head is tied to the embedding, and {refusal.because}") from None
         return Recovery(
             attack=self.name,
             status=Status.RECOVERED,
