@@ -46,8 +46,27 @@ class Reading:
         self._found: dict[object, Any] = {}
         self._refused: dict[object, tuple[str, Mapping[str, Any]]] = {}
 
-    def _once(self, key: object, compute: Callable[[], _Value]) -> _Value:
-        """Return the value of `key`, or raise its refusal; `compute` is called for the first of all calls alone."""
+    def once(self, key: object, compute: Callable[[], _Value]) -> _Value:
+        """Return a value that several attacks share; only the first call for a key computes it.
+
+        Parameters
+        ----------
+        key : hashable
+            Name of the value, and every setting that it depends on.
+        compute : callable
+            Computes it. The value must not depend on which attack asks first, so a random choice needs a stream of its
+            own.
+
+        Returns
+        -------
+        object
+            The value.
+
+        Raises
+        ------
+        NotApplicable
+            If `compute` refused, now or in an earlier call.
+        """
         if key not in self._found and key not in self._refused:
             try:
                 self._found[key] = compute()
@@ -62,7 +81,7 @@ class Reading:
 
     def coarseness(self) -> str | None:
         """Say how the entries of the kernel gradient were visibly coarsened, or None; see `head.coarseness`."""
-        return self._once("coarseness", lambda: coarseness(self.update))
+        return self.once("coarseness", lambda: coarseness(self.update))
 
     def require_fine(self) -> None:
         """Refuse an update whose entries were visibly dropped, rounded or reduced to signs.
@@ -89,7 +108,7 @@ class Reading:
         NotApplicable
             Where the spectrum of the gradient shows none.
         """
-        return self._once("subspace", lambda: find_subspace(self.update))
+        return self.once("subspace", lambda: find_subspace(self.update))
 
     def rounding_only(self) -> bool:
         """Tell whether rounding alone explains everything in the gradient that is no signal.
@@ -119,4 +138,4 @@ class Reading:
         NotApplicable
             Where the two uses of the variable cannot be told apart.
         """
-        return self._once("split", lambda: split(self.update, self.subspace()))
+        return self.once("split", lambda: split(self.update, self.subspace()))
