@@ -85,10 +85,10 @@ def test_scores_the_share_of_exact_transcripts(claimed, share):
 
 
 @needs_jiwer
-@pytest.mark.parametrize(("limit", "share"), [(0.0, 0.0), (0.1, 0.0), (0.2, 0.5), (0.25, 1.0)])
-def test_a_word_error_rate_can_be_tolerated(limit, share):
+@pytest.mark.parametrize(("rate", "share"), [(0.0, 0.0), (0.1, 0.0), (0.2, 0.5), (0.25, 1.0)])
+def test_a_word_error_rate_can_be_tolerated(rate, share):
     claimed = ((71, 83, 60, 60, END), (83, 65, END))  # one of five wrong, one of four missing
-    assert TranscriptScorer(limit=limit).recovered(claimed, truth(ONE, OTHER)) == share
+    assert TranscriptScorer(word_error_rate=rate).recovered(claimed, truth(ONE, OTHER)) == share
 
 
 def test_with_a_vocabulary_words_are_words():
@@ -106,7 +106,7 @@ def test_refuses_a_rate_that_is_none(rate):
 
 
 def test_an_attack_that_ran_out_of_time_decides_nothing():
-    guess = claim(ONE, details={"finished": False}, message="the time budget of 1 s ran out")
+    guess = claim(ONE, details={"finished": False}, reason="the time budget of 1 s ran out")
     verdict = score_transcripts(guess, truth(ONE, OTHER), TranscriptScorer())
     assert verdict.status == "inconclusive"
     assert "time budget" in verdict.message
@@ -115,7 +115,7 @@ def test_an_attack_that_ran_out_of_time_decides_nothing():
 
 
 def test_a_guess_that_got_nothing_right_is_no_claim():
-    guess = claim(ONE[::-1], details={"unique": False}, message="more than one order is plausible")
+    guess = claim(ONE[::-1], details={"unique": False}, reason="more than one order is plausible")
     verdict = score_transcripts(guess, truth(ONE), TranscriptScorer())
     assert verdict.status == "not applicable"
     assert "more than one order" in verdict.message

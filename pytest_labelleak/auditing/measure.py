@@ -213,7 +213,7 @@ def run_audit(
         "samples": samples,
         "lexicon": None if words is None else words.lexicon,
         "listed": None if words is None else words.listed,
-        "transcripts": None if transcripts is None else transcripts.limit,
+        "transcripts": None if transcripts is None else transcripts.word_error_rate,
         **context,
     }
     if not batches:

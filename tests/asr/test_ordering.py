@@ -219,7 +219,7 @@ def test_a_budget_that_ran_out_says_how_far_it_got(monkeypatch):
     gradients = {name: g for name, g in update.gradients.items() if name != "decoder/wm"}
     rng = np.random.default_rng(1)
     features = attack("disaggregate", update).features
-    # A cell that takes what the head sees, but no order: the states are those of other steps.
+    # A cell whose inputs fit those of the head, but without order: the states are those of other steps.
     inputs = np.hstack([features[:, 24:], rng.normal(size=features[:, :24].shape)])
     gradients["decoder/wm"] = (inputs.T @ rng.normal(size=(len(features), 96))).astype(np.float32)
     found = order(dataclasses.replace(update, gradients=gradients), time_budget=1e-9)

@@ -62,7 +62,7 @@ def test_reads_transcripts_off_the_gradient_of_the_head(transcripts):
     assert all(all(links) for links in found.certain)
     assert [len(links) + 1 for links in found.certain] == [len(t) for t in found.transcripts]
     assert found.variables == (update.head.kernel,)
-    # What puts words in order without running anything has nothing to read here.
+    # Ordering has no cell's gradient to read here.
     assert Ordering().order(update, rng=np.random.default_rng(0)).status == "not applicable"
 
 

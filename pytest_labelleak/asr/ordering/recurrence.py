@@ -1,8 +1,8 @@
 """Recurrent cells among the gradients, and the gradient of each as a small factor with its noise.
 
-The gradient of a recurrent cell's weights is ``X^T E``: X holds one row per step, what went into the cell, and E the
-errors of its gates. So its column space holds the inputs of all steps, and the column space of some of its rows holds
-the same parts of all inputs. Cells are found by their shapes alone: a kernel for k gates of h units has k h columns and
+The gradient of a recurrent cell's weights is ``X^T E``: X holds the cell's input at each step, one row per step, and E
+the errors of its gates. So its column space holds the inputs of all steps, and that of some of its rows holds the same
+parts of all inputs. Cells are found by their shapes alone: a kernel for k gates of h units has k h columns and
 takes the state in h rows, the last rows of a stacked kernel or the rows of a kernel of its own. A cell outside of the
 decoder, such as one of the encoder, does not hold the inputs of the head, and the links fail to fit.
 """

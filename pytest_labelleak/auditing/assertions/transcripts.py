@@ -91,7 +91,7 @@ def assert_transcripts_not_recoverable(
     from ...asr.text.loading import load_vocabulary
 
     known = None if vocabulary is None else load_vocabulary(vocabulary)
-    scorer = TranscriptScorer(limit=word_error_rate, vocabulary=known)
+    scorer = TranscriptScorer(word_error_rate=word_error_rate, vocabulary=known)
     result = run_audit(
         model,
         batch,

@@ -34,7 +34,7 @@ class SequenceScorer(Protocol):
     """Scores claimed transcripts."""
 
     @property
-    def limit(self) -> float:
+    def word_error_rate(self) -> float:
         """Word error rate up to which a transcript counts as recovered."""
 
     def recovered(self, transcripts: Sequence[Sequence[int]], truth: Truth) -> float:
