@@ -120,7 +120,7 @@ class Ordering:
         NotApplicable
             If the update does not allow an order.
         """
-        return self._claim(reading, rng).as_recovery()
+        return self.claim(reading, rng=rng).as_recovery()
 
     def order(self, update: Update, *, rng: np.random.Generator) -> Transcripts:
         """Return the transcripts, and the part of them that is certain.
@@ -137,9 +137,27 @@ class Ordering:
         Transcripts
             Also where the attack does not apply.
         """
-        return claim_or_refusal(self.name, lambda: self._claim(Reading(update), rng))
+        return claim_or_refusal(self.name, lambda: self.claim(Reading(update), rng=rng))
 
-    def _claim(self, reading: Reading, rng: np.random.Generator) -> Transcripts:
+    def claim(self, reading: Reading, *, rng: np.random.Generator) -> Transcripts:
+        """Return the transcripts of a reading, and the part of them that is certain.
+
+        Parameters
+        ----------
+        reading : Reading
+            The update that was shared, as for `order`. Its positions are isolated once for all attacks that share it.
+        rng : numpy.random.Generator
+            Random stream.
+
+        Returns
+        -------
+        Transcripts
+
+        Raises
+        ------
+        NotApplicable
+            If the update does not allow an order.
+        """
         deadline = time.monotonic() + self.time_budget
         isolated, apart = isolate(reading, temperature=self.temperature)
         begun = time.process_time()

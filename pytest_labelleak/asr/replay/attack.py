@@ -89,7 +89,7 @@ class Replay:
         NotApplicable
             If the update does not allow an order.
         """
-        return self._claim(reading).as_recovery()
+        return self.claim(reading, rng=rng).as_recovery()
 
     def order(self, update: Update, *, rng: np.random.Generator) -> Transcripts:
         """Return the transcripts, and the part of them that is certain.
@@ -106,9 +106,27 @@ class Replay:
         Transcripts
             Also where the attack does not apply.
         """
-        return claim_or_refusal(self.name, lambda: self._claim(Reading(update)))
+        return claim_or_refusal(self.name, lambda: self.claim(Reading(update), rng=rng))
 
-    def _claim(self, reading: Reading) -> Transcripts:
+    def claim(self, reading: Reading, *, rng: np.random.Generator) -> Transcripts:
+        """Return the transcripts of a reading, and the part of them that is certain.
+
+        Parameters
+        ----------
+        reading : Reading
+            The update that was shared, as for `order`. Its positions are isolated once for all attacks that share it.
+        rng : numpy.random.Generator
+            Random stream; not used, since nothing here is drawn.
+
+        Returns
+        -------
+        Transcripts
+
+        Raises
+        ------
+        NotApplicable
+            If the update does not allow an order.
+        """
         deadline = time.monotonic() + self.time_budget
         update, decoder = reading.update, self.decoder
         if update.classes != decoder.classes:
