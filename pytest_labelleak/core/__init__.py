@@ -7,6 +7,7 @@ Reading order::
     sensitive  sensitive terms: reading a list, matching, redaction to indices
     settings   settings of an audit, and the scope of the running test
     figures    figures as records and baselines hold them
+    softmax    the softmax
     archive    .npz files of arrays and plain data
     update     Update: named gradients, and the layout of their classification head
     truth      Truth: labels behind an update, kept apart from it

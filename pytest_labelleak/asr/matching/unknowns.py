@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ...core.softmax import softmax
 from ..decoders.free_contexts import FreeContextDecoder
 from .objectives import Distance
 
@@ -102,7 +103,7 @@ class Unknowns:
     def soft(self, entries: np.ndarray) -> np.ndarray:
         """Return soft labels over all classes, shape (S, C)."""
         labels = np.zeros((self.positions, self.decoder.classes))
-        labels[: len(entries), self.words] = _softmax(entries) if self.labels == "softmax" else entries
+        labels[: len(entries), self.words] = softmax(entries) if self.labels == "softmax" else entries
         if self.last is not None:
             labels[-1, self.last] = 1.0
         return labels
@@ -118,7 +119,7 @@ class Unknowns:
             and len(needed) <= len(entries)
             and len(np.unique(best[best != self._last_place])) < len(needed)
         ):
-            scores = np.log(np.maximum(_softmax(entries), np.finfo(float).tiny))
+            scores = np.log(np.maximum(softmax(entries), np.finfo(float).tiny))
             anything = np.repeat(scores.max(axis=1)[:, None], len(entries) - len(needed), axis=1)
             rows, columns = linear_sum_assignment(np.hstack([scores[:, needed], anything]), maximize=True)
             taken = columns < len(needed)
@@ -158,9 +159,3 @@ class Unknowns:
         if self.basis is not None:
             inner = inner @ self.basis.T
         return value, np.concatenate([initial.ravel(), inner.ravel()]), for_labels
-
-
-def _softmax(entries: np.ndarray) -> np.ndarray:
-    powers = np.exp(entries - entries.max(axis=1, keepdims=True))
-    result: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return result
