@@ -46,10 +46,10 @@ class OrderingRules:
         Numbers that decide which state a foretold state is.
     """
 
-    flat: float = 1e-3
-    as_flat: float = 10.0
-    proof: float = 5.0
-    most_plausible: float = 4.0
+    flat: float = field(default=1e-3, metadata={"plateau": (6.2e-5, 0.016)})
+    as_flat: float = field(default=10.0, metadata={"plateau": (2.5, 160.0)})
+    proof: float = field(default=5.0, metadata={"plateau": (0.31, 10.0)})
+    most_plausible: float = field(default=4.0, metadata={"plateau": (2.0, 8.0)})
     links: LinkRules = field(default_factory=LinkRules)
     foretelling: ForetellingRules = field(default_factory=ForetellingRules)
 

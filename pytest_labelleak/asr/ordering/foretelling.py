@@ -13,7 +13,7 @@ One utterance per update: of several utterances, only the sum of the first steps
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
@@ -46,9 +46,9 @@ class ForetellingRules:
         Largest part of the bias gradient outside of the row space of the kernel's gradient, relative to its norm.
     """
 
-    near: float = 0.1
-    nearer: float = 10.0
-    outside: float = 0.05
+    near: float = field(default=0.1, metadata={"plateau": (0.1, 1.6)})
+    nearer: float = field(default=10.0, metadata={"plateau": (0.62, 10.0)})
+    outside: float = field(default=0.05, metadata={"plateau": (0.025, 0.8)})
 
 
 def foretold_links(

@@ -46,12 +46,12 @@ class LinkRules:
         Relative sizes below this are rounding.
     """
 
-    above_noise: float = 3.0
-    outside: float = 0.1
-    left_to_test: float = 0.05
-    slack: float = 10.0
-    gap: float = 10.0
-    rounding: float = 1e-6
+    above_noise: float = field(default=3.0, metadata={"plateau": (0.19, 6.0)})
+    outside: float = field(default=0.1, metadata={"plateau": (0.05, 0.4)})
+    left_to_test: float = field(default=0.05, metadata={"plateau": (0.0031, 0.2)})
+    slack: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
+    gap: float = field(default=10.0, metadata={"plateau": (10.0, 14.0)})
+    rounding: float = field(default=1e-6, metadata={"plateau": (6.2e-8, 1.6e-5)})
 
 
 class Membership:

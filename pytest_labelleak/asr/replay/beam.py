@@ -42,11 +42,11 @@ class ReplayRules:
         Positions tried for each utterance beside the best assignment.
     """
 
-    near: float = 0.2
-    certain: float = 5.0
-    rounding: float = 1e-6
-    beam: int = 8
-    tried: int = 3
+    near: float = field(default=0.2, metadata={"plateau": (0.2, 0.2)})
+    certain: float = field(default=5.0, metadata={"plateau": (5.0, 10.0)})
+    rounding: float = field(default=1e-6, metadata={"plateau": (6.2e-8, 1.6e-5)})
+    beam: int = field(default=8, metadata={"plateau": (2, 128)})
+    tried: int = field(default=3, metadata={"plateau": (2, 48)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
