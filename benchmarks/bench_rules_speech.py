@@ -273,7 +273,7 @@ class Speller:
 
 
 def matching_cases() -> Iterator[tuple[str, Case]]:
-    for number, length in ((0, 4), (1, 5), (2, 6), (4, 6)):
+    for number, length in ((0, 4), (2, 6), (17, 5)):  # the last one needs a move
         decoder, rng = Speller(number), np.random.default_rng(number)
         (said,) = transcripts(length, seed=number, words=decoder.classes - 3)
         contexts = rng.normal(size=(length, decoder.context_width))
@@ -302,9 +302,9 @@ def _naming_case(classes: int, length: int, noise: float) -> Case:
     bias = bias + noise * bias.std() * rng.normal(size=classes)
     update = Update.from_arrays(kernel, bias_gradient=bias)
 
-    def run(rules: Any) -> Row:
+    def run(settings: Any) -> Row:
         try:
-            named = set(_named_tokens(update, rules).labels)
+            named = set(_named_tokens(update, settings.rules).labels)
         except NotApplicable:
             return 0.0, False, True, 0
         right = len(named & set(said.tolist()))
@@ -314,8 +314,7 @@ def _naming_case(classes: int, length: int, noise: float) -> Case:
 
 
 def _matching_case(decoder: Speller, update: Update, said: tuple[int, ...]) -> Case:
-    def run(rules: Any) -> Row:
-        settings = GradientMatching(attempts=1, steps=300, moves=4, rules=rules)
+    def run(settings: Any) -> Row:
         found = settings(update, decoder, rng=np.random.default_rng(0))
         explained = found.status == "recovered"
         return float(found.tokens == said), explained, explained, int(explained and found.tokens != said)
@@ -324,13 +323,17 @@ def _matching_case(decoder: Speller, update: Update, said: tuple[int, ...]) -> C
 
 
 #: Numbers by which `matching` names tokens; its search does not read them.
-NAMING = ("most_named", "most_named_share")
+NAMING = ("rules.most_named", "rules.most_named_share")
+#: Settings that bound the work, or are those of an optimiser that is not the default.
+BOUNDS = ("attempts", "steps", "moves", "learning_rate", "final_learning_rate")
+#: Settings of every search: a start that fails costs little.
+BRIEF = GradientMatching(attempts=1, steps=300, moves=1)
 #: Cases, default rules, and a test for the numbers that the cases concern, of each attack.
 ATTACKS: dict[str, tuple[Callable[[], Iterator[tuple[str, Case]]], Any, Callable[[str], bool]]] = {
     "ordering": (ordering_cases, Ordering().rules, lambda name: True),
     "replay": (replay_cases, Replay(decoder=Elman()).rules, lambda name: True),
-    "naming": (naming_cases, GradientMatching().rules, lambda name: name in NAMING),
-    "matching": (matching_cases, GradientMatching().rules, lambda name: name not in NAMING),
+    "naming": (naming_cases, BRIEF, lambda name: name in NAMING),
+    "matching": (matching_cases, BRIEF, lambda name: name not in (*NAMING, *BOUNDS)),
 }
 
 
@@ -345,7 +348,7 @@ def numbers(rules: Any, before: str = "") -> Iterator[tuple[str, float, Callable
                     inner,
                     lambda new, change=change, name=field.name: dataclasses.replace(rules, **{name: change(new)}),
                 )
-        else:
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield (
                 before + field.name,
                 value,
@@ -390,10 +393,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=["ordering", "replay"])
     parser.add_argument("--only", nargs="*", default=[], help="names of numbers; default all")
-    parser.add_argument("--coarse", action="store_true", help="factors 1/16, 1/4, 1/2, 2, 4 and 16 alone")
+    parser.add_argument("--coarse", action="store_true", help="factors 1/16, 1/4, 4 and 16 alone")
     parser.add_argument("--output", type=Path, help="Markdown file; default standard output")
     options = parser.parse_args()
-    factors = (1 / 16, 1 / 4, 1 / 2, 2, 4, 16) if options.coarse else FACTORS
+    factors = (1 / 16, 1 / 4, 4, 16) if options.coarse else FACTORS
     lines = []
     for attack in options.attacks:
         make, rules, concerned = ATTACKS[attack]

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 import pytest_labelleak as pl
 from pytest_labelleak import GaussianNoise, InvalidArgumentError
-from pytest_labelleak.asr import Ordering, Replay
+from pytest_labelleak.asr import Ordering, Replay, isolated
 from pytest_labelleak.asr.replay.beam import ReplayRules, replay
+from pytest_labelleak.attacks.gradient.reading import Reading
+from pytest_labelleak.attacks.registry import run
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decoders import END, UNITS, Elman, keras_batch, keras_decoder
@@ -74,6 +76,17 @@ def test_several_local_steps_certify_nothing(transcripts):
     assert not any(itertools.chain(*found.certain))
     assert "sums 2 local steps" in found.reason
     assert found.as_recovery().details["unique"] is False
+
+
+def test_ordering_and_replay_take_the_batch_apart_once_together(monkeypatch):
+    calls = []
+    taken_apart = isolated.ask
+    monkeypatch.setattr(isolated, "ask", lambda *given, **named: calls.append(1) or taken_apart(*given, **named))
+    reading = Reading(DECODER.update([TWICE]))
+    both = run(Ordering(), reading, seed=0), run(Replay(decoder=DECODER), reading, seed=0)
+    assert [recovery.status for recovery in both] == ["not applicable", "recovered"]
+    assert both[1].transcripts == (TWICE,)
+    assert len(calls) == 1
 
 
 def test_noise_in_the_gradient_leaves_the_order_to_be_seen():
