@@ -49,7 +49,7 @@ MUTANTS = (
     (
         "the rank rule: what rounding explains",
         "attacks/gradient/rank.py",
-        "        exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)",
+        "        exact = float(beyond[rank]) <= rules.rounding_only * rounding * np.sqrt(rows * columns)",
         "        exact = rank == 1",
         "tests/attacks/test_rlg.py",
     ),
@@ -84,8 +84,8 @@ MUTANTS = (
     (
         "directions that do not balance",
         "attacks/rlg/attack.py",
-        "            if verified[column] > SEPARATED and column in balanced",
-        "            if verified[column] > SEPARATED",
+        "            if verified[column] > rules.separation.separated and column in balanced",
+        "            if verified[column] > rules.separation.separated",
         "tests/attacks/test_rlg.py",
     ),
     (
@@ -427,7 +427,7 @@ MUTANTS = (
     (
         "which columns of a tied head stand alone",
         "attacks/gradient/tied.py",
-        "(energy < _NOISE_ENERGY * explained)",
+        "(energy < rules.noise_energy * explained)",
         "(energy < np.inf)",
         "tests/attacks/test_tied.py",
     ),

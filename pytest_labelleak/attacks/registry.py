@@ -60,7 +60,7 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
     wanted : iterable of (str or attack)
         ``"auto"`` stands for all registered ones, cheapest first.
     known : mapping of str to attack, optional
-        The registry; by default the built-in attacks and what hooks add.
+        The registry; by default the built-in attacks and those of hooks.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
     Raises
     ------
     UnknownNameError
-        For a name nobody registered.
+        For a name without a registered attack.
     InvalidArgumentError
         For two different attacks of one name, or an attack without a name.
     """
@@ -97,7 +97,7 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
 
 
 def ask(member: Attack, shared: Update | Reading, *, rng: np.random.Generator) -> Recovery:
-    """Call an attack, and turn its refusal into a Recovery. Nobody else catches `NotApplicable` for good.
+    """Call an attack, and turn its refusal into a Recovery. No other place catches `NotApplicable` for good.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def ask(member: Attack, shared: Update | Reading, *, rng: np.random.Generator) -
 
 
 def run(member: Attack, shared: Update | Reading, *, seed: int, batch: int = 0) -> Recovery:
-    """Run one attack with its own reproducible random stream, and check what comes back.
+    """Run one attack with its own reproducible random stream, and check its answer.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def run(member: Attack, shared: Update | Reading, *, seed: int, batch: int = 0) 
             "the head is tied to the input embedding: its gradient is the sum of both uses, and this attack reads the "
             "head's alone",
         )
-    # Derived from the name and not the position, so that adding an attack changes no other's answer.
+    # Derived from the name and not the place in the list, so that a further attack changes no other's answer.
     stream = np.random.default_rng([seed, batch, *member.name.encode()])
     recovery = ask(member, reading, rng=stream)
     if not isinstance(recovery, Recovery) or recovery.attack != member.name:
@@ -178,19 +178,19 @@ def attack(name: str | Attack, update: Update, *, seed: int = 0) -> Recovery:
     name : str or attack
         A registered attack's name, or an attack.
     update : Update
-        What was shared.
+        The update that was shared.
     seed : int, default 0
         Seeds the attack's random choices.
 
     Returns
     -------
     Recovery
-        What the attack claims.
+        The attack's claim.
 
     Raises
     ------
     UnknownNameError
-        For a name nobody registered.
+        For a name without a registered attack.
 
     Examples
     --------

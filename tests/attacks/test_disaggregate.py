@@ -640,7 +640,6 @@ def test_samples_with_nearly_the_same_features_come_apart(seed: int) -> None:
 def test_a_mixture_is_given_up_for_the_samples_it_hides() -> None:
     case = make_head_update(positions=12, features=64, classes=200, seed=5)
     subspace = find_subspace(case.update)
-    assert not isinstance(subspace, str)
     search = Deflation(row_space(case.update, subspace), smoothing=0.0, tolerance=6e-5, effort=Effort())
     search.run(np.random.default_rng(0))
     assert not search.left
@@ -657,7 +656,6 @@ def test_a_mixture_is_given_up_for_the_samples_it_hides() -> None:
 def test_what_is_found_again_is_no_other_sample() -> None:
     case = make_head_update(positions=12, features=64, classes=200, seed=5)
     subspace = find_subspace(case.update)
-    assert not isinstance(subspace, str)
     search = Deflation(row_space(case.update, subspace), smoothing=0.0, tolerance=6e-5, effort=Effort())
     search.run(np.random.default_rng(0))
     one, _, *rest = search.samples
@@ -669,7 +667,6 @@ def test_what_is_found_again_is_no_other_sample() -> None:
 def test_what_is_given_up_for_nothing_is_kept() -> None:
     case = make_head_update(positions=12, features=64, classes=200, seed=5)
     subspace = find_subspace(case.update)
-    assert not isinstance(subspace, str)
     search = Deflation(row_space(case.update, subspace), smoothing=0.0, tolerance=6e-5, effort=Effort())
     search.run(np.random.default_rng(0))
     doubtful = dataclasses.replace(search.samples[0], residual=1e-3)

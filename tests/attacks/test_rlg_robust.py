@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import GaussianNoise, Quantise, RandomDrop, Recovery, Sign, Update
-from pytest_labelleak.attacks.gradient.intervals import find_bounds
+from pytest_labelleak.attacks.gradient.intervals import find_intervals
 from pytest_labelleak.attacks.registry import ask
 from pytest_labelleak.attacks.rlg.attack import RLG
 from pytest_labelleak.attacks.robust.attack import RobustRLG
@@ -90,25 +90,25 @@ def test_stochastic_rounding_is_not_mistaken_for_labels() -> None:
     assert set(ask(RobustRLG(), update, rng=RNG(0)).labels) == set(case.labels.tolist())
 
 
-def test_bounds_are_in_the_units_of_what_is_left() -> None:
+def test_intervals_are_in_the_units_of_what_is_left() -> None:
     case = make_update(positions=4, features=32, classes=50, seed=1, signed=True)
     gradient = case.update.kernel_gradient
     for name, edge in (("drop 90 %", None), ("8 bits", np.abs(gradient).max() / 254)):
         update = DEFENDED[name](case.update)
-        bounds = find_bounds(update)
-        assert bounds is not None
+        intervals = find_intervals(update)
+        assert intervals is not None
         left = np.abs(update.kernel_gradient)
-        assert bounds.unit == pytest.approx(left[left > 0].min() if edge is None else edge, rel=1e-3)
-        centre, width = bounds.of(update, bounds.columns)
-        truth = gradient[np.ix_(bounds.rows, bounds.columns)] / bounds.unit
-        inside = np.abs(truth - centre[: bounds.rows.size]) <= width[: bounds.rows.size] * 1.001 + 1e-3
+        assert intervals.unit == pytest.approx(left[left > 0].min() if edge is None else edge, rel=1e-3)
+        centre, width = intervals.of(update, intervals.columns)
+        truth = gradient[np.ix_(intervals.rows, intervals.columns)] / intervals.unit
+        inside = np.abs(truth - centre[: intervals.rows.size]) <= width[: intervals.rows.size] * 1.001 + 1e-3
         assert inside.all()
 
 
-def test_entries_dropped_at_random_have_no_bounds() -> None:
+def test_entries_dropped_at_random_have_no_intervals() -> None:
     case = make_update(positions=4, features=64, classes=100, seed=1, signed=True)
-    assert find_bounds(RandomDrop(fraction=0.5)(case.update, rng=RNG(0))) is None
-    assert find_bounds(case.update) is None
+    assert find_intervals(RandomDrop(fraction=0.5)(case.update, rng=RNG(0))) is None
+    assert find_intervals(case.update) is None
 
 
 @pytest.mark.parametrize("name", COARSE)

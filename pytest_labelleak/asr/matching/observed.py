@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...attacks.gradient.head import SCATTERED, scattered_share
+from ...attacks.gradient.head import CoarsenessRules, scattered_share
 from ...attacks.gradient.intervals import unit_of
 
 __all__ = ["Observed", "observe"]
@@ -86,7 +86,7 @@ def observe(shared: np.ndarray, penalty: np.ndarray | None = None) -> Observed:
     kept = np.abs(shared[filled])
     if kept.size >= _FEWEST_SIGNS and kept.min() == kept.max():
         return Observed(shared=shared, penalty=known, signs=True)
-    if scattered_share(filled) <= SCATTERED:
+    if scattered_share(filled) <= CoarsenessRules().scattered:
         return Observed(shared=shared, penalty=known)
     kind, unit = unit_of(shared) or ("random", np.inf)
     return Observed(shared=shared, penalty=known, width=unit if kind == "lattice" else np.where(filled, 0.0, unit))

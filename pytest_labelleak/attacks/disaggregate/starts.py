@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import scipy.linalg
 
-from ..rlg.separation import DEVIATIONS, separate
+from ..rlg.separation import separate
 
 __all__ = ["separating_directions", "smoothed_directions", "telling_columns", "wander"]
 
@@ -22,6 +22,8 @@ _SHORT_OF_THE_CORNER = 0.9
 _ABOVE_NOISE = 3.0
 # Columns tested one by one: labels come first, and that some other of fifty thousand is none need not be proved here.
 _TESTS, _TESTS_EACH = 64, 8
+# Standard deviations of noise that a column may be off by.
+_DEVIATIONS = 10.0
 
 
 def separating_directions(rows: np.ndarray, noise: np.ndarray) -> dict[int, np.ndarray | None]:
@@ -46,6 +48,7 @@ def separating_directions(rows: np.ndarray, noise: np.ndarray) -> dict[int, np.n
     separation = separate(
         rows[:, visible] / lengths[visible],
         noise[visible] / lengths[visible],
+        deviations=_DEVIATIONS,
         most_tests=_TESTS + _TESTS_EACH * rows.shape[0],
     )
     return {int(visible[column]): direction for column, direction in separation.directions.items()}
@@ -75,7 +78,7 @@ def smoothed_directions(rows: np.ndarray, scale: np.ndarray, smoothing: float) -
         return {}
     orthogonal, triangle = scipy.linalg.qr((rows / scale).T, mode="economic", check_finite=False)
     allowance = _SMOOTHED_ALLOWANCE * smoothing / total
-    separation = separate(orthogonal.T, np.full(total, allowance / DEVIATIONS))
+    separation = separate(orthogonal.T, np.full(total, allowance), deviations=1.0)
     # Confident samples descend by no more than the allowance: try the columns that reach furthest, too.
     furthest = np.argsort(np.linalg.norm(orthogonal, axis=1))[::-1][: _FURTHEST * count]
     wanted = {int(column): -orthogonal[column] for column in furthest} | separation.directions

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from ...core.recovery import NotApplicable
 from ...core.update import Update
-from .head import coarseness
-from .subspace import Subspace, find_subspace
-from .tied import Split, split
+from .head import CoarsenessRules, coarseness
+from .subspace import Subspace, SubspaceRules, find_subspace
+from .tied import Split, TiedRules, split
 
 __all__ = ["Reading"]
 
@@ -79,24 +79,35 @@ class Reading:
         found: _Value = self._found[key]
         return found
 
-    def coarseness(self) -> str | None:
-        """Say how the entries of the kernel gradient were visibly coarsened, or None; see `head.coarseness`."""
-        return self.once("coarseness", lambda: coarseness(self.update))
+    def coarseness(self, rules: CoarsenessRules | None = None) -> str | None:
+        """Describe a visible coarsening of the kernel gradient's entries, or return None; see `head.coarseness`."""
+        rules = rules or CoarsenessRules()
+        return self.once(rules, lambda: coarseness(self.update, rules))
 
-    def require_fine(self) -> None:
+    def require_fine(self, rules: CoarsenessRules | None = None) -> None:
         """Refuse an update whose entries were visibly dropped, rounded or reduced to signs.
+
+        Parameters
+        ----------
+        rules : CoarsenessRules, optional
+            The deciding number.
 
         Raises
         ------
         NotApplicable
             With the finding.
         """
-        coarse = self.coarseness()
+        coarse = self.coarseness(rules)
         if coarse is not None:
             raise NotApplicable(f"{coarse}, and what is left has no low rank")
 
-    def subspace(self) -> Subspace:
+    def subspace(self, rules: SubspaceRules | None = None) -> Subspace:
         """Return the signal's subspace; see `find_subspace`.
+
+        Parameters
+        ----------
+        rules : SubspaceRules, optional
+            The deciding numbers.
 
         Returns
         -------
@@ -108,25 +119,40 @@ class Reading:
         NotApplicable
             Where the spectrum of the gradient shows none.
         """
-        return self.once("subspace", lambda: find_subspace(self.update))
+        rules = rules or SubspaceRules()
+        return self.once(rules, lambda: find_subspace(self.update, rules))
 
-    def rounding_only(self) -> bool:
+    def rounding_only(self, fine: CoarsenessRules | None = None, rules: SubspaceRules | None = None) -> bool:
         """Tell whether rounding alone explains everything in the gradient that is no signal.
+
+        Parameters
+        ----------
+        fine : CoarsenessRules, optional
+            The deciding number of coarse entries.
+        rules : SubspaceRules, optional
+            The deciding numbers of the subspace.
 
         Returns
         -------
         bool
             False as well where the entries were coarsened, or where no subspace shows.
         """
-        if self.coarseness() is not None:
+        if self.coarseness(fine) is not None:
             return False
         try:
-            return self.subspace().exact
+            return self.subspace(rules).exact
         except NotApplicable:
             return False
 
-    def split(self) -> Split:
+    def split(self, rules: SubspaceRules | None = None, tied: TiedRules | None = None) -> Split:
         """Take the gradient of a tied head apart; see `tied.split`.
+
+        Parameters
+        ----------
+        rules : SubspaceRules, optional
+            The deciding numbers of the subspace.
+        tied : TiedRules, optional
+            The deciding numbers of the split.
 
         Returns
         -------
@@ -138,4 +164,5 @@ class Reading:
         NotApplicable
             Where the two uses of the variable cannot be told apart.
         """
-        return self.once("split", lambda: split(self.update, self.subspace()))
+        rules, tied = rules or SubspaceRules(), tied or TiedRules()
+        return self.once((rules, tied), lambda: split(self.update, self.subspace(rules), tied))
