@@ -79,12 +79,12 @@ class GradientMatching:
     known_end: bool = True
     attempts: int = 5
     steps: int = 3000
-    patience: int = 500
+    patience: int = field(default=500, metadata={"plateau": (31, 8000)})
     learning_rate: float = 0.05
     final_learning_rate: float = 0.005
-    context_scale: float = 0.3
+    context_scale: float = field(default=0.3, metadata={"plateau": (0.019, 0.3)})
     moves: int = 20
-    tolerance: float = 1e-5
+    tolerance: float = field(default=1e-5, metadata={"plateau": (6.2e-7, 1.6e-4)})
     rules: MatchingRules = field(default_factory=MatchingRules)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 __all__ = ["MatchingRules", "Settings"]
@@ -29,16 +29,21 @@ class MatchingRules:
         Orders that are fitted in each round of rearranging, the nearest before the fit first.
     brief_steps, long_steps : int
         Steps of L-BFGS for each of these orders, and for the order that is kept.
+
+    Notes
+    -----
+    `most_named` and its share have no plateau: with much noise in the bias, any number of tokens is named. They separate
+    a refusal from a search over a wrong set of tokens, which explains nothing; neither makes a false claim.
     """
 
-    most_named: int = 12
-    most_named_share: float = 0.125
-    label_scale: float = 0.1
-    solved: float = 1e-2
-    check_steps: int = 300
-    moves_tried: int = 6
-    brief_steps: int = 40
-    long_steps: int = 300
+    most_named: int = field(default=12, metadata={"plateau": (12, 12)})
+    most_named_share: float = field(default=0.125, metadata={"plateau": (0.125, 0.125)})
+    label_scale: float = field(default=0.1, metadata={"plateau": (0.0062, 0.1)})
+    solved: float = field(default=1e-2, metadata={"plateau": (6.2e-4, 0.16)})
+    check_steps: int = field(default=300, metadata={"plateau": (19, 4800)})
+    moves_tried: int = field(default=6, metadata={"plateau": (1, 96)})
+    brief_steps: int = field(default=40, metadata={"plateau": (2, 640)})
+    long_steps: int = field(default=300, metadata={"plateau": (19, 4800)})
 
 
 class Settings(Protocol):

@@ -44,6 +44,11 @@ class LinkRules:
         as many are true as there are positions, and states that no step takes.
     rounding : float
         Relative sizes below this are rounding.
+
+    Notes
+    -----
+    `slack` and `gap` lie at an end of their plateau. At noise near which the attack stops, a lower value certifies
+    further links, all of them true, and a higher one loses or no longer certifies a transcript.
     """
 
     above_noise: float = field(default=3.0, metadata={"plateau": (0.19, 6.0)})

@@ -40,6 +40,11 @@ class ReplayRules:
         Orders followed side by side.
     tried : int
         Positions tried for each utterance beside the best assignment.
+
+    Notes
+    -----
+    `near` has no plateau: for states with noise of about its size a lower value loses a transcript, and a higher one
+    certifies further links, all of them true.
     """
 
     near: float = field(default=0.2, metadata={"plateau": (0.2, 0.2)})
