@@ -32,8 +32,8 @@ class MatchingRules:
 
     Notes
     -----
-    `most_named` and its share have no plateau: with much noise in the bias, any number of tokens is named. They separate
-    a refusal from a search over a wrong set of tokens, which explains nothing; neither makes a false claim.
+    `most_named` and its share have no plateau: with much noise in the bias, any number of tokens is named. The two
+    separate a refusal from a search over a wrong set of tokens, which explains nothing; neither makes a false claim.
     """
 
     most_named: int = field(default=12, metadata={"plateau": (12, 12)})
