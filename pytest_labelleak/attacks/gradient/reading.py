@@ -46,8 +46,27 @@ class Reading:
         self._found: dict[object, Any] = {}
         self._refused: dict[object, tuple[str, Mapping[str, Any]]] = {}
 
-    def _once(self, key: object, compute: Callable[[], _Value]) -> _Value:
-        """Return the value of `key`, or raise its refusal; `compute` is called for the first of all calls alone."""
+    def once(self, key: object, compute: Callable[[], _Value]) -> _Value:
+        """Return a value that several attacks share; only the first call for a key computes it.
+
+        Parameters
+        ----------
+        key : hashable
+            Name of the value, and every setting that it depends on.
+        compute : callable
+            Computes it. The value must not depend on which attack asks first, so a random choice needs a stream of its
+            own.
+
+        Returns
+        -------
+        object
+            The value.
+
+        Raises
+        ------
+        NotApplicable
+            If `compute` refused, now or in an earlier call.
+        """
         if key not in self._found and key not in self._refused:
             try:
                 self._found[key] = compute()
@@ -63,7 +82,7 @@ class Reading:
     def coarseness(self, rules: CoarsenessRules | None = None) -> str | None:
         """Describe a visible coarsening of the kernel gradient's entries, or return None; see `head.coarseness`."""
         rules = rules or CoarsenessRules()
-        return self._once(rules, lambda: coarseness(self.update, rules))
+        return self.once(rules, lambda: coarseness(self.update, rules))
 
     def require_fine(self, rules: CoarsenessRules | None = None) -> None:
         """Refuse an update whose entries were visibly dropped, rounded or reduced to signs.
@@ -101,7 +120,7 @@ class Reading:
             Where the spectrum of the gradient shows none.
         """
         rules = rules or SubspaceRules()
-        return self._once(rules, lambda: find_subspace(self.update, rules))
+        return self.once(rules, lambda: find_subspace(self.update, rules))
 
     def rounding_only(self, fine: CoarsenessRules | None = None, rules: SubspaceRules | None = None) -> bool:
         """Tell whether rounding alone explains everything in the gradient that is no signal.
@@ -146,4 +165,4 @@ class Reading:
             Where the two uses of the variable cannot be told apart.
         """
         rules, tied = rules or SubspaceRules(), tied or TiedRules()
-        return self._once((rules, tied), lambda: split(self.update, self.subspace(rules), tied))
+        return self.once((rules, tied), lambda: split(self.update, self.subspace(rules), tied))
