@@ -12,10 +12,12 @@ RESUME ?=
 # lingvo has wheels for Linux on x86-64 only, and asks for 3.5 GB of packages of which its models import half.
 LINGVO = lingvo==0.14.2
 
-.PHONY: help demo demo-las demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage mutants
+.PHONY: help quick demo demo-las demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage
+.PHONY: mutants dist
 .PHONY: bench bench-quick bench-lingvo clean
 
 help:
+	@echo "make quick           set up, then run the tests that need no framework and are not slow (a minute)"
 	@echo "make demo            set up, then attack a trained network on real photos"
 	@echo "make demo-las        set up, then attack a small listen-attend-spell recogniser on synthetic speech"
 	@echo "make demo-whisper    set up, then attack a trained speech recogniser on a real sentence"
@@ -29,9 +31,10 @@ help:
 
 # One environment per Keras backend, so that nobody needs two frameworks; rebuilt when pyproject.toml changes.
 .venv/ready: PARTS = --group dev -e .[testing]
+.venv-quick/ready: PARTS = --group test -e .[testing]
 .venv-jax/ready: PARTS = --group test --group jax -e .[testing]
 .venv-torch/ready: PARTS = --group test --group torch -e .[testing]
-.venv/ready .venv-jax/ready .venv-torch/ready: pyproject.toml
+.venv/ready .venv-quick/ready .venv-jax/ready .venv-torch/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(@D)/bin/python -m pip install --quiet $(PARTS)
@@ -57,6 +60,11 @@ demo-las: .venv/ready
 
 demo-whisper: .venv/ready
 	cd examples/whisper && ../../.venv/bin/python -m pytest --labelleak
+
+# An environment without a framework shows that none is needed. Each further process imports scipy once more.
+quick: .venv-quick/ready
+	env -u KERAS_BACKEND .venv-quick/bin/python $(PYTEST) -n auto --maxprocesses 4 \
+		-m "not slow and not framework and not inner"
 
 test: test-tensorflow test-lingvo
 
@@ -128,4 +136,4 @@ bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_matching.py
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .venv-lingvo build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-quick .venv-jax .venv-torch .venv-lingvo build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
