@@ -25,6 +25,7 @@ help:
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
+	@echo "make dist            build wheel and sdist into dist, and check both"
 	@echo "make bench           print the tables of docs/benchmarks.md into build/bench (an hour or so)"
 	@echo "make bench-quick     the same scripts on little (minutes): do they still run?"
 	@echo "make bench-lingvo    the speech tables: two hours, 6 GB, and it goes on where it was interrupted"
@@ -98,6 +99,19 @@ coverage: .venv/ready
 	KERAS_BACKEND=tensorflow .venv/bin/python -m coverage run -m pytest -q
 	.venv/bin/python -m coverage report
 
+# The archives are built in an environment of their own and then looked at: metadata, description, content.
+.venv-dist/ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --group dist
+	@touch $@
+
+dist: .venv-dist/ready
+	rm -rf dist
+	.venv-dist/bin/python -m build --outdir dist
+	.venv-dist/bin/python -m twine check --strict dist/*
+	.venv-dist/bin/check-wheel-contents dist/*.whl
+
 mutants: .venv/ready
 	.venv/bin/python tests/mutants.py
 
@@ -136,4 +150,4 @@ bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_matching.py
 
 clean:
-	rm -rf .venv .venv-quick .venv-jax .venv-torch .venv-lingvo build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-quick .venv-jax .venv-torch .venv-lingvo .venv-dist build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
