@@ -8,12 +8,17 @@ BENCH = .venv/bin/python benchmarks
 TABLES = build/bench
 # "make bench RESUME=--resume" keeps the rows that a stopped run left.
 RESUME ?=
+# Mutants by words of their name or module; size and seed of a sample, and the share that tests must notice.
+WORDS ?=
+SAMPLE ?= 60
+SEED ?= 0
+LEAST ?= 0
 
 # lingvo has wheels for Linux on x86-64 only, and asks for 3.5 GB of packages of which its models import half.
 LINGVO = lingvo==0.14.2
 
 .PHONY: help quick demo demo-las demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage
-.PHONY: mutants dist
+.PHONY: mutants mutants-sample dist
 .PHONY: bench bench-quick bench-lingvo clean
 
 help:
@@ -24,7 +29,8 @@ help:
 	@echo "make test            set up, then run the tests (TensorFlow, and lingvo where it can be installed)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
 	@echo "make lint types doctest coverage"
-	@echo "make mutants         break the rules of the gate one by one; a test must notice each"
+	@echo "make mutants         break the rules of the gate one by one; a test must notice each (WORDS=... chooses)"
+	@echo "make mutants-sample  break SAMPLE=60 random places of the package, chosen by SEED=0"
 	@echo "make dist            build wheel and sdist into dist, and check both"
 	@echo "make bench           print the tables of docs/benchmarks.md into build/bench (an hour or so)"
 	@echo "make bench-quick     the same scripts on little (minutes): do they still run?"
@@ -113,7 +119,10 @@ dist: .venv-dist/ready
 	.venv-dist/bin/check-wheel-contents dist/*.whl
 
 mutants: .venv/ready
-	.venv/bin/python tests/mutants.py
+	.venv/bin/python -m tests.mutants $(WORDS)
+
+mutants-sample: .venv/ready
+	.venv/bin/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --least $(LEAST) $(WORDS)
 
 bench: .venv/bench
 	mkdir -p $(TABLES)
