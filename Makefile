@@ -18,7 +18,7 @@ LEAST ?= 0
 LINGVO = lingvo==0.14.2
 
 .PHONY: help quick demo demo-las demo-whisper test test-tensorflow test-lingvo test-backends lint types doctest coverage
-.PHONY: mutants mutants-sample dist
+.PHONY: mutants mutants-sample dist test-jax test-torch test-lowest
 .PHONY: bench bench-quick bench-lingvo clean
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make demo-whisper    set up, then attack a trained speech recogniser on a real sentence"
 	@echo "make test            set up, then run the tests (TensorFlow, and lingvo where it can be installed)"
 	@echo "make test-backends   set up, then run capture and gate tests on JAX and on torch"
+	@echo "make test-lowest     set up with the lowest supported versions, then run the tests that need no framework"
 	@echo "make lint types doctest coverage"
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each (WORDS=... chooses)"
 	@echo "make mutants-sample  break SAMPLE=60 random places of the package, chosen by SEED=0"
@@ -39,9 +40,10 @@ help:
 # One environment per Keras backend, so that nobody needs two frameworks; rebuilt when pyproject.toml changes.
 .venv/ready: PARTS = --group dev -e .[testing]
 .venv-quick/ready: PARTS = --group test -e .[testing]
+.venv-lowest/ready: PARTS = --group lowest -e .[testing]
 .venv-jax/ready: PARTS = --group test --group jax -e .[testing]
 .venv-torch/ready: PARTS = --group test --group torch -e .[testing]
-.venv/ready .venv-quick/ready .venv-jax/ready .venv-torch/ready: pyproject.toml
+.venv/ready .venv-quick/ready .venv-lowest/ready .venv-jax/ready .venv-torch/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(@D)/bin/python -m pip install --quiet $(PARTS)
@@ -87,9 +89,21 @@ test-lingvo:
 	@echo "SKIPPED: the lingvo tests, because lingvo has no wheel for $(shell uname -sm)"
 endif
 
-test-backends: .venv-jax/ready .venv-torch/ready
-	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) tests/capture tests/examples tests/test_auditing.py
-	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) tests/capture tests/examples tests/test_auditing.py
+# Backends differ in capture; the audit's own tests need no framework, and run once with TensorFlow.
+ON_BACKENDS = tests/capture tests/examples tests/test_auditing.py
+
+test-backends: test-jax test-torch
+
+test-jax: .venv-jax/ready
+	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) -n 2 $(ON_BACKENDS)
+
+test-torch: .venv-torch/ready
+	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) -n 2 $(ON_BACKENDS)
+
+# pytest 8.4 does not know "strict", and says so.
+test-lowest: .venv-lowest/ready
+	env -u KERAS_BACKEND .venv-lowest/bin/python $(PYTEST) -n auto --maxprocesses 4 -m "not framework" \
+		-W "ignore:Unknown config option:pytest.PytestConfigWarning"
 
 lint: .venv/ready
 	.venv/bin/ruff check .
@@ -159,4 +173,4 @@ bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_matching.py
 
 clean:
-	rm -rf .venv .venv-quick .venv-jax .venv-torch .venv-lingvo .venv-dist build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-quick .venv-lowest .venv-jax .venv-torch .venv-lingvo .venv-dist build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

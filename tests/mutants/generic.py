@@ -155,7 +155,7 @@ def changed(source: str, place: Place) -> tuple[str, str, str]:
     tree = ast.parse(source)
     node = list(ast.walk(tree))[place.node]
     if place.kind == "rule" and isinstance(node, ast.Constant):
-        value = node.value * place.factor  # type: ignore[operator]
+        value = node.value * place.factor
         new: ast.AST = ast.Constant(type(node.value)(value) if value >= 1 else value)
     elif isinstance(node, ast.Compare):
         new = ast.Compare(node.left, [_OPPOSITE[type(node.ops[0])]()], node.comparators)
