@@ -1,6 +1,8 @@
 # Set-up and checks. Needs only python3 (3.10 or newer) and make; everything else goes into virtual environments here.
 PYTHON ?= python3
 PYTEST = -m pytest -q
+# Each further process imports the framework once more. Neighbours stay together and share the fixtures of their module.
+PARALLEL = -n auto --maxprocesses 4 --dist worksteal
 # Small matrix products gain nothing from threads and lose much when two test processes share two cores.
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -70,15 +72,14 @@ demo-las: .venv/ready
 demo-whisper: .venv/ready
 	cd examples/whisper && ../../.venv/bin/python -m pytest --labelleak
 
-# An environment without a framework shows that none is needed. Each further process imports scipy once more.
+# An environment without a framework shows that none is needed.
 quick: .venv-quick/ready
-	env -u KERAS_BACKEND .venv-quick/bin/python $(PYTEST) -n auto --maxprocesses 4 \
-		-m "not slow and not framework and not inner"
+	env -u KERAS_BACKEND .venv-quick/bin/python $(PYTEST) $(PARALLEL) -m "not slow and not framework and not inner"
 
 test: test-tensorflow test-lingvo
 
 test-tensorflow: .venv/ready
-	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
+	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST) $(PARALLEL)
 
 ifeq ($(shell uname -sm),Linux x86_64)
 test-lingvo: .venv-lingvo/ready
@@ -95,14 +96,14 @@ ON_BACKENDS = tests/capture tests/examples tests/test_auditing.py
 test-backends: test-jax test-torch
 
 test-jax: .venv-jax/ready
-	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) -n 2 $(ON_BACKENDS)
+	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) $(PARALLEL) $(ON_BACKENDS)
 
 test-torch: .venv-torch/ready
-	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) -n 2 $(ON_BACKENDS)
+	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST) $(PARALLEL) $(ON_BACKENDS)
 
 # pytest 8.4 does not know "strict", and says so.
 test-lowest: .venv-lowest/ready
-	env -u KERAS_BACKEND .venv-lowest/bin/python $(PYTEST) -n auto --maxprocesses 4 -m "not framework" \
+	env -u KERAS_BACKEND .venv-lowest/bin/python $(PYTEST) $(PARALLEL) -m "not framework" \
 		-W "ignore:Unknown config option:pytest.PytestConfigWarning"
 
 lint: .venv/ready
