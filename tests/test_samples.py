@@ -435,6 +435,7 @@ def test_the_share_that_was_isolated_is_bounded_over_batches() -> None:
     assert pool_for(Labels(), none, confidence=0.9).upper_bound == 1.0
 
 
+@pytest.mark.framework
 def test_a_keras_model_gives_its_samples_away() -> None:
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(3)

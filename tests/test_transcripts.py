@@ -246,6 +246,7 @@ def test_reports_say_how_many_and_not_which():
         assert "71" not in text
 
 
+@pytest.mark.framework
 def test_a_keras_recogniser_leaks_its_transcripts(request):
     transcripts = [(7, 12, 9, 12, 33, END), (40, 7, 21, END)]
     with pytest.raises(LabelLeak, match=r"1\.00 > 0\.10"):

@@ -3,6 +3,7 @@
 Reading order::
 
     errors     the exceptions that users see
+    version    the version of the installed package
     files      atomic writing, and the reasons why a file cannot be written
     sensitive  sensitive terms: reading a list, matching, redaction to indices
     settings   settings of an audit, and the scope of the running test

@@ -41,6 +41,7 @@ def some_transcripts():
     return st.lists(sentence, min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     transcripts=some_transcripts(),
@@ -235,6 +236,7 @@ def test_refuses_a_budget_that_is_none(budget):
         Ordering(time_budget=budget)
 
 
+@pytest.mark.framework
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 def test_keras_decoders(kind):
     from pytest_labelleak import capture_update
@@ -246,6 +248,7 @@ def test_keras_decoders(kind):
     assert found.unique
 
 
+@pytest.mark.framework
 def test_keras_regularisers_are_taken_off():
     from pytest_labelleak import capture_update
 
@@ -254,6 +257,7 @@ def test_keras_regularisers_are_taken_off():
     assert read(update) == [TWICE]
 
 
+@pytest.mark.framework
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 @pytest.mark.parametrize("wiring", [{"context_to_head": False}, {"context_to_cell": False}])
 def test_keras_decoders_that_hide_the_context(kind, wiring):

@@ -124,6 +124,7 @@ def test_bias_counts_needs_no_weights_where_outputs_are_near_uniform() -> None:
     assert counted("bias_counts", update).counts == counts
 
 
+@pytest.mark.slow
 def test_ilrg_is_closer_to_whole_counts_than_the_bias_alone() -> None:
     """Batches with more labels than classes are the second attack's purpose."""
     off: dict[str, list[float]] = {name: [] for name in BOTH}
@@ -144,6 +145,7 @@ def test_ilrg_counts_classes_that_do_not_descend() -> None:
     assert np.mean([c in found for c in hidden]) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 def test_whole_counts_show_through_noise(name: str) -> None:
     """Noise of a tenth of the gradient makes absent classes descend; that must not make them certain."""
@@ -235,6 +237,7 @@ def test_ilrg_needs_the_weights() -> None:
     assert "pass kernel= and bias=" in attack("ilrg", update).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 @given(
     positions=st.integers(1, 40),
@@ -317,6 +320,7 @@ def test_whole_positions_finds_the_smallest_number_that_fits(positions: int) -> 
     assert np.array_equal(found[1] * factor, counts)
 
 
+@pytest.mark.slow
 def test_whole_positions_takes_the_smallest_multiple_not_excluded() -> None:
     for seed in range(20):
         counts = np.random.default_rng(seed).integers(0, 5, 12)
@@ -332,6 +336,7 @@ def test_whole_positions_takes_the_smallest_multiple_not_excluded() -> None:
     assert found[0] == 20
 
 
+@pytest.mark.slow
 def test_whole_positions_is_not_fooled_by_random_shares() -> None:
     rng = np.random.default_rng(0)
     for classes in (2, 5, 10, 50):

@@ -167,6 +167,7 @@ def test_messages_hold_no_token() -> None:
     assert "labels" not in repr(recovery)
 
 
+@pytest.mark.framework
 def test_a_keras_language_model_gives_its_text_away() -> None:
     keras = pytest.importorskip("keras")
     from pytest_labelleak import audit
