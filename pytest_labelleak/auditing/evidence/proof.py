@@ -203,7 +203,8 @@ def pair_bound(update: Mapping[str, np.ndarray], alternative: Mapping[str, np.nd
     """Return a bound on the advantage of any test between two updates behind the same defence.
 
     The alternative is the update with one label (or all positions of one class) replaced and recomputed: what would
-    be shared instead, before clipping and noise. All shared variables must be there.
+    be shared instead, before clipping and noise. All shared variables must be there. Where noise has a fixed scale and
+    nothing is clipped, only the difference counts: `update` may hold it, and `alternative` zeros.
 
     Parameters
     ----------
