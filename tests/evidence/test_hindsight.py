@@ -229,9 +229,9 @@ def test_the_leading_directions_are_those_of_the_decomposition():
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_leading_direction_has_labels_on_its_low_side(sign):
     """So that draws agree, whichever sign a decomposition returns."""
-    cases = [make_update(positions=10, features=64, classes=300, signed=True, seed=seed) for seed in range(6)]
+    cases = [make_update(positions=10, features=64, classes=300, seed=seed) for seed in range(6)]
     ranked = [[rank_columns(sign * case.update.kernel_gradient, case.labels)] for case in cases]
-    assert seen(*ranked, statistics=["leading direction"], side="low").visible
+    assert seen(*ranked, statistics=["leading direction"], side="low").advantage > 0.9
 
 
 def test_blocks_change_nothing(monkeypatch):
