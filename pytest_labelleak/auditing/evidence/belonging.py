@@ -1,4 +1,4 @@
-"""Do labels and update belong together, and if not, which common mistake would explain it."""
+"""Test whether labels and update belong together, and which common mistake explains that they do not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Match(str, enum.Enum):
-    """What an update says about the labels it was given with.
+    """The relation between an update and the labels given with it.
 
     Attributes
     ----------
@@ -579,7 +579,7 @@ def explanation(
     unit = rounding(labels) or np.finfo(float).tiny
 
     def fitted(candidate: np.ndarray) -> tuple[float, float]:
-        """Return the factor by least squares, and the norm of what it leaves of the gradient."""
+        """Return the factor by least squares, and the norm of the residual."""
         square = float(np.vdot(candidate, candidate))
         factor = float(np.vdot(candidate, gradient)) / square if square else 0.0
         return factor, float(np.linalg.norm(gradient - factor * candidate))

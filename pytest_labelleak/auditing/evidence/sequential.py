@@ -13,7 +13,7 @@ __all__ = ["Decision", "Standing", "standing"]
 
 
 class Decision(str, enum.Enum):
-    """What the draws so far say about the limit.
+    """Position of the mean advantages, after the draws so far, against the limit.
 
     Attributes
     ----------
