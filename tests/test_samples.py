@@ -168,7 +168,6 @@ def test_features_of_the_truth_are_checked_without_quoting_them(features: np.nda
         ({"features": CASE.features}, 'batch is a dict, and the model is an Update.*"features"'),
         ({"y": CASE.labels, "features": CASE.features, "x": 1}, "batch is a dict"),
         ((CASE.labels, CASE.features), "batch is a tuple"),
-        ({"y": (1, 2), "features": np.ones((2, 64))}, "batch is a tuple"),
     ],
 )
 def test_an_update_takes_labels_and_features_in_a_dict_and_nothing_else(batch: Any, why: str) -> None:
