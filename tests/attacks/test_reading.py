@@ -8,7 +8,9 @@ import pytest
 from pytest_labelleak import Sign
 from pytest_labelleak.attacks import builtin_attacks, run
 from pytest_labelleak.attacks.gradient import reading as module
+from pytest_labelleak.attacks.gradient.rank import RankRules
 from pytest_labelleak.attacks.gradient.reading import Reading
+from pytest_labelleak.attacks.gradient.subspace import SubspaceRules
 from pytest_labelleak.core.recovery import NotApplicable
 from pytest_labelleak.testing import make_update
 
@@ -67,3 +69,13 @@ def test_a_fine_gradient_is_required_in_vain() -> None:
     reading = Reading(CASE.update)
     reading.require_fine()
     assert reading.rounding_only()
+
+
+def test_each_set_of_rules_has_a_value_of_its_own(calls: list[object]) -> None:
+    reading = Reading(CASE.update)
+    strict = SubspaceRules(rank=RankRules(rounding_only=1e-9))
+    for _ in range(2):
+        assert reading.subspace().exact
+        assert not reading.subspace(strict).exact
+        assert reading.subspace(SubspaceRules()) is reading.subspace()
+    assert len(calls) == 2

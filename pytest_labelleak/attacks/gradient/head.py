@@ -42,7 +42,7 @@ class CoarsenessRules:
         Share of zeros, in rows and columns that hold other entries, from which on entries count as dropped.
     """
 
-    scattered: float = field(default=0.01, metadata={"plateau": (0.01, 0.01)})
+    scattered: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
 
 
 def kernel_blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:

@@ -39,8 +39,8 @@ class IntervalRules:
         survivor is smaller than nearly all others.
     """
 
-    off_lattice: float = field(default=1e-2, metadata={"plateau": (1e-2, 1e-2)})
-    at_the_edge: float = field(default=0.01, metadata={"plateau": (0.01, 0.01)})
+    off_lattice: float = field(default=1e-2, metadata={"plateau": (0.000625, 0.16)})
+    at_the_edge: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

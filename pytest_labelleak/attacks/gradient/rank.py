@@ -48,13 +48,13 @@ class RankRules:
         Last singular values that serve as evidence only: the end of a cut spectrum always looks like a gap.
     """
 
-    noise_edge: float = field(default=2.5, metadata={"plateau": (2.5, 2.5)})
-    structured: float = field(default=25.0, metadata={"plateau": (25.0, 25.0)})
-    above: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
-    rounding_only: float = field(default=30.0, metadata={"plateau": (30.0, 30.0)})
-    visible_gap: float = field(default=3.0, metadata={"plateau": (3.0, 3.0)})
-    comparable: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
-    tail: int = field(default=12, metadata={"plateau": (12, 12)})
+    noise_edge: float = field(default=2.5, metadata={"plateau": (1.67, 40.0)})
+    structured: float = field(default=25.0, metadata={"plateau": (1.56, 400.0)})
+    above: float = field(default=0.5, metadata={"plateau": (0.0312, 2.0)})
+    rounding_only: float = field(default=30.0, metadata={"plateau": (1.88, 120.0)})
+    visible_gap: float = field(default=3.0, metadata={"plateau": (0.188, 3.0)})
+    comparable: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
+    tail: int = field(default=12, metadata={"plateau": (1, 192)})
 
 
 def _noise_edge(frobenius: float, rows: int, columns: int) -> float:

@@ -70,8 +70,8 @@ class SubspaceRules:
         The numbers of the rank.
     """
 
-    level: float = field(default=0.35, metadata={"plateau": (0.35, 0.35)})
-    unmistakable: float = field(default=100.0, metadata={"plateau": (100.0, 100.0)})
+    level: float = field(default=0.35, metadata={"plateau": (0.35, 5.6)})
+    unmistakable: float = field(default=100.0, metadata={"plateau": (6.25, 1600.0)})
     rank: RankRules = field(default_factory=RankRules)
 
 

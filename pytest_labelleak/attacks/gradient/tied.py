@@ -44,8 +44,8 @@ class TiedRules:
         Standard deviations of noise that a looked-up column's own part must exceed.
     """
 
-    noise_energy: float = field(default=25.0, metadata={"plateau": (25.0, 25.0)})
-    own_deviations: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
+    noise_energy: float = field(default=25.0, metadata={"plateau": (1.56, 400.0)})
+    own_deviations: float = field(default=10.0, metadata={"plateau": (0.625, 160.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

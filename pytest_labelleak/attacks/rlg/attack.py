@@ -46,8 +46,8 @@ class RLGRules:
     """
 
     deviations: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
-    surplus: float = field(default=1.0, metadata={"plateau": (1.0, 1.0)})
-    balanced: float = field(default=0.1, metadata={"plateau": (0.1, 0.1)})
+    surplus: float = field(default=1.0, metadata={"plateau": (0.25, 4.0)})
+    balanced: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
     coarseness: CoarsenessRules = field(default_factory=CoarsenessRules)
     subspace: SubspaceRules = field(default_factory=SubspaceRules)
     tied: TiedRules = field(default_factory=TiedRules)

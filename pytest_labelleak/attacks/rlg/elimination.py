@@ -71,9 +71,9 @@ class EliminationRules:
         Largest condition of a basis' triangular factor. A basis beyond it shows nothing about the other columns.
     """
 
-    slack: float = field(default=0.1, metadata={"plateau": (0.1, 0.1)})
-    own_share: float = field(default=0.01, metadata={"plateau": (0.01, 0.01)})
-    condition: float = field(default=1e10, metadata={"plateau": (1e10, 1e10)})
+    slack: float = field(default=0.1, metadata={"plateau": (0.00625, 0.4)})
+    own_share: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
+    condition: float = field(default=1e10, metadata={"plateau": (625000000.0, 160000000000.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

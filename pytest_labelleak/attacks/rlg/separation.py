@@ -84,7 +84,7 @@ class SeparationRules:
     """
 
     separated: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
-    doubtful: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
+    doubtful: float = field(default=10.0, metadata={"plateau": (2.5, 160.0)})
     elimination: EliminationRules = field(default_factory=EliminationRules)
 
 

@@ -65,13 +65,13 @@ class RobustRules:
         The numbers of the cone.
     """
 
-    deviations: float = field(default=4.0, metadata={"plateau": (4.0, 4.0)})
-    second_deviations: float = field(default=2.0, metadata={"plateau": (2.0, 2.0)})
-    step: float = field(default=0.25, metadata={"plateau": (0.25, 0.25)})
-    loss: float = field(default=0.15, metadata={"plateau": (0.15, 0.15)})
-    agreement: float = field(default=4.0, metadata={"plateau": (4.0, 4.0)})
-    excess: float = field(default=0.1, metadata={"plateau": (0.1, 0.1)})
-    fluctuations: float = field(default=3.5, metadata={"plateau": (3.5, 3.5)})
+    deviations: float = field(default=4.0, metadata={"plateau": (2.67, 8.0)})
+    second_deviations: float = field(default=2.0, metadata={"plateau": (0.125, 32.0)})
+    step: float = field(default=0.25, metadata={"plateau": (0.167, 4.0)})
+    loss: float = field(default=0.15, metadata={"plateau": (0.00937, 0.15)})
+    agreement: float = field(default=4.0, metadata={"plateau": (4.0, 64.0)})
+    excess: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
+    fluctuations: float = field(default=3.5, metadata={"plateau": (0.219, 14.0)})
     coarseness: CoarsenessRules = field(default_factory=CoarsenessRules)
     subspace: SubspaceRules = field(default_factory=SubspaceRules)
     intervals: IntervalRules = field(default_factory=IntervalRules)

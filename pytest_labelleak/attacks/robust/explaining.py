@@ -83,8 +83,8 @@ class ExplainingRules:
     sticks_out : float
         Length from which on an unexplained part counts. An entry of a label that nothing explains has 1; chance may
         explain some of it.
-    as_large : float
-        Share of the longest unexplained part from which on further columns are taken in the same round.
+    shorter : float
+        Share of the longest unexplained part that further columns of the same round may lack.
     own_direction : float
         Cosine to the other columns of the round below which a column has a direction of its own.
     alike : float
@@ -111,20 +111,20 @@ class ExplainingRules:
         Steps of a fit that decides.
     """
 
-    sticks_out: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
-    as_large: float = field(default=0.7, metadata={"plateau": (0.7, 0.7)})
-    own_direction: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
-    alike: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
-    same_size: float = field(default=0.05, metadata={"plateau": (0.05, 0.05)})
-    opposed: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
-    crowd: int = field(default=10, metadata={"plateau": (10, 10)})
-    far: float = field(default=4.0, metadata={"plateau": (4.0, 4.0)})
-    widening: float = field(default=1.0, metadata={"plateau": (1.0, 1.0)})
-    deviations: float = field(default=2.0, metadata={"plateau": (2.0, 2.0)})
-    smallest_tilt: float = field(default=1e-6, metadata={"plateau": (1e-6, 1e-6)})
-    inside: float = field(default=0.7, metadata={"plateau": (0.7, 0.7)})
-    iterations: int = field(default=8, metadata={"plateau": (8, 8)})
-    thorough: int = field(default=60, metadata={"plateau": (60, 60)})
+    sticks_out: float = field(default=0.5, metadata={"plateau": (0.5, 0.75)})
+    shorter: float = field(default=0.3, metadata={"plateau": (0.0187, 4.8)})
+    own_direction: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
+    alike: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
+    same_size: float = field(default=0.05, metadata={"plateau": (0.00313, 0.8)})
+    opposed: float = field(default=0.5, metadata={"plateau": (0.125, 0.5)})
+    crowd: int = field(default=10, metadata={"plateau": (1, 40)})
+    far: float = field(default=4.0, metadata={"plateau": (0.25, 64.0)})
+    widening: float = field(default=1.0, metadata={"plateau": (0.25, 16.0)})
+    deviations: float = field(default=2.0, metadata={"plateau": (0.125, 32.0)})
+    smallest_tilt: float = field(default=1e-6, metadata={"plateau": (6.25e-08, 1.6e-05)})
+    inside: float = field(default=0.7, metadata={"plateau": (0.0437, 2.8)})
+    iterations: int = field(default=8, metadata={"plateau": (4, 128)})
+    thorough: int = field(default=60, metadata={"plateau": (15, 960)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -367,7 +367,7 @@ def _take(state: _Explanation, waiting: np.ndarray, floor: float) -> bool:
     if keep.size == 0:
         return False
     keep = keep[np.argsort(-state.norm[order[keep]])]
-    keep = keep[state.norm[order[keep]] >= rules.as_large * state.norm[order[keep[0]]]]
+    keep = keep[state.norm[order[keep]] >= (1.0 - rules.shorter) * state.norm[order[keep[0]]]]
     # Others that stick out about as much, in directions of their own, are taken along.
     unit = outside[:, keep] / state.norm[order[keep]]
     alike = np.abs(unit.T @ unit)
