@@ -54,7 +54,7 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
     from pytest_labelleak import Truth, capture_update
     from pytest_labelleak import attacks as attacks_
     from pytest_labelleak.attacks.gradient.reading import Reading
-    from pytest_labelleak.auditing.scoring.labels import score
+    from pytest_labelleak.auditing.questions.labels import Labels
 
     portfolio = attacks_.resolve(options.attacks)
     defence = parse_defence(options.defence)
@@ -81,7 +81,7 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
         truth = Truth(labels=labels, classes=classes)
         reading = Reading(shared)
         recoveries = [attacks_.run(member, reading, seed=options.seed, batch=index) for member in portfolio]
-        verdicts.append([score(recovery, truth) for recovery in recoveries])
+        verdicts.append([Labels().score(recovery, truth) for recovery in recoveries])
         rows.append(
             {
                 "true": [int(c) for c in truth.present],
