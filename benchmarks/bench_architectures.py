@@ -19,12 +19,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
-from pytest_labelleak.auditing.pooling import pool
 
 from pytest_labelleak import Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
-from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.questions.labels import Labels
+from pytest_labelleak.auditing.questions.pooling import pool
 
 NETWORKS = ("ResNet50", "VGG16", "DenseNet121", "InceptionV3", "EfficientNetB0", "MobileNetV2")
 
@@ -124,10 +124,10 @@ def measure(
             reading = Reading(update)
             recoveries = [run(member, reading, seed=seed, batch=index) for member in portfolio.values()]
             attack_seconds += time.perf_counter() - start
-            rows.append([score(recovery, truth) for recovery in recoveries])
+            rows.append([Labels().score(recovery, truth) for recovery in recoveries])
             ranks += [str(r.details.get("rank", "-")) for r in recoveries if r.attack == "rlg"]
             del update
-        pooled = {column[0].attack: pool(column) for column in zip(*rows, strict=True)}
+        pooled = {column[0].attack: pool(Labels(), column) for column in zip(*rows, strict=True)}
         rlg = pooled["rlg"]
         figures = " | ".join(
             f"{v.exact_match:.2f}" + ("" if v.status == "recovered" else f" ({v.status})") for v in pooled.values()

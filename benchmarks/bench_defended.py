@@ -24,7 +24,7 @@ from growing_table import GrowingTable, add_output_arguments
 from pytest_labelleak import Defence, DropSmallest, GaussianNoise, Quantise, Sign, Truth, Update
 from pytest_labelleak.attacks import Attack, builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
-from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.questions.labels import Labels
 from pytest_labelleak.auditing.verdict import Verdict
 from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.testing import make_head_update
@@ -105,7 +105,7 @@ def row(batches: Batches, defence: Defence | None, members: Sequence[Attack]) ->
         shared = dataclasses.replace(update) if defence is None else defence(update, rng=rng)
         truth = Truth(labels=labels, classes=update.classes)
         reading = Reading(shared)
-        verdicts.append([score(run(member, reading, seed=0, batch=index), truth) for member in members])
+        verdicts.append([Labels().score(run(member, reading, seed=0, batch=index), truth) for member in members])
     best = [max(of_batch, key=lambda verdict: verdict.advantage) for of_batch in verdicts]
     return [cell(best), *(cell(column) for column in zip(*verdicts, strict=True))]
 

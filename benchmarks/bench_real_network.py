@@ -17,12 +17,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
-from pytest_labelleak.auditing.pooling import pool
 
 from pytest_labelleak import GaussianNoise, Sign, Truth, capture_update
 from pytest_labelleak.attacks import builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
-from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.questions.labels import Labels
+from pytest_labelleak.auditing.questions.pooling import pool
 from pytest_labelleak.auditing.verdict import Verdict
 
 
@@ -77,10 +77,10 @@ def measure(noise: list[float], seed: int) -> str:
                 recoveries = [run(member, reading, seed=seed, batch=draw) for member in portfolio.values()]
                 seconds += time.perf_counter() - start
                 for recovery in recoveries:
-                    columns[recovery.attack].append(score(recovery, truth))
+                    columns[recovery.attack].append(Labels().score(recovery, truth))
                     if recovery.attack == "rlg":
                         ranks.append(str(recovery.details.get("rank", "-")))
-            verdicts = {name: pool(column) for name, column in columns.items()}
+            verdicts = {name: pool(Labels(), column) for name, column in columns.items()}
             rlg = verdicts["rlg"]
             named = f"{rlg.recall * rlg.labels:.0f} of {rlg.labels:.0f}{', exact' if rlg.exact_match == 1.0 else ''}"
             cells = [f"{v.advantage:.2f}" if v.status == "recovered" else v.status for v in verdicts.values()]

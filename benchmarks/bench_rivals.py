@@ -23,7 +23,7 @@ from growing_table import GrowingTable, add_output_arguments
 from pytest_labelleak import Recovery, Truth
 from pytest_labelleak.attacks import builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
-from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.questions.labels import Labels
 from pytest_labelleak.testing import make_head_update
 
 #: (S, d, C) and the batches of the default run: fewer where robust RLG takes long.
@@ -80,7 +80,7 @@ class Column:
         """
         self.applied |= recovery.status == "recovered"
         if np.unique(labels).size < classes:
-            verdict = score(recovery, Truth(labels=labels, classes=classes))
+            verdict = Labels().score(recovery, Truth(labels=labels, classes=classes))
             self.exact.append(verdict.exact_match)
             self.advantage.append(verdict.advantage)
         self.claims_counts |= recovery.counts is not None

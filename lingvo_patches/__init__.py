@@ -5,7 +5,7 @@ Call `install` before the first import of ``lingvo.core``:
 >>> import lingvo_patches
 >>> lingvo_patches.install()  # doctest: +SKIP
 
-Nothing of lingvo is edited or copied. ``README.md`` says what each override is for.
+No file of lingvo is edited or copied. ``README.md`` gives the reason for each override.
 """
 
 from __future__ import annotations

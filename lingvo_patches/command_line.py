@@ -1,4 +1,4 @@
-"""lingvo reads absl's command-line flags while models are declared; programs that are no absl apps never parse them."""
+"""Parsed command-line flags for lingvo, which reads absl's flags while it declares models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["ensure_parsed"]
 def ensure_parsed() -> None:
     """Parse an empty command line, unless the program has parsed its own.
 
-    Without it the first look at a flag raises ``UnparsedFlagAccessError``. Flags that lingvo modules define later
-    are readable at once, with their defaults.
+    A program that is no absl app never parses its flags, and then the first look at a flag raises
+    ``UnparsedFlagAccessError``. A flag that a lingvo module defines later is readable at once, with its default.
     """
     from absl import flags
 

@@ -1,10 +1,10 @@
 """A lingvo speller without its listener: contexts and soft labels are fed, and everything is differentiable.
 
-Gradient matching searches for the transcript that explains a gradient. What the listener heard is unknown, so the
-answers of the attention are unknowns of their own, as Dang et al. have it (NeurIPS 2021, arXiv 2111.00556). The steps
-are lingvo's own: a Python loop over the stock ``SingleDecodeStep``, in which ``_ComputeAttention`` is replaced for the
-call, and the stock ``ComputeLoss`` with soft targets. None of lingvo's loops is involved, so derivatives of any order
-are right, whatever ``use_while_loop_based_unrolling`` says.
+Gradient matching searches for the transcript that explains a gradient. The audio is unknown, so the contexts that
+attention answers are unknowns of their own (Dang et al., NeurIPS 2021, arXiv 2111.00556). The steps are lingvo's own: a
+Python loop over the stock ``SingleDecodeStep``, in which ``_ComputeAttention`` is replaced for the call, and the stock
+``ComputeLoss`` with soft targets. None of lingvo's loops is involved, so derivatives of any order are right for either
+value of ``use_while_loop_based_unrolling``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Part:
     Attributes
     ----------
     key : str
-        Name of the whole: a lone variable's own, or its layer's scope and what it is.
+        Name of the array: that of a single variable, or the layer's scope and the kind of array.
     variables : tuple
         The shards, in order.
     join : callable
-        From the shards' tensors to the whole, in the orientation in which updates hold it.
+        Joins the shards' tensors to the array, in the orientation of an update.
     explained : bool
-        Whether the gradient at the true contexts and labels is the real one. It is not below the attention, where the
-        path through the attention's question is missing.
+        Whether the gradient at the true contexts and labels is the real one. Below the attention it is not, because the
+        path through the attention's query is missing.
     """
 
     key: str
@@ -53,8 +53,8 @@ class FreeContexts:
     Raises
     ------
     TypeError
-        If the decoder is none whose steps are known: not lingvo's ``AsrDecoder``, with dropout or scheduled sampling,
-        with a contextualizer or adapters, or not in eager mode.
+        If the decoder's steps are not known: a decoder other than lingvo's ``AsrDecoder``, with dropout, scheduled
+        sampling, a contextualizer or adapters, or outside of eager mode.
     """
 
     def __init__(self, task: Any, *, start: int = 1) -> None:
@@ -80,11 +80,11 @@ class FreeContexts:
         Parameters
         ----------
         contexts : tensor of shape (U + 1, d)
-            What attention answers: before the first position, and at each.
+            Contexts before the first position and at each position.
         labels : tensor of shape (U, C)
-            Soft labels; the mix of their embeddings is fed one position later.
+            Soft labels; their mix of embeddings is fed one position later.
         table : tensor, optional
-            The embedding to use.
+            Embedding that replaces the decoder's own.
 
         Returns
         -------
@@ -98,16 +98,16 @@ class FreeContexts:
         return self._decoder._ComputeLogits(self._weights(), tf.concat(outputs, axis=0))
 
     def head_inputs(self, contexts: Any, tokens: Any, *, shared: int = 0) -> Any:
-        """Run the speller on several transcripts of one length, up to what the softmax layer takes.
+        """Run the speller on several transcripts of one length, up to the input of the softmax layer.
 
         Parameters
         ----------
         contexts : tensor of shape (B, U + 1, d)
-            What attention answers: before the first position, and at each.
+            Contexts before the first position and at each position.
         tokens : integer tensor of shape (B, U)
             Labels; each is fed one position later.
         shared : int, default 0
-            Steps that are the same in all: they are taken once.
+            Number of first steps that are the same in all transcripts, and are computed once.
 
         Returns
         -------
@@ -121,14 +121,14 @@ class FreeContexts:
         return tf.stack(self._outputs(contexts, fed, shared=shared), axis=1)
 
     def _weights(self) -> Any:
-        """Return the weights as they are: the variational noise of a step is nobody's to know, and slow to draw."""
+        """Return the weights without variational noise, which is unknown to any receiver and slow to draw."""
         from lingvo.core import cluster_factory
 
         with cluster_factory.SetEval(mode=True):
             return self._decoder.theta
 
     def _outputs(self, contexts: Any, fed: Any, *, shared: int = 0) -> list[Any]:
-        """Return what the softmax layer takes at every step, shape (B, h), of embeddings (B, U, e) that are fed."""
+        """Return the input of the softmax layer at every step, shape (B, h), for embeddings (B, U, e) that are fed."""
         import tensorflow as tf
         from lingvo.core import py_utils
         from lingvo.tasks.asr import decoder as lingvo_decoder
@@ -174,12 +174,12 @@ class FreeContexts:
         contexts, labels : tensor
             As for `logits`.
         parts : tuple of Part
-            Of `parts`.
+            Parts to differentiate for.
 
         Returns
         -------
         list of tensor
-            Of each part; themselves differentiable with respect to contexts and labels.
+            Gradient of each part, differentiable with respect to contexts and labels.
         """
         import tensorflow as tf
         from lingvo.core import py_utils
@@ -192,7 +192,7 @@ class FreeContexts:
             logits = self.logits(contexts, labels, table)[None]
             ones = tf.ones_like(logits[..., 0])
             targets = py_utils.NestedMap(
-                labels=tf.zeros_like(ones, tf.int32),  # only the metrics of accuracy look at them
+                labels=tf.zeros_like(ones, tf.int32),  # read by the metrics of accuracy alone
                 weights=ones,
                 paddings=tf.zeros_like(ones),
                 probs=labels[None],
@@ -273,7 +273,7 @@ def _tensor(variable: Any) -> Any:
 
 @contextlib.contextmanager
 def _replaced(layer: Any, name: str, function: Any) -> Iterator[None]:
-    """Let an instance have another method for as long."""
+    """Give an instance another method for the duration of a block."""
     object.__setattr__(layer, name, function)
     try:
         yield

@@ -17,14 +17,14 @@ _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `install` found and did.
+    """Result of `install`.
 
     Attributes
     ----------
     ops : {"native", "stand-in"}
         Whether lingvo's compiled operations load on this machine.
     ops_reason : str
-        Why they do not, or an empty string.
+        Reason for which they do not load, or an empty string.
     """
 
     ops: str
@@ -37,12 +37,12 @@ def install() -> Report:
     Returns
     -------
     Report
-        Whether lingvo's compiled operations are used.
+        Kind of operations in use.
 
     Raises
     ------
     ModuleNotFoundError
-        If lingvo or TensorFlow is not installed; says how to install them.
+        If lingvo or TensorFlow is not installed.
 
     Warns
     -----

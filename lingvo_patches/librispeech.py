@@ -25,7 +25,7 @@ _BATCHES = (96, 48, 48, 48, 48, 48, 48, 48)
 
 
 def _register(declaration: type) -> type:
-    """Register a model, unless the user has one of that name."""
+    """Register a model, unless the user has registered one of that name."""
     helper = model_registry._ModelRegistryHelper
     if helper._ModelParamsClassKey(declaration) not in helper._MODEL_PARAMS:
         model_registry.RegisterSingleTaskModel(declaration)
@@ -34,7 +34,7 @@ def _register(declaration: type) -> type:
 
 @_register
 class Librispeech960Base(base_model_params.SingleTaskModelParams):  # type: ignore[misc]
-    """What both recognisers share: listener, two-layer speller, Adam, variational noise from step 20000."""
+    """The part common to both recognisers: listener, two-layer speller, Adam, variational noise from step 20000."""
 
     DATADIR = "/tmp/librispeech"
 
@@ -97,7 +97,7 @@ class Librispeech960Base(base_model_params.SingleTaskModelParams):  # type: igno
 
 
 class _Tokens(Librispeech960Base):
-    """A recogniser of some alphabet: ids 0 unknown, 1 start, 2 end."""
+    """A recogniser over one alphabet: ids 0 unknown, 1 start, 2 end."""
 
     SIZE: int
     LONGEST: int
@@ -125,7 +125,7 @@ class _Tokens(Librispeech960Base):
 
 @_register
 class Librispeech960Grapheme(_Tokens):
-    """Characters: 76 classes, at most 620 of them."""
+    """Characters: 76 classes, at most 620 label positions."""
 
     SIZE = 76
     LONGEST = 620
@@ -137,7 +137,7 @@ class Librispeech960Grapheme(_Tokens):
 
 @_register
 class Librispeech960Wpm(_Tokens):
-    """Word pieces: 16328 classes, at most 140 of them, embeddings on up to eight parameter servers."""
+    """Word pieces: 16328 classes, at most 140 label positions, embeddings on up to eight parameter servers."""
 
     SIZE = 16328
     LONGEST = 140

@@ -1,8 +1,7 @@
-"""Offer the paper's models under lingvo's own names, where lingvo does not have them itself.
+"""Offer the paper's models under lingvo's own names, where lingvo's wheels lack them.
 
 The wheels leave out every ``lingvo.tasks.*.params`` module. `offer` adds a finder at the *end* of ``sys.meta_path``,
-which is asked only after all others: a source checkout of lingvo, or a user's module of the same name, is found first
-and wins.
+which Python asks after all others. So a source checkout of lingvo, or a user's module of the same name, is found first.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from pathlib import Path
 __all__ = ["DECLARED", "offer"]
 
 _PACKAGE = "lingvo.tasks.asr.params"
-#: Modules that we can supply, and the file of this package that is executed under that name.
+#: Declared modules, and the file of this package that is executed under the name of each.
 DECLARED = {f"{_PACKAGE}.librispeech": "librispeech.py"}
 
 
 class _LastResort(importlib.abc.MetaPathFinder):
-    """Finds the declared modules and the package they are in."""
+    """Finds the declared modules, and the package above them."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the specification of a module that nobody else has."""
+        """Return the specification of a declared module; no other finder has one."""
         if fullname == _PACKAGE:
             spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
             spec.submodule_search_locations = []

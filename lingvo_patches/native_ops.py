@@ -1,8 +1,8 @@
 """A stand-in for lingvo's compiled operations, used only where they do not load.
 
 ``lingvo.core.ops`` first tries to import a statically linked ``lingvo.core.ops.gen_x_ops`` and falls back to loading
-``x_ops.so``. The 0.14 wheels call themselves manylinux_2_17 and yet need glibc 2.38, so on older systems every import
-of ``lingvo.core`` fails. A module registered under the first name is found before.
+``x_ops.so``. The 0.14 wheels are tagged manylinux_2_17 and yet need glibc 2.38, so on older systems every import of
+``lingvo.core`` fails. A module that is registered under the first name prevents the fallback.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _CHECKS = ("assert_shape_match", "assert_same_dim0")
 
 
 class _StandIn(types.ModuleType):
-    """Has every name, as a function that says why it cannot run."""
+    """A module with every name, each a function whose error gives the reason why it cannot run."""
 
     reason: str
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
-        """Make a function for a compiled operation; dunder names must stay unknown, or inspection breaks."""
+        """Make a function for a compiled operation; a dunder name stays unknown, since inspection relies on it."""
         if name.startswith("__"):
             raise AttributeError(name)
         reason = self.__dict__.get("reason", "unknown")
@@ -50,7 +50,7 @@ def ensure_ops() -> str:
     Returns
     -------
     str
-        Why they do not load; empty if they do, or if ``lingvo.core.ops`` is imported already.
+        Reason for which they do not load; empty if they load, or if ``lingvo.core.ops`` is imported already.
     """
     present = sys.modules.get(MODULE)
     if present is not None:
@@ -68,7 +68,7 @@ def ensure_ops() -> str:
 
 
 def _unchecked(*args: Any, **options: Any) -> Any:
-    """Check nothing; in a graph the caller needs an operation to depend on."""
+    """Check nothing, and return an operation, on which a graph of the caller can depend."""
     import tensorflow as tf
 
     return tf.no_op()
@@ -78,7 +78,7 @@ def _why_not_native() -> str:
     """Try to load the library and return the reason for which it does not load."""
     import tensorflow as tf
 
-    # Found without importing the package itself, whose import is what fails.
+    # The search must not import the package, since its import fails.
     lingvo = importlib.util.find_spec("lingvo")
     for folder in (lingvo.submodule_search_locations or ()) if lingvo is not None else ():
         library = Path(folder) / "core" / "ops" / _LIBRARY

@@ -1,9 +1,9 @@
 """Refuse second derivatives where lingvo would compute them wrongly.
 
 lingvo differentiates its functional loops (the default decoder's ``ComputePredictionsFunctional``, and the recurrent
-layers of the encoder) with a backward function of its own. That one is right. Its own derivative is not: in eager
-mode the result is silently wrong, in a graph TensorFlow finds no gradient for ``InplaceUpdate``. What is right, also
-twice, is the decoder's loop of ``use_while_loop_based_unrolling=True``.
+layers of the encoder) with a backward function of its own. This first derivative is right. The derivative of the
+backward function is not: in eager mode the result is silently wrong, and in a graph TensorFlow finds no gradient for
+``InplaceUpdate``. The decoder's loop of ``use_while_loop_based_unrolling=True`` has right derivatives of both orders.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MARK = "_differentiable_once"
 
 
 class SecondDerivativeError(RuntimeError):
-    """A second derivative was asked of a lingvo function that has none that is right."""
+    """A second derivative was requested of a lingvo function whose second derivative is wrong."""
 
 
 SecondDerivativeError.__module__ = "lingvo_patches"
@@ -35,12 +35,12 @@ def require_second_derivatives(layer: Any) -> None:
     Parameters
     ----------
     layer : lingvo task or decoder
-        Instantiated.
+        Task or decoder, instantiated.
 
     Raises
     ------
     SecondDerivativeError
-        If it uses the functional decoder, lingvo's default for LibriSpeech.
+        If the decoder uses the functional decoder, lingvo's default for LibriSpeech.
     """
     decoder = getattr(layer, "decoder", layer)
     name = f"decoder {getattr(decoder.params, 'name', '')!r}"
@@ -54,7 +54,7 @@ def require_second_derivatives(layer: Any) -> None:
 def guard() -> None:
     """Make every functional loop of lingvo raise when its backward function is differentiated.
 
-    Applies to functions defined from now on. First derivatives are unchanged.
+    The change applies to functions defined from now on. First derivatives are unchanged.
     """
     from lingvo.core import py_utils
 
@@ -70,9 +70,9 @@ def guard() -> None:
 
 
 def _final(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a backward function so that what it returns cannot be differentiated again.
+    """Wrap a backward function so that its results cannot be differentiated again.
 
-    In eager mode a tape does not connect the loop's result with what went in, which is what makes the error silent. So
+    In eager mode a tape does not connect the loop's results with its inputs, so the error stays silent. For that reason
     the barrier takes the inputs too, and returns the results alone.
     """
     import tensorflow as tf

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         TopK,
     )
 
-__version__ = "0.1.0"
+    __version__: str
 
 # Loaded on first use (PEP 562): pytest imports this package at start-up in every project where the
 # plugin is installed, and numpy alone would cost each of those runs a quarter of a second.
@@ -136,6 +136,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the module that defines a public name, on first use of that name."""
+    if name == "__version__":
+        from .core.version import installed_version
+
+        return installed_version()
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

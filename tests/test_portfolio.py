@@ -139,6 +139,7 @@ def members(draw: st.DrawFn, batches: int) -> list[Scripted]:
     ]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(data=st.data())
 def test_leaving_attacks_out_never_changes_what_a_full_run_decides_and_records(data: st.DataObject) -> None:

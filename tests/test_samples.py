@@ -168,7 +168,6 @@ def test_features_of_the_truth_are_checked_without_quoting_them(features: np.nda
         ({"features": CASE.features}, 'batch is a dict, and the model is an Update.*"features"'),
         ({"y": CASE.labels, "features": CASE.features, "x": 1}, "batch is a dict"),
         ((CASE.labels, CASE.features), "batch is a tuple"),
-        ({"y": (1, 2), "features": np.ones((2, 64))}, "batch is a tuple"),
     ],
 )
 def test_an_update_takes_labels_and_features_in_a_dict_and_nothing_else(batch: Any, why: str) -> None:
@@ -435,6 +434,7 @@ def test_the_share_that_was_isolated_is_bounded_over_batches() -> None:
     assert pool_for(Labels(), none, confidence=0.9).upper_bound == 1.0
 
 
+@pytest.mark.framework
 def test_a_keras_model_gives_its_samples_away() -> None:
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(3)

@@ -87,10 +87,10 @@ def test_scores_the_share_of_exact_transcripts(claimed, share):
 
 
 @needs_jiwer
-@pytest.mark.parametrize(("limit", "share"), [(0.0, 0.0), (0.1, 0.0), (0.2, 0.5), (0.25, 1.0)])
-def test_a_word_error_rate_can_be_tolerated(limit, share):
+@pytest.mark.parametrize(("rate", "share"), [(0.0, 0.0), (0.1, 0.0), (0.2, 0.5), (0.25, 1.0)])
+def test_a_word_error_rate_can_be_tolerated(rate, share):
     claimed = ((71, 83, 60, 60, END), (83, 65, END))  # one of five wrong, one of four missing
-    assert TranscriptScorer(limit=limit).recovered(claimed, truth(ONE, OTHER)) == share
+    assert TranscriptScorer(word_error_rate=rate).recovered(claimed, truth(ONE, OTHER)) == share
 
 
 def test_with_a_vocabulary_words_are_words():
@@ -246,6 +246,7 @@ def test_reports_say_how_many_and_not_which():
         assert "71" not in text
 
 
+@pytest.mark.framework
 def test_a_keras_recogniser_leaks_its_transcripts(request):
     transcripts = [(7, 12, 9, 12, 33, END), (40, 7, 21, END)]
     with pytest.raises(LabelLeak, match=r"1\.00 > 0\.10"):

@@ -199,7 +199,7 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
     update.save(tmp_path / "u.npz")
     back = Update.load(tmp_path / "u.npz")
     for field in dataclasses.fields(Update):
-        if field.name not in {"gradients", "head", "scratch"}:
+        if field.name not in {"gradients", "head"}:
             assert getattr(back, field.name) == getattr(update, field.name)
     assert back.gradients.keys() == update.gradients.keys()
     assert all(np.array_equal(back.gradients[k], v) for k, v in update.gradients.items())

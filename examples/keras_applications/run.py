@@ -49,12 +49,12 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
     import keras
     from images import make_batches
     from networks import build_network
-    from pytest_labelleak.auditing.pooling import pool
 
     from pytest_labelleak import Truth, capture_update
     from pytest_labelleak import attacks as attacks_
     from pytest_labelleak.attacks.gradient.reading import Reading
-    from pytest_labelleak.auditing.scoring.labels import score
+    from pytest_labelleak.auditing.questions.labels import Labels
+    from pytest_labelleak.auditing.questions.pooling import pool
 
     portfolio = attacks_.resolve(options.attacks)
     defence = parse_defence(options.defence)
@@ -81,7 +81,7 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
         truth = Truth(labels=labels, classes=classes)
         reading = Reading(shared)
         recoveries = [attacks_.run(member, reading, seed=options.seed, batch=index) for member in portfolio]
-        verdicts.append([score(recovery, truth) for recovery in recoveries])
+        verdicts.append([Labels().score(recovery, truth) for recovery in recoveries])
         rows.append(
             {
                 "true": [int(c) for c in truth.present],
@@ -100,7 +100,7 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
         report(f"  batch {index + 1}: {len(truth.present)} labels; exactly recovered by {', '.join(exact) or 'none'}")
     # Every batch counts, also those for which an attack named nothing: leaving them out would flatter the attack
     # exactly where a defence works.
-    pooled = [pool(column).to_record() for column in zip(*verdicts, strict=True)]
+    pooled = [pool(Labels(), column).to_record() for column in zip(*verdicts, strict=True)]
     report(f"{'attack':<12} {'precision':>9} {'recall':>7} {'F1':>6} {'exact match':>12} {'advantage':>10}")
     for one in pooled:
         line = f"{one['attack']:<12} {one['precision']:>9.3f} {one['recall']:>7.3f} {one['f1']:>6.3f}"

@@ -1,4 +1,4 @@
-"""Which attacks rebuild the transcripts of a model."""
+"""The attacks that an assertion on transcripts runs."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ __all__ = ["chosen_attacks"]
 
 
 def chosen_attacks(wanted: Any, model: Any, *, time_budget: float) -> list[Any]:
-    """Return attacks as they were asked for, with those of this package made from their names.
+    """Return the attacks that a caller asked for; names of this package's attacks become attacks.
 
     Parameters
     ----------
     wanted : None, str, attack, or sequence of these
-        None for all that need nothing but the model.
+        None for every attack that needs the model alone.
     model : object
-        What is audited: its decoder is run.
+        The audited model; `Replay` runs its decoder.
     time_budget : float
-        Of those made here, in seconds.
+        Seconds for each attack that is made here.
 
     Returns
     -------
     list of attack or str
-        Names that are none of this package's stay as they are.
+        Other names, and attacks, are returned unchanged.
 
     Raises
     ------
     UnsupportedModelError
-        If "replay" is asked for by its name, and the model's decoder cannot be taken out.
+        If the caller asks for "replay" by its name, and the model's decoder cannot be taken out.
     """
     ordering = Ordering(time_budget=time_budget)
     if wanted is None:

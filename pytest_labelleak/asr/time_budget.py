@@ -10,12 +10,12 @@ __all__ = ["check_time_budget"]
 
 
 def check_time_budget(seconds: float) -> None:
-    """Refuse what is no time to work in.
+    """Refuse a budget in which no attack can work.
 
     Parameters
     ----------
     seconds : float
-        The budget.
+        The budget, in seconds.
 
     Raises
     ------

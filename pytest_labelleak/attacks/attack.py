@@ -11,7 +11,7 @@ from ..core.update import Update
 
 __all__ = ["COSTS", "Attack"]
 
-#: Cost classes, cheapest first: one pass over the gradient; its subspace; a search over many.
+#: Cost classes, cheapest first: one pass over the gradient; its subspace; a search over many candidates.
 COSTS = ("pass", "subspace", "search")
 
 
@@ -19,22 +19,32 @@ COSTS = ("pass", "subspace", "search")
 class Attack(Protocol):
     """Reads labels from an update.
 
-    An attack sees what a receiver of the update sees: the gradients, the architecture, possibly the
-    weights. It never sees labels, batch size or rank. It makes its random choices with `rng` alone,
-    leaves the update unchanged, and commits to an answer by itself.
+    An attack sees the update alone, as any receiver does: the gradients, the architecture, possibly the
+    weights. Labels, batch size and rank are the truth, and no attack is told them. An attack takes its random choices
+    from `rng` alone, leaves the update unchanged, and commits to an answer by itself.
 
-    An attack that shares intermediate results with others has a method ``read(reading, *, rng)`` besides, which is
-    called instead with a `Reading` of the update.
-    An attack raises `NotApplicable` where a precondition fails, or returns `Recovery.not_applicable`.
+    If a precondition fails, the attack raises `NotApplicable` from wherever the failure shows, or returns
+    `Recovery.not_applicable`. `registry.ask` turns the exception into such a recovery; no other place catches it for
+    good.
 
-    An attribute ``cost``, one of `COSTS`, tells ``attacks="auto"`` when to run it; an attack without one
-    runs last.
-    An attack that can read a head which is tied to the input embedding says so with an attribute
-    ``reads_tied = True``; others are not asked about such updates.
-    An attribute ``reads``, a tuple of "kernel" and "bias", says which of the head's gradients it looks at, for a
-    verdict that names them; by default both. What else was read, `Recovery.variables` names.
-    An attack that separates samples from the batch (`Recovery.isolated`) says so with ``isolates = True``: then an
-    assertion on samples also knows what it means that the attack did not apply.
+    Optional attributes tell more about an attack:
+
+    ============== ======================= ==============================================================
+    attribute      value                   meaning
+    ============== ======================= ==============================================================
+    ``cost``       one of `COSTS`          Order of ``attacks="auto"``; an attack without a cost runs last.
+    ``reads``      "kernel", "bias"        The head's gradients that it looks at, as a tuple; default both.
+                                           `Recovery.variables` names other variables that it read.
+    ``reads_tied`` bool                    It can read a head that is tied to the input embedding; other
+                                           attacks are not asked about such an update.
+    ``isolates``   bool                    It separates samples (`Recovery.isolated`), so that an assertion
+                                           on samples counts its refusals.
+    ``rules``      frozen dataclass        Its deciding numbers, one field each, possibly nested. The
+                                           field's metadata hold the number's plateau, as measured by
+                                           ``benchmarks/bench_rules.py``.
+    ``read``       method                  ``read(reading, *, rng)`` is called in place of ``__call__``,
+                                           with a `Reading` that shares intermediate results.
+    ============== ======================= ==============================================================
     """
 
     @property
@@ -47,7 +57,7 @@ class Attack(Protocol):
         Parameters
         ----------
         update : Update
-            What was shared.
+            The update that was shared.
         rng : numpy.random.Generator
             Source of every random choice.
 
@@ -55,4 +65,9 @@ class Attack(Protocol):
         -------
         Recovery
             The claim; "not applicable" with the reason where a precondition fails.
+
+        Raises
+        ------
+        NotApplicable
+            Where a precondition fails, in place of such a recovery.
         """

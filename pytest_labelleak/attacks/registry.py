@@ -26,7 +26,7 @@ from .rules.idlg import IDLG
 from .rules.llg import LLG
 from .rules.yin import Yin
 
-__all__ = ["attack", "builtin_attacks", "resolve", "run"]
+__all__ = ["ask", "attack", "builtin_attacks", "resolve", "run"]
 
 
 def builtin_attacks() -> dict[str, Attack]:
@@ -60,7 +60,7 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
     wanted : iterable of (str or attack)
         ``"auto"`` stands for all registered ones, cheapest first.
     known : mapping of str to attack, optional
-        The registry; by default the built-in attacks and what hooks add.
+        The registry; by default the built-in attacks and those of hooks.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
     Raises
     ------
     UnknownNameError
-        For a name nobody registered.
+        For a name without a registered attack.
     InvalidArgumentError
         For two different attacks of one name, or an attack without a name.
     """
@@ -96,15 +96,40 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
     return list(chosen.values())
 
 
-def run(member: Attack, reading: Reading, *, seed: int, batch: int = 0) -> Recovery:
-    """Run one attack with its own reproducible random stream, and check what comes back.
+def ask(member: Attack, shared: Update | Reading, *, rng: np.random.Generator) -> Recovery:
+    """Call an attack, and turn its refusal into a Recovery. No other place catches `NotApplicable` for good.
 
     Parameters
     ----------
     member : attack
         The attack.
-    reading : Reading
-        The update that was shared.
+    shared : Update or Reading
+        The update that was shared; a reading of it where several attacks are asked.
+    rng : numpy.random.Generator
+        Source of every random choice.
+
+    Returns
+    -------
+    Recovery
+        The claim, or "not applicable" with the reason.
+    """
+    reading = shared if isinstance(shared, Reading) else Reading(shared)
+    read = getattr(member, "read", None)
+    try:
+        return member(reading.update, rng=rng) if read is None else read(reading, rng=rng)
+    except NotApplicable as refusal:
+        return Recovery.not_applicable(member.name, refusal.because, **refusal.details)
+
+
+def run(member: Attack, shared: Update | Reading, *, seed: int, batch: int = 0) -> Recovery:
+    """Run one attack with its own reproducible random stream, and check its answer.
+
+    Parameters
+    ----------
+    member : attack
+        The attack.
+    shared : Update or Reading
+        The update that was shared; a reading of it where several attacks run on it.
     seed : int
         The audit's seed.
     batch : int, default 0
@@ -120,6 +145,7 @@ def run(member: Attack, reading: Reading, *, seed: int, batch: int = 0) -> Recov
     InvalidArgumentError
         If the attack returns anything but a Recovery under its own name.
     """
+    reading = shared if isinstance(shared, Reading) else Reading(shared)
     update = reading.update
     defect = update.defect()
     if defect is not None:
@@ -130,13 +156,9 @@ def run(member: Attack, reading: Reading, *, seed: int, batch: int = 0) -> Recov
             "the head is tied to the input embedding: its gradient is the sum of both uses, and this attack reads the "
             "head's alone",
         )
-    # Derived from the name and not the position, so that adding an attack changes no other's answer.
+    # Derived from the name and not the place in the list, so that a further attack changes no other's answer.
     stream = np.random.default_rng([seed, batch, *member.name.encode()])
-    read = getattr(member, "read", None)
-    try:
-        recovery = member(update, rng=stream) if read is None else read(reading, rng=stream)
-    except NotApplicable as refusal:
-        return Recovery.not_applicable(member.name, refusal.because, **refusal.details)
+    recovery = ask(member, reading, rng=stream)
     if not isinstance(recovery, Recovery) or recovery.attack != member.name:
         raise InvalidArgumentError(
             f"attack {member.name!r} returned {type(recovery).__name__}. Expected a Recovery with its own name."
@@ -156,19 +178,19 @@ def attack(name: str | Attack, update: Update, *, seed: int = 0) -> Recovery:
     name : str or attack
         A registered attack's name, or an attack.
     update : Update
-        What was shared.
+        The update that was shared.
     seed : int, default 0
         Seeds the attack's random choices.
 
     Returns
     -------
     Recovery
-        What the attack claims.
+        The attack's claim.
 
     Raises
     ------
     UnknownNameError
-        For a name nobody registered.
+        For a name without a registered attack.
 
     Examples
     --------
@@ -181,4 +203,4 @@ def attack(name: str | Attack, update: Update, *, seed: int = 0) -> Recovery:
     (2,)
     """
     (member,) = resolve([name])
-    return run(member, Reading(update), seed=seed)
+    return run(member, update, seed=seed)

@@ -3,11 +3,13 @@
 Reading order::
 
     errors     the exceptions that users see
+    version    the version of the installed package
     files      atomic writing, and the reasons why a file cannot be written
     sensitive  sensitive terms: reading a list, matching, redaction to indices
     settings   settings of an audit, and the scope of the running test
     figures    figures as records and baselines hold them
     tensors    tensors of any framework as numpy arrays
+    softmax    the softmax
     archive    .npz files of arrays and plain data
     update     Update: named gradients, and the layout of their classification head
     truth      Truth: labels behind an update, kept apart from it

@@ -182,8 +182,6 @@ class Update:
     defences: tuple[str, ...] = ()
     penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
-    #: Intermediate results that several attacks share; no part of the value, and never saved.
-    scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check names, shapes and dtypes."""

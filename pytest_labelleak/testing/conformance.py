@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..attacks import COSTS
+from ..attacks import COSTS, Attack
+from ..attacks.registry import ask
 from ..core.recovery import Recovery, Status
 from ..core.truth import Truth
 from ..core.update import Update
@@ -46,7 +47,7 @@ def _same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 _SHAPES = ((1, 1, 2), (1, 4, 3), (3, 8, 10), (5, 3, 10), (12, 30, 6), (8, 40, 60))
 
 
-def check_attack(attack: Callable[..., Recovery]) -> None:
+def check_attack(attack: Attack) -> None:
     """Check that an attack keeps the rules of the protocol, on small updates of many shapes.
 
     Parameters
@@ -73,11 +74,11 @@ def check_attack(attack: Callable[..., Recovery]) -> None:
             case = make_update(positions=positions, features=features, classes=classes, signed=signed, bias=not signed)
             where = f"attack {name!r} on {positions} positions, {features} features, {classes} classes"
             before, state = _copies(case.update), _global_random_state()
-            recovery = attack(case.update, rng=np.random.default_rng(1))
+            recovery = ask(attack, case.update, rng=np.random.default_rng(1))
             # These checks come before the second run, which might undo a change of the first.
             _require(_same(before, _copies(case.update)), f"{where}: it changed the update")
             _require(state == _global_random_state(), f"{where}: it used global random state instead of rng")
-            again = attack(case.update, rng=np.random.default_rng(1))
+            again = ask(attack, case.update, rng=np.random.default_rng(1))
             _require(isinstance(recovery, Recovery), f"{where}: it returned {type(recovery).__name__}, not a Recovery")
             _require(recovery.attack == name, f"{where}: the Recovery names {recovery.attack!r}")
             _require(

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ..core.errors import InvalidArgumentError
+from ..core.softmax import softmax
 from ..core.update import Update
 
 __all__ = ["LabelledUpdate", "labelled_updates", "make_head_update", "make_update"]
@@ -230,8 +231,7 @@ def _labelled(
 ) -> LabelledUpdate:
     """Differentiate the mean cross-entropy, in the arithmetic of `logits`."""
     positions = labels.size
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities = softmax(logits)
     weights = np.full(positions, 1.0 / positions, dtype=dtype)
     error = probabilities.copy()
     error[np.arange(positions), labels] -= 1

@@ -69,7 +69,7 @@ def synthetic(
 
 
 class Elman:
-    """A decoder that can be run, in numpy: what it says and hears next goes into a state of tanh units."""
+    """A decoder that can be run, in numpy: token and context go into a state of tanh units."""
 
     initial, end, context_width = 0, END, CONTEXT
     context_rows = slice(UNITS, None)

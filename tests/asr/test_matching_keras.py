@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import pkgutil
+import re
 
 import numpy as np
 import pytest
@@ -63,7 +66,7 @@ def test_at_the_truth_the_gradients_are_the_models_own(model, case, speller):
         np.testing.assert_allclose(found[key], update.gradients[key], rtol=1e-3, atol=1e-7)
     for key in set(every) - set(speller.keys()):
         assert found[key].shape == update.gradients[key].shape
-        # What went through the attention's question is missing.
+        # The part through the attention's query is missing.
         assert np.linalg.norm(found[key] - update.gradients[key]) > 1e-3 * np.linalg.norm(update.gradients[key])
 
 
@@ -273,7 +276,7 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(case, speller,
     again = settings(
         update,
         speller,
-        rng=np.random.default_rng(99),  # what was drawn is in the file
+        rng=np.random.default_rng(99),  # the file holds the drawn seeds
         checkpoint=path,
         every=10,
         report=lambda progress: steps.append((progress.attempt, progress.step)),
@@ -316,8 +319,13 @@ def test_models_that_cannot_be_cut_say_why():
     plain.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with pytest.raises(UnsupportedModelError, match="start="):
         free_contexts(plain)
-    with pytest.raises(UnsupportedModelError, match=r"0 layers for one: none\. Expected one attention"):
+    with pytest.raises(UnsupportedModelError, match=r"0 layers for one: none\. Expected one attention") as refused:
         free_contexts(plain, start=1)
+    # The advice names parameters that exist, and a way out for a Transformer.
+    (call,) = re.findall(r"(pytest_labelleak\.asr\.decoders\.keras\.\w+)\(model, ([^)]*)\)", str(refused.value))
+    speller = pkgutil.resolve_name(call[0])
+    assert set(re.findall(r"\w+(?==)", call[1])) <= set(inspect.signature(speller).parameters)
+    assert "Whisper" in str(refused.value)
     answer = layers.Attention(name="ask")([lower, frames])
     dropped = layers.Dropout(0.5, name="holes")(layers.Concatenate()([lower, answer]))
     with pytest.raises(UnsupportedModelError, match=r"'holes' .* drops units"):

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from pytest_labelleak import InvalidArgumentError, Update, attack
 from pytest_labelleak.asr import Ordering
-from pytest_labelleak.asr.ordering.attack import _ordered
+from pytest_labelleak.asr.ordering.attack import OrderingRules, _ordered
 from pytest_labelleak.asr.ordering.links import Links
+from pytest_labelleak.attacks.gradient.reading import Reading
+from pytest_labelleak.attacks.registry import run
+from pytest_labelleak.core.recovery import Status
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decoders import keras_batch, keras_decoder, synthetic
@@ -38,6 +41,7 @@ def some_transcripts():
     return st.lists(sentence, min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     transcripts=some_transcripts(),
@@ -77,10 +81,47 @@ def test_the_context_may_be_anywhere_in_the_input():
 def test_a_link_refused_by_little_proves_nothing(used, unique):
     cost = np.array([[np.inf, used, 1.01], [1.01, np.inf, used], [1.01, 1.01, np.inf]])
     links = Links(cost=cost, first=np.array([0.0, 9.0, 9.0]), ends=np.array([False, False, True]), clear=True)
-    found = _ordered(links, (5, 6, 7), float("inf"))
+    found = _ordered(links, (5, 6, 7), float("inf"), OrderingRules())
     assert found.paths == ((0, 1, 2),)
     assert found.unique is unique
     assert all(found.certain[0]) is unique
+
+
+@pytest.mark.parametrize("transcripts", [[TWICE], [SENTENCE, TWICE], [(17,)]])
+def test_several_local_steps_certify_nothing(transcripts):
+    # The weights move between steps: errors of the size that one step explains say nothing about a link.
+    found = order(dataclasses.replace(synthetic(transcripts), steps=3))
+    assert (found.status, found.unique) == ("recovered", False)
+    assert not any(itertools.chain(*found.certain))
+    assert [len(links) + 1 for links in found.certain] == [len(t) for t in found.transcripts]
+    assert "sums 3 local steps" in found.reason
+    assert found.as_recovery().details["unique"] is False
+
+
+def test_attacks_that_share_a_reading_take_the_batch_apart_once(monkeypatch):
+    from pytest_labelleak.asr import isolated
+
+    calls = []
+    taken_apart = isolated.ask
+    monkeypatch.setattr(isolated, "ask", lambda *given, **named: calls.append(1) or taken_apart(*given, **named))
+    reading = Reading(synthetic([TWICE]))
+    first = Ordering().read(reading, rng=np.random.default_rng(0))
+    second = Ordering(time_budget=9.0).read(reading, rng=np.random.default_rng(1))
+    assert first.transcripts == second.transcripts == (TWICE,)
+    assert len(calls) == 1
+    # Another temperature is another loss.
+    run(Ordering(temperature=2.0), reading, seed=0)
+    assert len(calls) == 2
+
+
+def test_a_refusal_is_stored_without_the_prefix_that_its_message_has():
+    update = synthetic([SENTENCE])
+    alone = dataclasses.replace(update, gradients={"head": update.gradients["head"]})
+    found = order(alone)
+    assert found.status is Status.NOT_APPLICABLE
+    assert found.message == f"not applicable, because {found.reason}"
+    recovery = attack(Ordering(), alone)
+    assert (recovery.reason, recovery.message) == (found.reason, found.message)
 
 
 def test_one_label_is_a_transcript():
@@ -179,7 +220,7 @@ def test_a_budget_that_ran_out_says_how_far_it_got(monkeypatch):
     gradients = {name: g for name, g in update.gradients.items() if name != "decoder/wm"}
     rng = np.random.default_rng(1)
     features = attack("disaggregate", update).features
-    # A cell that takes what the head sees, but no order: the states are those of other steps.
+    # A cell whose inputs fit those of the head, but without order: the states are those of other steps.
     inputs = np.hstack([features[:, 24:], rng.normal(size=features[:, :24].shape)])
     gradients["decoder/wm"] = (inputs.T @ rng.normal(size=(len(features), 96))).astype(np.float32)
     found = order(dataclasses.replace(update, gradients=gradients), time_budget=1e-9)
@@ -195,6 +236,7 @@ def test_refuses_a_budget_that_is_none(budget):
         Ordering(time_budget=budget)
 
 
+@pytest.mark.framework
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 def test_keras_decoders(kind):
     from pytest_labelleak import capture_update
@@ -206,6 +248,7 @@ def test_keras_decoders(kind):
     assert found.unique
 
 
+@pytest.mark.framework
 def test_keras_regularisers_are_taken_off():
     from pytest_labelleak import capture_update
 
@@ -214,6 +257,7 @@ def test_keras_regularisers_are_taken_off():
     assert read(update) == [TWICE]
 
 
+@pytest.mark.framework
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 @pytest.mark.parametrize("wiring", [{"context_to_head": False}, {"context_to_cell": False}])
 def test_keras_decoders_that_hide_the_context(kind, wiring):

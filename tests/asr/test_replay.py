@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 import pytest_labelleak as pl
 from pytest_labelleak import GaussianNoise, InvalidArgumentError
-from pytest_labelleak.asr import Ordering, Replay
-from pytest_labelleak.asr.replay.beam import replay
+from pytest_labelleak.asr import Ordering, Replay, isolated
+from pytest_labelleak.asr.replay.beam import ReplayRules, replay
+from pytest_labelleak.attacks.gradient.reading import Reading
+from pytest_labelleak.attacks.registry import run
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decoders import END, UNITS, Elman, keras_batch, keras_decoder
@@ -29,8 +32,8 @@ def order(update, decoder=DECODER, **options):
     return Replay(decoder=decoder, **options).order(update, rng=np.random.default_rng(0))
 
 
-def follow(labels, features, decoder=DECODER, stop=lambda: False):
-    paths, finished = replay(decoder, labels, features, decoder.context_rows, stop=stop)
+def follow(labels, features, decoder=DECODER, stop=lambda: False, **rules):
+    paths, finished = replay(decoder, labels, features, decoder.context_rows, stop=stop, rules=ReplayRules(**rules))
     return [tuple(labels[list(path.positions)].tolist()) for path in paths], paths, finished
 
 
@@ -61,8 +64,29 @@ def test_reads_transcripts_off_the_gradient_of_the_head(transcripts):
     assert all(all(links) for links in found.certain)
     assert [len(links) + 1 for links in found.certain] == [len(t) for t in found.transcripts]
     assert found.variables == (update.head.kernel,)
-    # What puts words in order without running anything has nothing to read here.
+    # Ordering has no cell's gradient to read here.
     assert Ordering().order(update, rng=np.random.default_rng(0)).status == "not applicable"
+
+
+@pytest.mark.parametrize("transcripts", [[TWICE], [SENTENCE, TWICE, SHORT]])
+def test_several_local_steps_certify_nothing(transcripts):
+    # The weights move between steps, so the states are those of no single set of weights.
+    found = order(dataclasses.replace(DECODER.update(transcripts), steps=2))
+    assert (found.status, found.unique) == ("recovered", False)
+    assert not any(itertools.chain(*found.certain))
+    assert "sums 2 local steps" in found.reason
+    assert found.as_recovery().details["unique"] is False
+
+
+def test_ordering_and_replay_take_the_batch_apart_once_together(monkeypatch):
+    calls = []
+    taken_apart = isolated.ask
+    monkeypatch.setattr(isolated, "ask", lambda *given, **named: calls.append(1) or taken_apart(*given, **named))
+    reading = Reading(DECODER.update([TWICE]))
+    both = run(Ordering(), reading, seed=0), run(Replay(decoder=DECODER), reading, seed=0)
+    assert [recovery.status for recovery in both] == ["not applicable", "recovered"]
+    assert both[1].transcripts == (TWICE,)
+    assert len(calls) == 1
 
 
 def test_noise_in_the_gradient_leaves_the_order_to_be_seen():
@@ -83,15 +107,14 @@ def test_an_utterance_is_read_whole_beside_one_that_is_not():
 
 
 @pytest.mark.parametrize("seed", [3, 5, 7])
-def test_a_wrong_turn_is_taken_back(seed, monkeypatch):
+def test_a_wrong_turn_is_taken_back(seed):
     # A decoder that cares little for words, contexts that are all but the same, and noise in the states: at some step
     # another position is the nearest.
     decoder = Elman(says=0.05, hears=3.0)
     labels, features = decoder.positions([SENTENCE, TWICE], alike=0.98, seed=seed)
     features[:, :UNITS] += 0.03 * np.random.default_rng(seed).normal(size=(labels.size, UNITS))
     assert sorted(follow(labels, features, decoder)[0]) == sorted([SENTENCE, TWICE])
-    monkeypatch.setattr("pytest_labelleak.asr.replay.beam._BEAM", 1)
-    assert sorted(follow(labels, features, decoder)[0]) != sorted([SENTENCE, TWICE])
+    assert sorted(follow(labels, features, decoder, beam=1)[0]) != sorted([SENTENCE, TWICE])
 
 
 def test_what_is_nearly_as_near_is_not_certain():

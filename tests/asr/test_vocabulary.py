@@ -1,4 +1,4 @@
-"""Every vocabulary says what its tokens stand for, and cuts and joins transcripts."""
+"""Every vocabulary spells its tokens, and cuts and joins transcripts."""
 
 from __future__ import annotations
 

@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_labelleak import ClipNorm, GaussianNoise, Recovery, Sign, Update, attack
-from pytest_labelleak.attacks.counting.whole_numbers import allocate, whole_positions
+from pytest_labelleak.attacks import ILRG, BiasCounts, LLGStar
+from pytest_labelleak.attacks.counting.ilrg import ILRGRules
+from pytest_labelleak.attacks.counting.llg_star import LLGStarRules
+from pytest_labelleak.attacks.counting.shares import CountRules, balance_of
+from pytest_labelleak.attacks.counting.whole_numbers import WholeNumberRules, allocate, whole_positions
 from pytest_labelleak.testing import check_attack
 
 BOTH = ["bias_counts", "ilrg"]
@@ -120,8 +124,9 @@ def test_bias_counts_needs_no_weights_where_outputs_are_near_uniform() -> None:
     assert counted("bias_counts", update).counts == counts
 
 
+@pytest.mark.slow
 def test_ilrg_is_closer_to_whole_counts_than_the_bias_alone() -> None:
-    """The point of the second attack, over batches with more labels than classes."""
+    """Batches with more labels than classes are the second attack's purpose."""
     off: dict[str, list[float]] = {name: [] for name in BOTH}
     for seed in range(6):
         update, _ = head_update(128, 84, 100, seed=seed, scale=1.5)
@@ -140,6 +145,7 @@ def test_ilrg_counts_classes_that_do_not_descend() -> None:
     assert np.mean([c in found for c in hidden]) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 def test_whole_counts_show_through_noise(name: str) -> None:
     """Noise of a tenth of the gradient makes absent classes descend; that must not make them certain."""
@@ -171,7 +177,7 @@ def test_the_scale_of_the_features_does_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_what_it_cannot_count_it_says(name: str) -> None:
+def test_a_batch_that_cannot_be_counted_is_refused_with_a_reason(name: str) -> None:
     update, _ = head_update(20, 32, 50)
 
     def reason(changed: Update) -> str:
@@ -198,11 +204,40 @@ def test_what_it_cannot_count_it_says(name: str) -> None:
     assert "not finite" in reason(dataclasses.replace(update, head=loud))
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (BiasCounts(rules=CountRules(far_off=1e-9)), "off whole numbers"),
+        (BiasCounts(rules=CountRules(whole=WholeNumberRules(chance=1e-300))), "neither the gradient's rank"),
+        (ILRG(rules=ILRGRules(counts=CountRules(far_off=1e-9))), "off whole numbers"),
+        (LLGStar(rules=LLGStarRules(one_sided=1.1)), "both signs"),
+        (LLGStar(rules=LLGStarRules(counts=CountRules(far_off=1e-9))), "off whole numbers"),
+    ],
+)
+def test_a_changed_rule_changes_the_answer(changed: Any, reason: str) -> None:
+    update, _ = head_update(20, 256, 60, seed=3) if isinstance(changed, LLGStar) else head_update(40, 24, 100, seed=3)
+    assert attack(type(changed)(), update).status == "recovered"
+    assert reason in attack(changed, update).message
+
+
+def test_an_average_descends_by_one_and_its_rounding() -> None:
+    update = dataclasses.replace(head_update(40, 24, 100, seed=3)[0], reduction="unknown")
+    assert balance_of(update, rules=CountRules()).averaged
+    assert not balance_of(update, rules=CountRules(rounding=-0.99)).averaged
+
+
+def test_a_class_as_frequent_as_the_usual_ones_gets_an_input_of_its_own() -> None:
+    update, _ = head_update(150, 84, 60, seed=1)
+    few = attack(ILRG(rules=ILRGRules(usual=1.0)), update)
+    assert few.details != attack("ilrg", update).details
+
+
 def test_ilrg_needs_the_weights() -> None:
     update, _ = head_update(4, 32, 50, weights=False)
     assert "pass kernel= and bias=" in attack("ilrg", update).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 @given(
     positions=st.integers(1, 40),
@@ -285,6 +320,7 @@ def test_whole_positions_finds_the_smallest_number_that_fits(positions: int) -> 
     assert np.array_equal(found[1] * factor, counts)
 
 
+@pytest.mark.slow
 def test_whole_positions_takes_the_smallest_multiple_not_excluded() -> None:
     for seed in range(20):
         counts = np.random.default_rng(seed).integers(0, 5, 12)
@@ -300,6 +336,7 @@ def test_whole_positions_takes_the_smallest_multiple_not_excluded() -> None:
     assert found[0] == 20
 
 
+@pytest.mark.slow
 def test_whole_positions_is_not_fooled_by_random_shares() -> None:
     rng = np.random.default_rng(0)
     for classes in (2, 5, 10, 50):

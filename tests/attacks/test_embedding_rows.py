@@ -1,4 +1,4 @@
-"""Embedding rows: what a lookup table gives away, and what merely looks like one."""
+"""Embedding rows: the tokens that a lookup table gives away, and variables that merely look like one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import DropSmallest, GaussianNoise, Head, Quantise, RoundTo, Sign, Update, attack
+from pytest_labelleak.attacks import EmbeddingRows
+from pytest_labelleak.attacks.rules.embedding_rows import EmbeddingRules
 
 CLASSES, WIDTH, UNITS = 60, 12, 16
 
@@ -53,7 +55,7 @@ def test_names_exactly_the_tokens_that_were_fed(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("defence", [Sign(), Quantise(bits=8), DropSmallest(fraction=0.05), RoundTo(dtype="bfloat16")])
-def test_zeros_survive_what_is_no_noise(defence: Any) -> None:
+def test_zeros_survive_defences_without_noise(defence: Any) -> None:
     update, tokens = token_update()
     assert set(attack("embedding_rows", defence(update, rng=np.random.default_rng(0))).labels) == tokens
 
@@ -80,7 +82,7 @@ def test_rows_stand_out_of_little_noise_and_of_a_weight_penalty(seed: int) -> No
         recovery = attack("embedding_rows", shared)
         assert set(recovery.labels) == tokens
         assert "above all the rows of the batch's tokens move" in recovery.message
-    # Only by its name: of another variable, more would have to be known.
+    # The name alone says so; a variable of another name would need more evidence.
     assert "it is no lookup table" in reason(with_gradients(update, dense=table + np.float32(1e-5) * weights))
 
 
@@ -142,12 +144,30 @@ def test_of_two_tables_the_one_that_fits_the_head_is_taken() -> None:
         assert set(recovery.labels) == tokens
 
 
+@pytest.mark.parametrize(
+    ("name", "noise", "changed", "reason"),
+    [
+        ("embedding", 1e-5, {"gap": 1e9}, "or noise was added"),
+        ("table", 0.0, {"moving": 0.01}, "it is no lookup table"),
+        ("table", 0.0, {"roundings": 1e9}, "as a dense layer with dead inputs would"),
+        ("table", 0.0, {"agreement": 1.0}, "does not raise the classes"),
+    ],
+)
+def test_a_changed_rule_changes_the_answer(name: str, noise: float, changed: dict[str, float], reason: str) -> None:
+    update, _ = token_update(name)
+    if noise:
+        update = GaussianNoise(absolute=noise)(update, rng=np.random.default_rng(0))
+    assert attack("embedding_rows", update).status == "recovered"
+    assert reason in attack(EmbeddingRows(rules=EmbeddingRules(**changed)), update).message
+
+
 def test_messages_hold_no_token() -> None:
     update, _ = token_update()
     recovery = attack("embedding_rows", update)
     assert "labels" not in repr(recovery)
 
 
+@pytest.mark.framework
 def test_a_keras_language_model_gives_its_text_away() -> None:
     keras = pytest.importorskip("keras")
     from pytest_labelleak import audit

@@ -182,6 +182,7 @@ def whole(update: Update) -> np.ndarray:
     return kernel if bias is None else np.vstack([kernel, bias])
 
 
+@pytest.mark.slow
 @given(case=cases(readable=True, dtype="float64"))
 @hypothesis.settings(max_examples=80, deadline=None)
 def test_rlg_agrees_with_naive_programs_on_its_own_input(case: LabelledUpdate) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import hypothesis
 import numpy as np
@@ -140,9 +141,8 @@ def test_every_class_not_named_is_inside_the_cone_of_the_others() -> None:
 
     case = make_update(positions=8, features=64, classes=120, seed=2, signed=True)
     subspace = find_subspace(case.update)
-    assert not isinstance(subspace, str)
     points = subspace.coordinates
-    separation = separate(points, subspace.noise)
+    separation = separate(points, subspace.noise, deviations=10.0)
     for column in range(points.shape[1]):
         _, distance = nnls(np.delete(points, column, axis=1), points[:, column], maxiter=10_000)
         assert (distance > 1e-4) == separation.present[column]
@@ -193,6 +193,7 @@ def test_every_class_not_named_is_proved_absent(
     check_absences(case, recovery)
 
 
+@pytest.mark.slow
 def test_a_label_that_happens_to_be_in_the_repeated_part_of_the_basis_is_named() -> None:
     # A dozen of these once lost a label each: its price left out what of the label itself the closing brings in.
     for seed in range(40):
@@ -206,8 +207,7 @@ def test_a_label_that_happens_to_be_in_the_repeated_part_of_the_basis_is_named()
 def test_the_price_of_a_class_eliminated_with_others_is_that_of_its_combination(seed: int) -> None:
     case = make_update(positions=32, features=64, classes=100, seed=seed, confidence=0.5, duplicates=0.3)
     subspace = find_subspace(case.update)
-    assert not isinstance(subspace, str)
-    separation = separate(subspace.coordinates, subspace.noise, leading=subspace.positions)
+    separation = separate(subspace.coordinates, subspace.noise, deviations=10.0, leading=subspace.positions)
     (basis,) = separation._bases
     eliminated = np.flatnonzero(~separation.present & np.isfinite(basis.bound))
     assert eliminated.size > 40
@@ -235,7 +235,7 @@ def test_a_class_without_a_gradient_is_absent_without_further_proof() -> None:
 )
 def test_what_is_within_ten_times_the_border_is_called_doubtful(distance: float, present: bool, doubtful: int) -> None:
     points = np.array([[1.0, 1.0, 1.0, -distance]])
-    separation = separate(points, np.full(4, 1e-7))  # tilt 1e-6
+    separation = separate(points, np.full(4, 1e-7), deviations=10.0)  # tilt 1e-6
     assert separation.present.tolist() == [False, False, False, present]
     assert separation.doubtful.tolist() == [3] * doubtful
 
@@ -327,12 +327,19 @@ def test_as_many_positions_as_features_that_fire_is_no_empty_answer() -> None:
     assert "features that fire" in recovery.message
 
 
+@functools.cache
+def half_erased(seed: int, positions: int, features: int, classes: int) -> tuple[LabelledUpdate, Recovery]:
+    """Make samples so sure that some probabilities round to one, and attack them; once for all tests: it takes long."""
+    case = make_update(positions=positions, features=features, classes=classes, seed=seed, confidence=0.999995)
+    assert np.count_nonzero(case.probabilities[np.arange(positions), case.labels] == 1.0) > 0
+    return case, rlg(case.update)
+
+
+@pytest.mark.slow
 def test_more_classes_than_directions_are_never_named() -> None:
     """Where probabilities round to one, rows are erased, and many absent classes are at the rim of the cone."""
-    case = make_update(positions=50, features=512, classes=1000, seed=3002, confidence=0.999995)
+    case, recovery = half_erased(3002, 50, 512, 1000)
     p = case.probabilities[np.arange(50), case.labels]
-    assert np.count_nonzero(p == 1.0) > 0
-    recovery = rlg(case.update)
     left = set(case.labels[p < 1.0].tolist())
     assert len(recovery.labels) <= 50
     assert left <= set(recovery.labels)
@@ -340,13 +347,17 @@ def test_more_classes_than_directions_are_never_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "positions", "features", "classes"), [(3002, 50, 512, 1000), (2, 50, 512, 1000), (2, 30, 128, 100)]
+    ("seed", "positions", "features", "classes"),
+    [
+        pytest.param(3002, 50, 512, 1000, marks=pytest.mark.slow),
+        pytest.param(2, 50, 512, 1000, marks=pytest.mark.slow),
+        (2, 30, 128, 100),
+    ],
 )
 def test_a_row_whose_label_was_erased_names_nobody_else(seed: int, positions: int, features: int, classes: int) -> None:
-    case = make_update(positions=positions, features=features, classes=classes, seed=seed, confidence=0.999995)
+    case, recovery = half_erased(seed, positions, features, classes)
     p = case.probabilities[np.arange(positions), case.labels]
-    assert np.count_nonzero(p == 1.0) > 0
-    assert set(rlg(case.update).labels) == set(case.labels[p < 1.0].tolist())
+    assert set(recovery.labels) == set(case.labels[p < 1.0].tolist())
 
 
 @pytest.mark.parametrize("doubt", [1e-8, 1e-9])
@@ -410,7 +421,6 @@ def test_added_noise_hides_no_label_behind_features_of_different_size(relative: 
     gradient += relative * np.sqrt(np.mean(gradient**2)) * np.random.default_rng(1).standard_normal(gradient.shape)
     update = Update.from_arrays(gradient.astype(np.float32))
     subspace = find_subspace(update)
-    assert not isinstance(subspace, str)
     # Rows and columns of one size would have noise of all sizes, and a spectrum without a gap.
     assert subspace.positions == 10
     assert set(rlg(update).labels) == set(case.labels.tolist())
@@ -425,7 +435,6 @@ def test_noise_in_proportion_to_a_large_bias_gradient_is_no_position() -> None:
         noise = 1e-3 * np.sqrt(np.mean(gradient**2)) * rng.standard_normal(gradient.shape)
         shared.append((gradient + noise).astype(np.float32))
     subspace = find_subspace(Update.from_arrays(shared[0], bias_gradient=shared[1]))
-    assert not isinstance(subspace, str)
     assert (subspace.positions, subspace.rank) == (10, 10)
 
 
@@ -450,7 +459,6 @@ def test_the_rounding_of_weights_is_known_to_be_in_their_differences(steps: int,
     recovery = rlg(update)
     assert set(recovery.labels) == set(case.labels.tolist())
     subspace = find_subspace(update)
-    assert not isinstance(subspace, str)
     assert 0.3 < subspace.noise_ratio < 3.0
 
 
@@ -471,7 +479,7 @@ def test_columns_without_any_noise_are_decided_all_the_same() -> None:
     error[np.arange(3), [4, 9, 30]] -= 0.8
     points = np.linalg.qr(error.T)[0].T
     points /= np.linalg.norm(points, axis=0)
-    separation = separate(points, np.zeros(80))
+    separation = separate(points, np.zeros(80), deviations=10.0)
     assert np.flatnonzero(separation.present).tolist() == [4, 9, 30]
     assert not np.isnan(separation.margin[[4, 9, 30]]).any()
 
@@ -485,7 +493,7 @@ def test_tests_beyond_those_allowed_are_not_made() -> None:
     points = np.linalg.qr(error.T)[0].T
     points /= np.linalg.norm(points, axis=0)
     points += 1e-3 * rng.normal(size=points.shape)
-    everything = separate(points, np.full(400, 1e-3))
-    some = separate(points, np.full(400, 1e-3), most_tests=8)
+    everything = separate(points, np.full(400, 1e-3), deviations=10.0)
+    some = separate(points, np.full(400, 1e-3), deviations=10.0, most_tests=8)
     assert some.tested < 20 < 100 < everything.tested
     assert set(some.directions) == set(everything.directions) == {3, 50, 80, 120}

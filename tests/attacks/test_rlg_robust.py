@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import GaussianNoise, Quantise, RandomDrop, Recovery, Sign, Update
-from pytest_labelleak.attacks.gradient.intervals import find_bounds
+from pytest_labelleak.attacks.gradient.intervals import find_intervals
+from pytest_labelleak.attacks.registry import ask
 from pytest_labelleak.attacks.rlg.attack import RLG
 from pytest_labelleak.attacks.robust.attack import RobustRLG
 from pytest_labelleak.testing import LabelledUpdate, check_attack, make_update
@@ -45,7 +46,7 @@ DEFENDED = {
 
 
 def both(update: Update) -> tuple[Recovery, Recovery]:
-    return RLG()(update, rng=RNG(0)), RobustRLG()(update, rng=RNG(0))
+    return ask(RLG(), update, rng=RNG(0)), ask(RobustRLG(), update, rng=RNG(0))
 
 
 @pytest.mark.parametrize("name", DEFENDED)
@@ -76,7 +77,7 @@ def test_names_what_is_left_of_a_trained_head(name: str, signed: bool, confidenc
         positions=12, features=192, classes=300, seed=2, signed=signed, bias=False, confidence=confidence
     )
     update = COARSE[name](case.update)
-    named = set(RobustRLG()(update, rng=RNG(0)).labels)
+    named = set(ask(RobustRLG(), update, rng=RNG(0)).labels)
     left = visible(case, update)
     assert named <= left, "no class without a label is named"
     # A label may hang by a few entries that chance explains.
@@ -86,41 +87,41 @@ def test_names_what_is_left_of_a_trained_head(name: str, signed: bool, confidenc
 def test_stochastic_rounding_is_not_mistaken_for_labels() -> None:
     case = make_update(positions=12, features=192, classes=300, seed=2, bias=False)
     update = Quantise(bits=8, stochastic=True)(case.update, rng=RNG(0))
-    assert set(RobustRLG()(update, rng=RNG(0)).labels) == set(case.labels.tolist())
+    assert set(ask(RobustRLG(), update, rng=RNG(0)).labels) == set(case.labels.tolist())
 
 
-def test_bounds_are_in_the_units_of_what_is_left() -> None:
+def test_intervals_are_in_the_units_of_what_is_left() -> None:
     case = make_update(positions=4, features=32, classes=50, seed=1, signed=True)
     gradient = case.update.kernel_gradient
     for name, edge in (("drop 90 %", None), ("8 bits", np.abs(gradient).max() / 254)):
         update = DEFENDED[name](case.update)
-        bounds = find_bounds(update)
-        assert bounds is not None
+        intervals = find_intervals(update)
+        assert intervals is not None
         left = np.abs(update.kernel_gradient)
-        assert bounds.unit == pytest.approx(left[left > 0].min() if edge is None else edge, rel=1e-3)
-        centre, width = bounds.of(update, bounds.columns)
-        truth = gradient[np.ix_(bounds.rows, bounds.columns)] / bounds.unit
-        inside = np.abs(truth - centre[: bounds.rows.size]) <= width[: bounds.rows.size] * 1.001 + 1e-3
+        assert intervals.unit == pytest.approx(left[left > 0].min() if edge is None else edge, rel=1e-3)
+        centre, width = intervals.of(update, intervals.columns)
+        truth = gradient[np.ix_(intervals.rows, intervals.columns)] / intervals.unit
+        inside = np.abs(truth - centre[: intervals.rows.size]) <= width[: intervals.rows.size] * 1.001 + 1e-3
         assert inside.all()
 
 
-def test_entries_dropped_at_random_have_no_bounds() -> None:
+def test_entries_dropped_at_random_have_no_intervals() -> None:
     case = make_update(positions=4, features=64, classes=100, seed=1, signed=True)
-    assert find_bounds(RandomDrop(fraction=0.5)(case.update, rng=RNG(0))) is None
-    assert find_bounds(case.update) is None
+    assert find_intervals(RandomDrop(fraction=0.5)(case.update, rng=RNG(0))) is None
+    assert find_intervals(case.update) is None
 
 
 @pytest.mark.parametrize("name", COARSE)
 def test_defended_noise_names_next_to_nothing(name: str) -> None:
     noise = Update.from_arrays(RNG(5).normal(size=(96, 150)).astype(np.float32))
-    assert len(RobustRLG()(COARSE[name](noise), rng=RNG(0)).labels) <= 5
+    assert len(ask(RobustRLG(), COARSE[name](noise), rng=RNG(0)).labels) <= 5
 
 
 @pytest.mark.parametrize("name", ["drop 90 %", "8 bits"])
 def test_certificates_descend_on_their_label(name: str) -> None:
     case = make_update(positions=12, features=192, classes=300, seed=2, signed=True, bias=False)
     update = DEFENDED[name](case.update)
-    certificates = RobustRLG()(update, rng=RNG(0)).certificates
+    certificates = ask(RobustRLG(), update, rng=RNG(0)).certificates
     assert certificates
     for certificate in certificates:
         values = certificate.direction @ update.kernel_gradient.astype(np.float64)
@@ -137,14 +138,14 @@ def test_leaves_exact_gradients_to_strict_rlg() -> None:
 
 def test_pure_noise_names_next_to_nothing() -> None:
     noise = RNG(5).normal(size=(192, 300))
-    recovery = RobustRLG()(Update.from_arrays(noise), rng=RNG(0))
+    recovery = ask(RobustRLG(), Update.from_arrays(noise), rng=RNG(0))
     assert len(recovery.labels) <= 3
 
 
 def test_certificates_point_down_at_their_label_more_than_anywhere_else() -> None:
     case = make_update(positions=12, features=192, classes=300, seed=2, signed=True, bias=False)
     update = DEFENDED["noise 1e-1"](case.update)
-    for certificate in RobustRLG()(update, rng=RNG(0)).certificates:
+    for certificate in ask(RobustRLG(), update, rng=RNG(0)).certificates:
         values = certificate.direction @ update.kernel_gradient.astype(np.float64)
         assert int(np.argmin(values)) == certificate.label
 
@@ -157,7 +158,7 @@ def test_inactive_features_are_not_mistaken_for_dropping() -> None:
     case = make_update(positions=5, features=64, classes=100, seed=3)
     gradient = case.update.kernel_gradient.copy()
     gradient[::2] = 0  # half of the features never fire
-    recovery = RLG()(Update.from_arrays(gradient), rng=RNG(0))
+    recovery = ask(RLG(), Update.from_arrays(gradient), rng=RNG(0))
     assert set(recovery.labels) == set(case.labels.tolist())
 
 
@@ -168,6 +169,6 @@ def test_float16_underflow_is_not_mistaken_for_dropping() -> None:
     underflowed = {"kernel": np.where(np.abs(gradient) < smallest, 0, gradient)}
     head = dataclasses.replace(case.update.head, bias=None)
     update = dataclasses.replace(case.update, gradients=underflowed, head=head)
-    assert "dropped or rounded" in RLG()(update, rng=RNG(0)).message
+    assert "dropped or rounded" in ask(RLG(), update, rng=RNG(0)).message
     as_half = dataclasses.replace(update, compute_dtype="float16")
-    assert "dropped or rounded" not in RLG()(as_half, rng=RNG(0)).message
+    assert "dropped or rounded" not in ask(RLG(), as_half, rng=RNG(0)).message

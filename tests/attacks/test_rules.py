@@ -1,4 +1,4 @@
-"""The one-line attacks: what they find, and when they say that they do not apply."""
+"""The one-line attacks: labels that they find, and updates to which they do not apply."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from pytest_labelleak import Update, attack
-from pytest_labelleak.attacks import RLG, builtin_attacks, resolve
+from pytest_labelleak.attacks import IDLG, RLG, builtin_attacks, resolve
+from pytest_labelleak.attacks.rules.idlg import IDLGRules
 from pytest_labelleak.core.errors import InvalidArgumentError, UnknownNameError
 from pytest_labelleak.testing import LabelledUpdate, labelled_updates, make_update
 
@@ -58,6 +59,20 @@ def test_idlg_names_the_label_of_one_sample(bias: bool, signed: bool) -> None:
 def test_idlg_refuses_two_samples(bias: bool) -> None:
     case = make_update(positions=2, features=16, classes=20, bias=bias, signed=True, seed=1)
     assert attack("idlg", case.update).status == "not applicable"
+
+
+def test_idlg_allows_for_the_rounding_of_columns() -> None:
+    case = make_update(positions=1, features=16, classes=20, bias=False, signed=True)
+    assert attack(IDLG(rules=IDLGRules(roundings=1e-3)), case.update).status == "not applicable"
+    two = make_update(positions=2, features=16, classes=20, bias=False, signed=True, seed=1)
+    assert "multiples of one another" not in attack(IDLG(rules=IDLGRules(roundings=1e9)), two.update).message
+
+
+def test_llg_says_nothing_where_signs_could_be_chance() -> None:
+    error = np.array([-3.0, 1.0, 1.0, 1.0])
+    assert attack("llg", Update.from_arrays(np.outer([1.0, 2.0], error))).labels == (0,)
+    half = np.array([-1.0, -1.0, 1.0, 1.0])
+    assert "2 of 4 column sums are negative" in attack("llg", Update.from_arrays(np.outer([1.0, 2.0], half))).message
 
 
 @given(case=labelled_updates(signed=False))

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_labelleak import attack
 from pytest_labelleak.attacks import builtin_attacks, run
-from pytest_labelleak.attacks.gradient.tied import split
+from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.testing import make_update
 
 
@@ -50,7 +50,7 @@ def test_labels_and_inputs_are_named_and_nothing_else(seed, options):
 
 def test_certificates_hold_on_what_the_projection_adds():
     update, labels, fed = tied(1)
-    parts = split(update)
+    parts = Reading(update).split()
     (proof,) = attack("rlg", update).certificates  # of the one label that was never fed
     assert proof.label == labels[-1]
     assert proof.label not in fed
@@ -62,7 +62,7 @@ def test_certificates_hold_on_what_the_projection_adds():
 
 def test_the_merged_class_makes_the_rest_a_softmax_head():
     update, _, fed = tied(2)
-    rest = split(update).rest
+    rest = Reading(update).split().rest
     assert not rest.head.tied
     assert rest.classes == update.classes - np.unique(fed).size + 1
     np.testing.assert_allclose(rest.kernel_gradient.sum(axis=1), 0.0, atol=1e-6)

@@ -232,12 +232,22 @@ def test_the_forward_pass_names_renamed_classes(mistake, labels):
     assert explained(case, labels=labels(case.labels)).mistake is mistake
 
 
-def test_the_forward_pass_names_a_negated_update_and_a_factor():
+@pytest.mark.parametrize("factor", [0.01, 1.0, 300.0])
+def test_the_forward_pass_names_a_negated_update_and_a_factor(factor):
     case = case_of()
-    negated = explained(case, np.negative)
-    assert negated.mistake is Mistake.NEGATED
-    assert negated.factor == pytest.approx(-1.0, abs=1e-5)
-    assert explained(case, lambda g: 0.01 * g).factor == pytest.approx(0.01, rel=1e-5)
+    right = explained(case, lambda g: np.float32(factor) * g)
+    assert right.explained
+    assert right.factor == pytest.approx(factor, rel=1e-5)
+    negated = explained(case, lambda g: np.float32(-factor) * g)
+    assert (negated.explained, negated.mistake) == (False, Mistake.NEGATED)
+    assert negated.factor == pytest.approx(-factor, rel=1e-5)
+
+
+@pytest.mark.parametrize("gradient", [np.zeros((64, 200)), np.ones((64, 200))], ids=["zero", "ones"])
+def test_a_gradient_of_nothing_is_not_explained(gradient):
+    found = explained(case_of(), lambda g: gradient)
+    assert not found.explained
+    assert found.mistake is None
 
 
 def test_the_forward_pass_counts_labels_that_the_loss_does_not_use():

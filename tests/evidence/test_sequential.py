@@ -135,3 +135,9 @@ def test_the_order_of_draws_and_repetition_change_nothing():
     one, two = standing({"a": values}, 0.1), standing({"a": values[::-1]}, 0.1)
     assert one.upper == pytest.approx(two.upper, abs=1e-12)
     assert standing({"a": values}, 0.1).upper == one.upper
+
+
+def test_one_uncertain_attack_keeps_the_decision_open():
+    now = standing({"steady": [0.0] * 60, "scattered": [0.9, -0.9] * 30}, 0.1)
+    assert standing({"steady": [0.0] * 60}, 0.1).decision is Decision.WITHIN
+    assert (now.decision, now.attack) == (Decision.OPEN, "scattered")

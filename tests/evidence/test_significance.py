@@ -64,7 +64,7 @@ def test_several_draws_are_those_of_all_joint_renamings(seed):
     assert luck.p_value == pytest.approx(p_value, abs=1e-10)
 
 
-@pytest.mark.parametrize("sizes", [(3, 3), (2, 4)])
+@pytest.mark.parametrize("sizes", [(3, 3), (2, 4), (2, 3), (1, 5)])
 def test_several_batches_are_independent(sizes):
     rng = np.random.default_rng(sum(sizes))
     batches = []

@@ -1,8 +1,8 @@
-"""Spellers with free attention contexts: what gradient matching differentiates twice, whatever the framework.
+"""Spellers with free attention contexts: decoders that gradient matching differentiates twice, in any framework.
 
-A speller that is trained with teacher forcing is a function of two things: the answers of its attention, and the
-transcript. What the listener heard is unknown to the receiver of an update, so both are unknowns (Dang et al., NeurIPS
-2021, arXiv 2111.00556, section on speech). The roles here speak numpy; the frameworks stay inside.
+A speller that is trained with teacher forcing is a function of two arguments: the contexts that its attention answers,
+and the transcript. The receiver of an update does not know the audio, so both arguments are unknown (Dang et al.,
+NeurIPS 2021, arXiv 2111.00556, section on speech). The interface takes and returns numpy arrays.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ class FreeContextDecoder(Protocol):
 
     @property
     def context_rows(self) -> slice | None:
-        """Rows of the head's kernel that take the context as it is; None if there are none."""
+        """Rows of the head's kernel that take the context unchanged; None if there are none."""
 
     @property
     def end(self) -> int | None:
-        """Token that ends every transcript, where there is one; known to everybody."""
+        """Token that ends every transcript, if any; every receiver knows it."""
 
     def keys(self, *, every: bool = False) -> tuple[str, ...]:
-        """Name the variables that can be matched, as `Update.gradients` does.
+        """Name the variables that can be matched, by their keys in `Update.gradients`.
 
         Parameters
         ----------
         every : bool, default False
-            Also those whose gradient free contexts do not explain, because a part of it went through the attention.
+            Also name variables of which a part of the gradient went through the attention. Free contexts do not explain
+            that part.
 
         Returns
         -------
@@ -59,14 +60,14 @@ class FreeContextDecoder(Protocol):
         """
 
     def head_inputs(self, contexts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Run forward, up to what the head sees.
+        """Run forward, up to the input of the head.
 
         Parameters
         ----------
         contexts : ndarray of shape (B, initial + U, d)
-            What attention answers, for B transcripts of one length.
+            Contexts for B transcripts of U positions each.
         tokens : ndarray of int, shape (B, U)
-            Their labels; each is fed one position later.
+            Labels of the transcripts; each is fed one position later.
 
         Returns
         -------
@@ -80,16 +81,16 @@ class FreeContextDecoder(Protocol):
         Parameters
         ----------
         contexts : ndarray of shape (initial + U, d)
-            What attention answers.
+            Contexts of one transcript.
         labels : ndarray of shape (U, C)
-            Soft labels. The mix of their embeddings is fed one position later.
+            Soft labels. Their mix of embeddings is fed one position later.
         keys : tuple of str
-            The variables.
+            Variables to differentiate for.
 
         Returns
         -------
         list of ndarray of float64
-            One per key, in the orientation in which an update holds it.
+            One per key, in the orientation of the update.
         """
 
     def pullback(
@@ -102,12 +103,12 @@ class FreeContextDecoder(Protocol):
         contexts, labels, keys
             As for `gradients`.
         cotangents : sequence of ndarray
-            One per key, shaped as its gradient.
+            One per key, in the shape of its gradient.
 
         Returns
         -------
         contexts, labels : ndarray of float64
-            Shaped as the arguments.
+            In the shapes of the arguments.
         """
 
 
@@ -119,13 +120,13 @@ def free_contexts(
     Parameters
     ----------
     model : keras.Model or lingvo task
-        With one attention layer between a listener and a speller.
+        Recogniser with one attention layer between a listener and a speller.
     start : int, optional
-        Token that is fed first. lingvo's tasks say it themselves; a Keras model does not.
+        Token that is fed first. A lingvo task holds it; a Keras model does not.
     end : int, optional
         Token that ends a transcript, if any.
     jit : bool, default False
-        Compile with XLA: faster, after compiling for every length of transcript.
+        Compile with XLA: faster, after one compilation per length of transcript.
 
     Returns
     -------
@@ -134,9 +135,9 @@ def free_contexts(
     Raises
     ------
     UnsupportedModelError
-        If the speller cannot be told from the rest, or is none that is known.
+        If the speller cannot be told from the rest, or is of no known kind.
     """
-    # A model cannot exist without its framework having been imported: never import one only to find out.
+    # A model exists only after its framework was imported, so there is no need to import one.
     keras, lingvo = sys.modules.get("keras"), sys.modules.get("lingvo.core.base_layer")
     if keras is not None and isinstance(model, keras.Model):
         from .keras import KerasFreeContexts

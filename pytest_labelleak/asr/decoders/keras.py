@@ -19,21 +19,21 @@ _ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQuer
 class KerasFreeContexts:
     """A `FreeContextDecoder` of a functional Keras model on TensorFlow.
 
-    The model's graph is cut at the embedding of its tokens and at its attention layer. What lies between these and the
-    logits is copied, weights and all, with recurrent layers unrolled; the model is not touched.
+    The model's graph is cut at the embedding of its tokens and at its attention layer. The layers from the cuts to the
+    logits are copied with their weights, and recurrent layers are unrolled; the model is not touched.
 
     Parameters
     ----------
     model : keras.Model
-        Functional, with one attention layer and one embedding on the way to its output.
+        Functional model with one attention layer and one embedding on the way to its output.
     start : int
         Token that is fed first.
     end : int, optional
         Token that ends every transcript.
     attention : str, optional
-        Name of the layer whose output the contexts are, where it is no stock layer of that kind, or there are several.
+        Name of the layer whose outputs are the contexts, where it is no stock attention layer, or one of several.
     dtype : str, default "float32"
-        Of the computation; "float64" is slower and exact to more digits.
+        Type of the computation; "float64" is slower and exact to more digits.
     jit : bool, default False
         Compile with XLA.
 
@@ -110,18 +110,18 @@ class KerasFreeContexts:
 
 
 class _Graph:
-    """Copies of the layers between the cuts and the output, and the way they are connected.
+    """Copies of the layers between the cuts and the output, connected as the originals are.
 
     Attributes
     ----------
     variables : dict of str to tf.Variable
         The copies' trainable variables by the path of the original's, the embedding's table among them.
     below_attention : frozenset of str
-        Keys of those that the attention's question depends on, too.
+        Keys of the variables on which the attention's query depends too.
     table : tf.Variable
         The embedding, shape (C, dimension).
     classes, context_width : int
-        Sizes.
+        Number of classes C, and width d of a context.
     """
 
     def __init__(self, model: Any, attention: str | None, dtype: str) -> None:
@@ -142,9 +142,12 @@ class _Graph:
                 if (layer.name == attention if attention else type(layer).__name__ in _ATTENTION)
             ],
             f"model {model.name!r}",
-            "attention layer. Name the layer whose output the speller reads with attention=",
+            "attention layer. If the speller reads the output of one other layer, build "
+            "pytest_labelleak.asr.decoders.keras.KerasFreeContexts(model, start=, attention=) with that layer's name. "
+            "A Transformer, such as Whisper, has an attention in each of its layers and no such speller: for it "
+            "implement pytest_labelleak.asr.FreeContextDecoder, or leave Replay out",
         )
-        # Not through the attention: a listener may embed something of its own.
+        # The search stops at the attention: a listener may have an embedding of its own.
         embedding = _only(
             [layer for layer in _upstream(self._output, (asked,)) if isinstance(layer, keras.layers.Embedding)],
             f"the speller of model {model.name!r}",
@@ -156,14 +159,14 @@ class _Graph:
         self._copies = {layer: _copy(layer, dtype) for layer in between if isinstance(layer, keras.Layer)}
         self._softmax = not getattr(model.loss, "from_logits", False)
         self.classes, self.context_width = int(self._output.shape[-1]), int(asked.output.shape[-1])
-        # The layers' own way to build: once through, on zeros.
+        # One run on zeros builds the layers.
         self._run(
             keras.ops.zeros((1, 1, int(embedding.output_dim)), dtype),
             keras.ops.zeros((1, 1, self.context_width), dtype),
         )
         self.table = tf.Variable(tf.cast(embedding.embeddings.value, dtype))
         self.variables = {embedding.embeddings.path: self.table}
-        question = {
+        query = {
             id(variable)
             for layer in _upstream(asked.output)
             if isinstance(layer, keras.Layer)
@@ -175,13 +178,13 @@ class _Graph:
                 new.assign(tf.cast(own.value, new.dtype))
             for own, new in zip(original.trainable_variables, copy.trainable_variables, strict=True):
                 self.variables[own.path] = new.value
-                if id(own) in question:
+                if id(own) in query:
                     below.add(own.path)
         self.below_attention = frozenset(below)
         self.context_rows = self._rows()
 
     def _rows(self) -> slice | None:
-        """Find the context among the inputs of the layer that makes the logits, by feeding one unlike all else."""
+        """Find the context among the inputs of the head, by feeding a context unlike every other input."""
         import tensorflow as tf
 
         seen: list[Any] = []
@@ -201,13 +204,13 @@ class _Graph:
         return tf.math.log(result) if self._softmax else tf.nn.log_softmax(result)
 
     def head_inputs(self, embedded: Any, contexts: Any) -> Any:
-        """Return what the layer that makes the logits takes, shape (B, U, h)."""
+        """Return the input of the head, shape (B, U, h)."""
         seen: list[Any] = []
         self._run(embedded, contexts, seen)
         return seen[-1]
 
     def _run(self, embedded: Any, contexts: Any, seen: list[Any] | None = None) -> Any:
-        """Return the output; put the input of each dense layer in `seen`, the last one's last."""
+        """Return the output, and append the input of each dense layer to `seen`, in the order of the calls."""
         import keras
 
         fed = {"embedded": embedded, "contexts": contexts}
@@ -222,7 +225,7 @@ class _Graph:
                 if operation in self._cuts:
                     return fed[self._cuts[operation]]
                 arguments = operation._inbound_nodes[history.node_index].arguments
-                # One utterance without padding: masks hide nothing, and are made of inputs that are not here.
+                # One utterance without padding: a mask hides nothing, and is made of inputs that are missing here.
                 options = {name: item for name, item in arguments.kwargs.items() if name != "mask"}
                 positional, named = keras.tree.map_structure(value, (arguments.args, options))
                 if seen is not None and isinstance(operation, keras.layers.Dense):
@@ -235,7 +238,7 @@ class _Graph:
 
 
 def _upstream(tensor: Any, stop: tuple[Any, ...] = ()) -> list[Any]:
-    """List the layers and operations that a symbolic tensor is made by; those in `stop` are listed and not passed."""
+    """List the layers and operations above a symbolic tensor; the search stops at those in `stop`, which it lists."""
     found: dict[Any, None] = {}
     waiting, seen = [tensor], set()
     while waiting:
@@ -261,15 +264,15 @@ def _inputs(arguments: Any) -> Iterator[Any]:
             yield item
 
 
-def _only(found: list[Any], where: str, what: str) -> Any:
+def _only(found: list[Any], where: str, expected: str) -> Any:
     if len(found) != 1:
         names = ", ".join(repr(layer.name) for layer in found) or "none"
-        raise UnsupportedModelError(f"{where} has {len(found)} layers for one: {names}. Expected one {what}.")
+        raise UnsupportedModelError(f"{where} has {len(found)} layers for one: {names}. Expected one {expected}.")
     return found[0]
 
 
 def _check(between: list[Any], model: str) -> None:
-    """Refuse spellers that depend on something else, or on chance."""
+    """Refuse a speller with a further input, or with random units."""
     for layer in between:
         if type(layer).__name__ == "InputLayer":
             raise UnsupportedModelError(
@@ -286,7 +289,7 @@ def _check(between: list[Any], model: str) -> None:
 
 
 def _copy(layer: Any, dtype: str) -> Any:
-    """Make a layer of the same settings with weights of its own; its recurrence, if any, unrolled."""
+    """Make a layer of the same settings with weights of its own; a recurrence is unrolled."""
 
     def changed(config: Any) -> Any:
         if isinstance(config, dict):
@@ -294,5 +297,5 @@ def _copy(layer: Any, dtype: str) -> Any:
         return config
 
     config = changed(layer.get_config())
-    # A loop of TensorFlow's has derivatives of any order too, but unrolled steps are faster, and XLA takes them.
+    # A loop in TensorFlow has derivatives of any order too, but unrolled steps are faster, and XLA compiles them.
     return type(layer).from_config(config | {"dtype": dtype})

@@ -21,7 +21,7 @@ class LingvoFreeContexts:
     task : lingvo task or decoder
         Instantiated. Its variables are read at every call.
     start, end : int, optional
-        Other tokens than the decoder's ``target_sos_id`` and ``target_eos_id``.
+        First and last token, if other than the decoder's ``target_sos_id`` and ``target_eos_id``.
     jit : bool, default False
         Compile with XLA.
 
@@ -62,7 +62,7 @@ class LingvoFreeContexts:
         """As `FreeContextDecoder.head_inputs`."""
         import tensorflow as tf
 
-        # Steps that are the same in all transcripts are taken once.
+        # Steps that are the same in all transcripts are computed once.
         same = (contexts[:, 1:] == contexts[:1, 1:]).all(axis=(0, 2)) & (tokens == tokens[:1]).all(axis=0)
         alike = (contexts[:, 0] == contexts[:1, 0]).all()
         shared = min(int(np.argmin(np.append(same, False))), len(same) - 1) if alike else 0

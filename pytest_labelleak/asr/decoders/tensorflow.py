@@ -1,4 +1,4 @@
-"""What every speller in TensorFlow shares: compiled first and second derivatives, called with arrays."""
+"""First and second derivatives of a speller, compiled by TensorFlow and called with arrays."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class CompiledDerivatives:
     Parameters
     ----------
     gradients : callable
-        From (contexts, labels, keys) as tensors to one differentiable tensor per key.
+        Maps contexts and labels, as tensors, and keys to one differentiable tensor per key.
     dtype : str
-        Of the computation: "float32" or "float64".
+        Type of the computation: "float32" or "float64".
     jit : bool
         Compile with XLA.
     """

@@ -1,16 +1,18 @@
-"""Gradient matching: a transcript searched for by its gradient.
+"""Gradient matching: a search for the transcript, and the contexts, whose gradient is the shared one.
 
 Reading order::
 
-    observed    entries as a defence leaves them
+    settings    settings and deciding numbers
+    claim       the claim
+    observed    entries of a gradient as a defence leaves them
     objectives  distances between gradients
-    unknowns    contexts and soft labels
-    minimise    optimisers
+    unknowns    contexts and soft labels as one vector
+    minimise    Adam and L-BFGS
     rearrange   repair of wrong orders
-    state       resumable checkpoints
-    progress    progress shown while searching
+    state       progress of a search, and its file
+    progress    one line on the terminal
     problem     update and decoder as a problem to minimise
-    search      restarts until one is good enough
+    search      starts, until one transcript explains the gradient
     matching    GradientMatching: the settings, and one call
-    attack      the attack itself
+    attack      the attack `matching`
 """

@@ -1,4 +1,4 @@
-"""Gradient matching as an attack, which an audit of transcripts can run beside the closed form."""
+"""The attack `matching`: gradient matching as an audit of transcripts runs it, beside linear algebra."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = ["MatchingAttack"]
 class MatchingAttack:
     """Search for the transcript of one utterance by gradient matching.
 
-    A transcript that explains the gradient is its claim. Without one it claims the best guess, and says that it has not
-    finished: an audit then counts a right guess as a leak, and is inconclusive for a wrong one.
+    The claim is a transcript that explains the gradient. If none does, the claim is the best guess, marked as
+    unfinished: an audit then counts a right guess as a leak, and a wrong guess leaves it inconclusive.
 
     Attributes
     ----------
     decoder : FreeContextDecoder
-        The speller of the audited model: see `free_contexts`.
+        Speller of the audited model: see `free_contexts`.
     settings : GradientMatching
-        Of the search.
+        Settings of the search.
     time_budget : float
-        Seconds after which it stops, inconclusive.
+        Seconds after which the search stops, unfinished.
     report : callable or None
-        Told how far it is: see `ProgressLine`.
+        Receives the progress: see `ProgressLine`.
     """
 
     name: ClassVar[str] = "matching"
@@ -58,7 +58,7 @@ class MatchingAttack:
         Parameters
         ----------
         update : Update
-            Of one utterance.
+            Gradient of one utterance.
         rng : numpy.random.Generator
             Source of every random choice.
 
@@ -66,23 +66,22 @@ class MatchingAttack:
         -------
         Recovery
             With one of `Recovery.transcripts`; ``details["finished"]`` says whether it explains the gradient.
+
+        Raises
+        ------
+        NotApplicable
+            If the update poses no problem to this search.
         """
         deadline = time.monotonic() + self.time_budget
-        found = self.settings(
+        found = self.settings.search(
             update, self.decoder, rng=rng, report=self.report, stop=lambda: time.monotonic() > deadline
         )
-        if found.status == Status.NOT_APPLICABLE:
-            return Recovery(
-                attack=self.name,
-                status=Status(found.status),
-                reason=found.message.removeprefix("not applicable, because "),
-            )
         counts = Counter(found.tokens)
         finished = found.status == Status.RECOVERED
         return Recovery(
             attack=self.name,
             status=Status.RECOVERED,
-            reason="" if finished else found.message.removeprefix("inconclusive, because "),
+            reason="" if finished else found.reason,
             labels=tuple(sorted(counts)),
             counts=dict(sorted(counts.items())),
             positions=found.positions,

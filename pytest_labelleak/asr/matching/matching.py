@@ -1,31 +1,33 @@
-"""Gradient matching: search for the transcript, and the contexts, whose gradient is the one that was shared.
+"""Gradient matching: the settings, and one call that searches.
 
 The last step of Dang et al. (NeurIPS 2021, arXiv 2111.00556), after Zhu et al., "Deep leakage from gradients" (NeurIPS
-2019, arXiv 1906.08935). The words, and how many positions there are, are recovered from the same update first; nothing
-else is known but the weights.
+2019, arXiv 1906.08935). The tokens and the number of label positions are recovered from the same update first; the
+weights are the only other knowledge.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...core.errors import InvalidArgumentError
-from ...core.recovery import Status
+from ...core.recovery import NotApplicable, Status
 from ...core.update import Update
 from ..decoders.free_contexts import FreeContextDecoder
+from .claim import Matching
 from .minimise import OPTIMISERS
 from .objectives import OBJECTIVES
 from .problem import pose
 from .progress import Progress
-from .search import Matching, Search
+from .search import Search
+from .settings import MatchingRules
 from .state import State, fingerprint, read_state
 from .unknowns import LABELS
 
-__all__ = ["PUBLISHED", "GradientMatching", "Matching"]
+__all__ = ["PUBLISHED", "GradientMatching"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,36 +37,37 @@ class GradientMatching:
     Attributes
     ----------
     objective : {"normalised", "plain", "cosine"}
-        See `pytest_labelleak.asr._objectives.OBJECTIVES`.
+        Kind of distance: see `pytest_labelleak.asr.matching.objectives.OBJECTIVES`.
     labels : {"softmax", "free"}
         Soft labels by a softmax, or entries without constraint.
     optimiser : {"lbfgs", "adam"}
         L-BFGS, or Adam, which takes many more steps.
     restrict : bool
-        Only words that were recovered from the update, and not the whole vocabulary.
+        Labels are tokens that were recovered from the update, instead of the whole vocabulary.
     every_layer : bool
-        Match variables, too, whose gradients free contexts do not explain, because a part of them went through the
-        attention's question. They pull the answer away.
+        Match also the variables below the attention. A part of their gradients went through the attention's query,
+        free contexts do not explain that part, and it pulls the search away from the true transcript.
     subspace : bool
-        Look for contexts only in the directions that the head's gradient says they have, where the head takes them as
-        they are: far fewer unknowns. Noise in the gradient turns the directions.
+        Look for contexts only in the directions that the head's gradient spans, where the head takes the context
+        unchanged: far fewer unknowns. Noise in the gradient turns these directions.
     known_end : bool
-        Hold the last label at the token that ends every transcript, where the words have it.
+        Hold the last label at the token that ends every transcript, where it is among the recovered tokens.
     attempts : int
-        Starts at the most; the search ends with the first whose transcript explains the gradient.
+        Most starts; the search ends with the first transcript that explains the gradient.
     steps : int
-        Per attempt at the most.
+        Most steps of a start.
     patience : int
-        Stop when the guess has been unchanged for so many steps.
+        Steps without a change of the guess after which a start ends.
     learning_rate, final_learning_rate : float
-        Of Adam, at the first and the last step; it falls exponentially.
+        Rates of Adam's first and last step; the rate falls exponentially.
     context_scale : float
         Deviation of the contexts at the start.
     moves : int
-        Where a start ends without an explanation: at the most so many moves of single positions, each of which must
-        explain more.
+        Most moves of single positions after a start that explains nothing; each must explain more.
     tolerance : float
-        Most that may be left of the gradient, in units of the objective, for a transcript to explain it.
+        Largest rest of the gradient, in units of the objective, that a transcript may leave to explain it.
+    rules : MatchingRules
+        Numbers that decide inside the search.
     """
 
     objective: str = "normalised"
@@ -76,12 +79,13 @@ class GradientMatching:
     known_end: bool = True
     attempts: int = 5
     steps: int = 3000
-    patience: int = 500
+    patience: int = field(default=500, metadata={"plateau": (31, 8000)})
     learning_rate: float = 0.05
     final_learning_rate: float = 0.005
-    context_scale: float = 0.3
+    context_scale: float = field(default=0.3, metadata={"plateau": (0.019, 0.3)})
     moves: int = 20
-    tolerance: float = 1e-5
+    tolerance: float = field(default=1e-5, metadata={"plateau": (6.2e-7, 1.6e-4)})
+    rules: MatchingRules = field(default_factory=MatchingRules)
 
     def __post_init__(self) -> None:
         """Check the settings once."""
@@ -110,20 +114,20 @@ class GradientMatching:
         every: int = 200,
         stop: Callable[[], bool] | None = None,
     ) -> Matching:
-        """Search.
+        """Search, and return a claim also where the update poses no problem.
 
         Parameters
         ----------
         update : Update
             Gradient of one utterance.
         decoder : FreeContextDecoder
-            The speller of the model with the weights that the gradient was taken at: see `free_contexts`.
+            Speller of the model, with the weights at which the gradient was taken: see `free_contexts`.
         rng : numpy.random.Generator
             Source of every random choice.
         report : callable, optional
-            Told how far the search is, every `every` steps: see `ProgressLine`.
+            Receives the progress every `every` steps: see `ProgressLine`.
         checkpoint : path_like, optional
-            File in which the search is kept every `every` steps, and from which it goes on if it is there. **Private**:
+            File that keeps the search every `every` steps, and from which it goes on if the file is there. **Private**:
             it holds guesses of the transcript, and only its owner may read it. Adam goes on exactly, L-BFGS from the
             same point with an empty memory. The file stays when the search is over, and then gives its answer at once.
         every : int, default 200
@@ -140,9 +144,42 @@ class GradientMatching:
         InvalidArgumentError
             If the checkpoint is of another search.
         """
+        try:
+            return self.search(update, decoder, rng=rng, report=report, checkpoint=checkpoint, every=every, stop=stop)
+        except NotApplicable as refusal:
+            return Matching(status=Status.NOT_APPLICABLE, reason=refusal.because)
+
+    def search(
+        self,
+        update: Update,
+        decoder: FreeContextDecoder,
+        *,
+        rng: np.random.Generator,
+        report: Callable[[Progress], None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: int = 200,
+        stop: Callable[[], bool] | None = None,
+    ) -> Matching:
+        """Search, and refuse an update that poses no problem.
+
+        Parameters
+        ----------
+        update, decoder, rng, report, checkpoint, every, stop
+            As for a call.
+
+        Returns
+        -------
+        Matching
+            "recovered" or "inconclusive".
+
+        Raises
+        ------
+        NotApplicable
+            If the update poses no problem to this search.
+        InvalidArgumentError
+            If the checkpoint is of another search.
+        """
         problem = pose(update, decoder, self)
-        if isinstance(problem, str):
-            return Matching(status=Status.NOT_APPLICABLE, message=f"not applicable, because {problem}")
         about = fingerprint(repr(self), [*(one.target for one in problem.distance.targets), problem.words])
         state = None if checkpoint is None else read_state(checkpoint, about)
         if state is None:

@@ -1,4 +1,4 @@
-"""Two ways to minimise: Adam with a falling rate, and L-BFGS; both stop when they are told to."""
+"""Two optimisers, Adam with a falling rate and L-BFGS; a function of the caller stops either of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["OPTIMISERS", "adam", "lbfgs"]
 
 OPTIMISERS = ("adam", "lbfgs")
 _Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
-#: Kingma and Ba, ICLR 2015 (arXiv 1412.6980).
+#: The constants of Kingma and Ba, ICLR 2015 (arXiv 1412.6980).
 _DECAYS, _TINY = (0.9, 0.999), 1e-8
-#: Pairs that L-BFGS keeps; steps are dear here, and memory is not.
+#: Pairs that L-BFGS keeps. A step costs second derivatives, a pair only memory; the minimum is the same.
 _MEMORY = 30
 
 
@@ -32,22 +32,22 @@ def adam(
     Parameters
     ----------
     function : callable
-        From a vector to value and gradient.
+        Maps a vector to value and gradient.
     vector : ndarray of shape (n,)
-        Where to start.
+        Start.
     moments : ndarray of shape (2, n) or None
-        Of earlier steps; None for none.
+        Moments of earlier steps, if any.
     step : int
-        Number of steps taken already.
+        Number of earlier steps.
     rate : callable
-        Learning rate by number of the step.
+        Maps the number of a step to its learning rate.
     after : callable
-        Told the vector, the value before the step and the moments, after every step; returns whether to stop.
+        Called after every step with the vector, the value before the step and the moments; returns whether to stop.
 
     Returns
     -------
     ndarray
-        Where it stopped.
+        The vector after the last step.
     """
     first, second = np.zeros((2, vector.size)) if moments is None else moments.copy()
     stop = False
@@ -72,9 +72,9 @@ def lbfgs(
     function, vector
         As for `adam`.
     most : int
-        Steps at the most.
+        Most steps.
     after : callable
-        Told the vector and the value after every step; returns whether to stop.
+        Called after every step with the vector and the value; returns whether to stop.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def lbfgs(
         jac=True,
         method="L-BFGS-B",
         callback=told,
-        # It goes on until no step helps any more: how small a distance can get is not known beforehand.
+        # The smallest possible distance is not known beforehand, so only a step without effect ends the descent.
         options={"maxiter": most, "maxfun": 4 * most, "maxcor": _MEMORY, "ftol": 0.0, "gtol": 0.0},
     )
     return np.array(result.x), float(result.fun)

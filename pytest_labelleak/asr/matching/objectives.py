@@ -1,4 +1,4 @@
-"""Distances between gradients, with their derivatives: what gradient matching minimises."""
+"""Distances between gradients, with their derivatives: the objectives of gradient matching."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ __all__ = ["OBJECTIVES", "Distance"]
 #: Squared distance over all variables together; the mean over variables of the squared distance relative to the
 #: target's size; the mean of one less the cosine of the angle (Geiping et al., NeurIPS 2020, arXiv 2003.14053).
 OBJECTIVES = ("plain", "normalised", "cosine")
-#: The best multiple is found anew until it stays the same, and so many times at most.
+#: Rounds after which the best multiple is settled, and the change that counts as none: more rounds and a smaller
+#: change alter the multiple by rounding alone.
 _FACTORS, _SETTLED = 20, 1e-12
 
 
@@ -27,11 +28,11 @@ class Distance:
     kind : {"plain", "normalised", "cosine"}
         See `OBJECTIVES`.
     targets : sequence of Observed
-        The shared gradient, one array per variable. What was dropped only counts where it would have been kept, and of
-        what was reduced to signs only wrong signs count, relative to the gradient's own size.
+        The shared gradient, one array per variable. A dropped entry counts only beyond the size at which it would have
+        been kept. Of an array reduced to signs only wrong signs count, relative to the gradient's own size.
     scaled : bool
-        Whether the shared gradient may be any positive multiple of the mean's, as after clipping. The best multiple is
-        then taken at each point.
+        Whether the shared gradient may be any positive multiple of the mean gradient, as after clipping. The best
+        multiple is then taken at each point.
     """
 
     kind: str
@@ -44,7 +45,7 @@ class Distance:
         Parameters
         ----------
         gradients : sequence of ndarray
-            Shaped as `targets`.
+            One per target, in its shape.
 
         Returns
         -------
@@ -74,14 +75,14 @@ class Distance:
         return value, derivative
 
     def _factor(self, gradients: Sequence[np.ndarray], weights: Sequence[float]) -> float:
-        """Return the multiple that is best, where entries count as in `Observed.rest`."""
+        """Return the multiple of smallest distance, where entries count as in `Observed.rest`."""
         factor = 1.0
         for _ in range(_FACTORS):
             along = own = 0.0
             for weight, gradient, target in zip(weights, gradients, self.targets, strict=True):
                 if target.signs:
                     continue
-                # The entries outside of their intervals count, up to the border.
+                # An entry outside of its interval counts, up to the border of the interval.
                 beyond = target.rest(gradient, factor)
                 counted = np.where(beyond != 0.0, gradient, 0.0)
                 along += weight * float(np.vdot(counted, factor * gradient - beyond))
@@ -110,10 +111,9 @@ class Distance:
 def _wrong_signs(gradient: np.ndarray, target: Observed) -> tuple[float, np.ndarray]:
     """Return the share of a gradient's square that has the wrong sign, on average over rows and columns, and its slope.
 
-    The gradient is the whole one, with a weight penalty.
-
-    Each row and column counts alike, however small: of the whole square a few large entries would be all, and contexts
-    that drive everything else to zero would have the right signs.
+    The gradient includes the weight penalty. Each row and each column counts alike, whatever its size. In one square
+    over all entries a few large entries would outweigh the rest, and contexts that drive all other entries to zero
+    would have the right signs.
     """
     rest, gradient = target.rest(gradient), gradient + target.penalty
     value, slope = 0.0, np.zeros_like(gradient)

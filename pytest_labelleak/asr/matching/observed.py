@@ -1,4 +1,4 @@
-"""What a shared gradient says about the real one: its entries, intervals that hold them, or only their signs."""
+"""Information that a shared array holds about the gradient: entries, intervals around entries, or signs alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...attacks.gradient.head import SCATTERED, scattered_share
+from ...attacks.gradient.head import CoarsenessRules, scattered_share
 from ...attacks.gradient.intervals import unit_of
 
 __all__ = ["Observed", "observe"]
 
-#: Fewer entries than this of one magnitude may be so by chance.
+#: An array of fewer entries says nothing about signs: two or three entries may share a magnitude for other reasons.
+#: Kernels have hundreds of entries, so no answer depends on this number.
 _FEWEST_SIGNS = 8
 
 
@@ -22,13 +23,13 @@ class Observed:
     Attributes
     ----------
     shared : ndarray
-        As it was shared: with what a weight penalty added, before a defence saw it.
+        The array as it was shared. A weight penalty was added before any defence saw it.
     penalty : ndarray or float
-        What that is.
+        Gradient of that penalty.
     width : ndarray or float
-        How far the real entry may be from the shared one: 0 where it is exact, infinite where nothing is known.
+        Largest distance of the real entry from the shared one: 0 where it is exact, infinite where nothing is known.
     signs : bool
-        Whether nothing but signs is left.
+        Whether signs alone are left.
     """
 
     shared: np.ndarray = field(repr=False)
@@ -38,18 +39,18 @@ class Observed:
 
     @property
     def target(self) -> np.ndarray:
-        """What is known of the loss's own gradient."""
+        """The loss's own gradient, as far as it is known."""
         return self.shared if self.signs else np.asarray(self.shared - self.penalty)
 
     def rest(self, gradient: np.ndarray, factor: float = 1.0) -> np.ndarray:
-        """Return what of ``factor * gradient`` contradicts what was shared; zero where nothing does.
+        """Return the part of ``factor * gradient`` that contradicts the shared array; zero where nothing does.
 
         Parameters
         ----------
         gradient : ndarray
-            Of the loss, shaped as what was shared.
+            Gradient of the loss, in the shape of the shared array.
         factor : float
-            Of its scale.
+            Scale of the shared array.
 
         Returns
         -------
@@ -65,27 +66,27 @@ class Observed:
 
 
 def observe(shared: np.ndarray, penalty: np.ndarray | None = None) -> Observed:
-    """Tell from an array what was done to it.
+    """Infer from an array which defence shaped it.
 
     Parameters
     ----------
     shared : ndarray
-        As it was shared.
+        The array as it was shared.
     penalty : ndarray, optional
-        Gradient of a weight penalty in it.
+        Gradient of a weight penalty that it includes.
 
     Returns
     -------
     Observed
-        Of dropped entries, the bound that the smallest one kept is; of entries dropped at random, nothing; of rounded
-        ones, half a step to either side.
+        An entry dropped for its size is within the smallest kept one of zero; an entry dropped at random is unknown; a
+        rounded entry is known to half a step.
     """
     known: np.ndarray | float = 0.0 if penalty is None else penalty
     filled = shared != 0.0
     kept = np.abs(shared[filled])
     if kept.size >= _FEWEST_SIGNS and kept.min() == kept.max():
         return Observed(shared=shared, penalty=known, signs=True)
-    if scattered_share(filled) <= SCATTERED:
+    if scattered_share(filled) <= CoarsenessRules().scattered:
         return Observed(shared=shared, penalty=known)
     kind, unit = unit_of(shared) or ("random", np.inf)
     return Observed(shared=shared, penalty=known, width=unit if kind == "lattice" else np.where(filled, 0.0, unit))

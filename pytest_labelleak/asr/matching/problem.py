@@ -1,41 +1,36 @@
-"""From an update to what gradient matching has to solve: the words and the number of positions are recovered first."""
+"""From an update to the problem of gradient matching: tokens and number of label positions are recovered first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...attacks import attack
-from ...core.recovery import Status
+from ...attacks.gradient.reading import Reading
+from ...attacks.registry import resolve, run
+from ...core.recovery import NotApplicable, Status
 from ...core.update import Update
 from ..decoders.free_contexts import FreeContextDecoder
 from .objectives import Distance
 from .observed import observe
+from .settings import MatchingRules, Settings
 from .unknowns import Unknowns
-
-if TYPE_CHECKING:
-    from .matching import GradientMatching
 
 __all__ = ["pose"]
 
-#: A bias whose signs noise has turned names classes by the dozen. A transcript has fewer, or one in eight at the most.
-_FEW, _SHARE = 12, 0.125
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Words:
-    """Words that an update names, and how many positions they take.
+class _Named:
+    """Tokens that an update names, and the number of label positions.
 
     Attributes
     ----------
     labels : tuple of int
-        Private.
+        The tokens. Private.
     positions : int
-        Their number.
+        Number of label positions.
     certain : bool
-        Whether the gradient is exact enough to count.
+        Whether the gradient is exact enough to count positions.
     """
 
     labels: tuple[int, ...] = field(repr=False)
@@ -43,39 +38,41 @@ class _Words:
     certain: bool
 
 
-def pose(update: Update, decoder: FreeContextDecoder, settings: GradientMatching) -> Unknowns | str:
-    """Recover words and positions from an update, and set the problem up.
+def pose(update: Update, decoder: FreeContextDecoder, settings: Settings) -> Unknowns:
+    """Recover tokens and number of positions from an update, and set the problem up.
 
     Parameters
     ----------
     update : Update
-        Of one utterance.
+        Gradient of one utterance.
     decoder : FreeContextDecoder
-        Of the same model.
-    settings : GradientMatching
-        What to match.
+        Speller of the same model.
+    settings : Settings
+        Variables to match, and restrictions of the unknowns.
 
     Returns
     -------
-    Unknowns or str
-        Or the reason why there is no problem to solve.
+    Unknowns
+
+    Raises
+    ------
+    NotApplicable
+        If gradient matching does not apply to the update.
     """
     keys = decoder.keys(every=settings.every_layer)
     missing = [key for key in keys if key not in update.gradients]
     if missing:
-        return (
+        raise NotApplicable(
             f"the update holds no gradient of {', '.join(map(repr, missing))}. Expected all of the speller's "
             "variables, from the same model"
         )
     if update.steps > 1:
-        return f"the update sums up {update.steps} local steps. Expected the gradient of one"
+        raise NotApplicable(f"the update sums up {update.steps} local steps. Expected the gradient of one")
     if update.head.label_smoothing:
-        return "the loss smooths its labels, which is not supported"
+        raise NotApplicable("the loss smooths its labels, which is not supported")
     if update.classes != decoder.classes:
-        return f"the update has {update.classes} classes and the speller {decoder.classes}"
-    found = _words(update)
-    if isinstance(found, str):
-        return found
+        raise NotApplicable(f"the update has {update.classes} classes and the speller {decoder.classes}")
+    found = _named_tokens(update, settings.rules)
     positions, words = found.positions, found.labels
     penalties: dict[str, np.ndarray | None] = dict(update.penalties)
     penalties[update.head.kernel] = update.head.kernel_penalty
@@ -99,35 +96,39 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: GradientMatching
         basis=_directions(update, decoder, positions) if settings.subspace and found.certain else None,
         last=decoder.end if ended else None,
         complete=settings.restrict and settings.labels == "softmax" and found.certain,
+        label_scale=settings.rules.label_scale,
     )
 
 
-def _words(update: Update) -> _Words | str:
-    """Ask the attacks on labels: one that counts positions, or those that name labels through defences."""
+def _named_tokens(update: Update, rules: MatchingRules) -> _Named:
+    """Ask the attacks on labels: one that counts positions, or else those that name labels through defences."""
+    reading = Reading(update)
     reasons, named, rank = [], {}, 0
     for name in ("rlg", "rlg_robust", "bias_sign"):
-        recovery = attack(name, update)
+        (member,) = resolve([name])
+        recovery = run(member, reading, seed=0)
         if recovery.status != Status.RECOVERED or not recovery.labels:
             reasons.append(f"{name}: {recovery.message or 'no label'}")
             continue
         if recovery.positions:
-            return _Words(labels=recovery.labels, positions=recovery.positions, certain=True)
+            return _Named(labels=recovery.labels, positions=recovery.positions, certain=True)
         named[name] = recovery.labels
         if name == "rlg":
             rank = int(recovery.details["rank"])
-    if len(named.get("bias_sign", ())) > max(_FEW, _SHARE * update.classes):
+    if len(named.get("bias_sign", ())) > max(rules.most_named, rules.most_named_share * update.classes):
         del named["bias_sign"]
     if not named:
-        return f"no attack names words ({'; '.join(reasons)})"
+        raise NotApplicable(f"no attack names words ({'; '.join(reasons)})")
     labels = named.get("bias_sign") or max(named.values(), key=len)
-    # Of words that occur twice there is no sign then, unless in the rank.
-    return _Words(labels=labels, positions=max(rank, len(labels)), certain=False)
+    # Tokens that occur twice then show in the rank alone.
+    return _Named(labels=labels, positions=max(rank, len(labels)), certain=False)
 
 
 def _directions(update: Update, decoder: FreeContextDecoder, positions: int) -> np.ndarray | None:
-    """Return the directions that contexts lie in, as the head's gradient tells them: it is ``H^T D``, and H holds them.
+    """Return an orthonormal basis of the contexts' span, or None where the head takes no context unchanged.
 
-    The columns of the rows that take the context are combinations of the contexts, and all directions are there.
+    The head's gradient is ``H^T D``, and the rows of H hold the contexts. So the gradient's rows for the context have
+    columns that are combinations of contexts, in all directions of their span.
     """
     if decoder.context_rows is None:
         return None

@@ -1,4 +1,4 @@
-"""How far a long search is, on one line, without what it has found."""
+"""Progress of a long search on one line, without its guess."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _LOG_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Progress:
-    """Where a search stands.
+    """Progress of a search.
 
     Attributes
     ----------
     attempt, attempts : int
-        Start in progress, from 1, and starts at the most.
+        Number of the start in progress, from 1, and most starts.
     step, steps : int
-        Of this start, and at the most.
+        Number of the step in this start, and most steps.
     loss : float
-        The objective.
+        Value of the objective.
     unchanged : int
-        Steps since the guess changed last.
+        Steps since the last change of the guess.
     tokens : tuple of int
         The guess. Private.
     """
@@ -45,16 +45,16 @@ class Progress:
 
 
 class ProgressLine:
-    """Writes a bar, the loss, and for how long the guess has been the same.
+    """Writes a bar, the loss, and the number of steps without a change of the guess.
 
     Parameters
     ----------
     stream : text stream, optional
-        Where to; default standard error.
+        Stream to write to; default standard error.
     vocabulary : Vocabulary, optional
-        For the guess, which is written only where `show_labels` says so.
+        Spells the guess, which is written only if `show_labels` allows it.
     show_labels : bool, optional
-        Write the guess, too. Default: what the running test was allowed (``--labelleak-show-labels``), so no.
+        Write the guess too. Default: the permission of the running test (``--labelleak-show-labels``), so no.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ProgressLine:
         self._next = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Write one line over the last one, or, where that is not possible, at times a new one."""
+        """Write over the last line; on a stream that cannot, write a new line every 15 seconds."""
         filled = round(_WIDTH * min(1.0, progress.step / progress.steps))
         line = (
             f"start {progress.attempt}/{progress.attempts} [{'#' * filled:<{_WIDTH}}] step {progress.step}, "

@@ -1,7 +1,7 @@
-"""Local search over the order: positions are moved whole, label and context together, where that explains more.
+"""Local search over the order: a position is moved whole, label and context together, where the move explains more.
 
-A wrong minimum of gradient matching mostly has the right positions in a wrong order: the head's gradient is a sum over
-positions and does not tell their order, and what tells it, the recurrent layer, weighs little where the model is sure.
+A wrong minimum of gradient matching mostly has the right positions in a wrong order. The head's gradient is a sum over
+positions and holds no order. The gradient of the recurrent layer holds it, but weighs little where the model is sure.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from .minimise import lbfgs
+from .settings import MatchingRules
 from .unknowns import Unknowns
 
 __all__ = ["rearrange"]
-
-#: Moves that are tried for good in a round: those after which the least is left before the contexts are fitted anew.
-_TRIED = 6
-#: Steps of L-BFGS for each, and for the one that is kept.
-_BRIEF, _LONG = 40, 300
 
 
 def rearrange(
@@ -30,30 +26,33 @@ def rearrange(
     rounds: int,
     enough: float,
     stop: Callable[[], bool],
+    rules: MatchingRules = MatchingRules(),  # noqa: B008 - a frozen value
 ) -> tuple[tuple[int, ...], np.ndarray, float]:
-    """Swap and move positions as long as that explains more of the gradient.
+    """Swap and move positions as long as the change explains more of the gradient.
 
     Parameters
     ----------
     problem : Unknowns
-        What is to be explained.
+        Distance from the shared gradient.
     tokens : tuple of int
-        Where to start.
+        Transcript to start from.
     part : ndarray of shape (n,)
-        What makes the contexts that belong to it.
+        Coordinates of its contexts.
     residual : float
-        What they leave.
+        Their distance.
     rounds : int
-        Moves at the most.
+        Most rounds, each of which keeps one move or more.
     enough : float
-        Residual at which to stop.
+        Distance at which to stop.
     stop : callable
-        Whether time is up.
+        Returns whether time is up.
+    rules : MatchingRules
+        Orders tried in a round, and steps for each.
 
     Returns
     -------
     tokens, part, residual
-        The best found.
+        The nearest transcript, its coordinates and its distance.
     """
     for _ in range(rounds):
         if residual <= enough or stop():
@@ -64,15 +63,15 @@ def rearrange(
             moves.append((problem.with_words(*moved)[0], *moved))
         moves.sort(key=lambda move: move[0])
         before = residual
-        for _, words, start in moves[:_TRIED]:
+        for _, words, start in moves[: rules.moves_tried]:
             if stop():
                 break
-            found, left = _fitted(problem, words, start, _BRIEF, enough)
+            found, left = _fitted(problem, words, start, rules.brief_steps, enough)
             if left < residual:
                 tokens, part, residual = words, found, left
         if residual == before:
             break
-        part, residual = _fitted(problem, tokens, part, _LONG, enough)
+        part, residual = _fitted(problem, tokens, part, rules.long_steps, enough)
     return tokens, part, residual
 
 
@@ -85,7 +84,7 @@ def _fitted(
 
 
 def _orders(free: int, positions: int) -> Iterator[list[int]]:
-    """Yield all orders that a swap of two positions, or a move of one, makes; the last ones stay if they are known."""
+    """Yield every order that differs by one swap or one move; positions from `free` on stay in their place."""
     for one in range(free):
         for other in range(free):
             order = list(range(positions))

@@ -1,70 +1,23 @@
-"""The search itself: starts, steps, checks, and what is claimed in the end."""
+"""The search: starts, steps, the check of a guess, and the claim at the end."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...core.recovery import Status
+from .claim import Matching
 from .minimise import adam, lbfgs
 from .progress import Progress
 from .rearrange import rearrange
+from .settings import Settings
 from .state import State, write_state
 from .unknowns import Unknowns
 
-if TYPE_CHECKING:
-    from .matching import GradientMatching
-
-__all__ = ["Matching", "Search"]
-
-#: Well below the tolerance, by this factor, nothing more is to be learnt.
-_SOLVED = 1e-2
-#: Steps of L-BFGS with the words held, after which what is left of the gradient tells whether they are right.
-_CHECK_STEPS = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Matching:
-    """What gradient matching claims.
-
-    Attributes
-    ----------
-    status : {"recovered", "inconclusive", "not applicable"}
-        "recovered" if the transcript reproduces the shared gradient, with some contexts, up to the tolerance.
-    message : str
-        One sentence for people. Holds no word.
-    tokens : tuple of int
-        The transcript; of the best attempt where it is inconclusive. Private.
-    contexts : ndarray or None
-        The contexts that belong to it. Private.
-    positions : int or None
-        Their number, recovered.
-    loss : float
-        The objective where the search stopped.
-    residual : float
-        The same with the labels of `tokens` held and the contexts fitted once more.
-    steps : int
-        Of all attempts.
-    attempts : int
-        Number of starts.
-    unchanged : int
-        Steps for which the guess was unchanged at the end of the last attempt.
-    """
-
-    status: str
-    message: str = ""
-    tokens: tuple[int, ...] = field(default=(), repr=False)
-    contexts: np.ndarray | None = field(default=None, repr=False)
-    positions: int | None = None
-    loss: float = float("nan")
-    residual: float = float("nan")
-    steps: int = 0
-    attempts: int = 0
-    unchanged: int = 0
+__all__ = ["Search"]
 
 
 class Search:
@@ -72,22 +25,22 @@ class Search:
 
     Parameters
     ----------
-    settings : GradientMatching
-        How to search.
+    settings : Settings
+        Limits, optimiser and tolerance.
     problem : Unknowns
-        What for.
+        Distance to minimise, and its unknowns.
     state : State
-        Where it stands; changed.
+        Progress so far; changed by the search.
     report, checkpoint, every, stop
         As for `GradientMatching`.
     about : str
-        Fingerprint of the search, for its checkpoint.
+        Fingerprint of the search, kept in its checkpoint.
     """
 
     def __init__(
         self,
         *,
-        settings: GradientMatching,
+        settings: Settings,
         problem: Unknowns,
         state: State,
         report: Callable[[Progress], None] | None,
@@ -100,9 +53,11 @@ class Search:
         self._report, self._checkpoint, self._about, self._every = report, checkpoint, about, every
         self._stop = stop
         self._late = False
+        #: Distance at which a descent stops: far enough below the tolerance to leave no doubt.
+        self._solved = settings.rules.solved * settings.tolerance
 
     def run(self) -> Matching:
-        """Start as often as it takes, and judge.
+        """Start until a transcript explains the gradient, or until starts or time run out.
 
         Returns
         -------
@@ -115,10 +70,10 @@ class Search:
             state.attempt, state.step, state.unchanged = state.attempt + 1, 0, 0
             state.vector = state.moments = None
             self._save()
-        return self._verdict()
+        return self._claim()
 
     def _attempt(self) -> bool:
-        """Finish the attempt in progress; return whether time ran out meanwhile."""
+        """Finish the start in progress; return whether time ran out meanwhile."""
         settings, problem, state = self._settings, self._problem, self._state
         if state.vector is None:
             rng = np.random.default_rng(int(state.seeds[state.attempt]))
@@ -140,8 +95,8 @@ class Search:
         part, residual = lbfgs(
             lambda vector: problem.with_words(state.tokens, vector),
             problem.split(state.vector)[0],
-            most=_CHECK_STEPS,
-            after=lambda vector, value: value < _SOLVED * settings.tolerance,
+            most=settings.rules.check_steps,
+            after=lambda vector, value: value < self._solved,
         )
         tokens, part, residual = rearrange(
             problem,
@@ -149,7 +104,8 @@ class Search:
             part,
             residual,
             rounds=settings.moves,
-            enough=_SOLVED * settings.tolerance,
+            enough=self._solved,
+            rules=settings.rules,
             stop=lambda: self._stop is not None and self._stop(),
         )
         if residual < state.best_residual:
@@ -158,7 +114,7 @@ class Search:
         return False
 
     def _after(self, vector: np.ndarray, value: float, moments: np.ndarray | None) -> bool:
-        """Take note of one step; return whether to stop."""
+        """Record one step; return whether to stop."""
         settings, state = self._settings, self._state
         guess = self._problem.guess(vector)
         state.unchanged = state.unchanged + 1 if guess == state.tokens else 0
@@ -180,14 +136,14 @@ class Search:
                         tokens=guess,
                     )
                 )
-        solved = value < _SOLVED * settings.tolerance
+        solved = value < self._solved
         return self._late or solved or state.step >= settings.steps or state.unchanged >= settings.patience
 
     def _save(self) -> None:
         if self._checkpoint is not None:
             write_state(self._checkpoint, self._state, self._about)
 
-    def _verdict(self) -> Matching:
+    def _claim(self) -> Matching:
         settings, state, problem = self._settings, self._state, self._problem
         shared: dict[str, Any] = {
             "positions": problem.positions,
@@ -198,7 +154,7 @@ class Search:
         if not state.best_tokens:
             return Matching(
                 status=Status.INCONCLUSIVE,
-                message=f"inconclusive, because time ran out after {state.total} steps of the first start; go on from "
+                reason=f"time ran out after {state.total} steps of the first start; go on from "
                 "the checkpoint, or give it more time",
                 tokens=state.tokens,
                 **shared,
@@ -212,15 +168,14 @@ class Search:
         if state.best_residual <= settings.tolerance and any(one.signs for one in problem.distance.targets):
             return Matching(
                 status=Status.INCONCLUSIVE,
-                message="inconclusive, because nothing but signs was shared: the transcript found has them all, but "
-                "that is no proof",
+                reason="nothing but signs was shared: the transcript found has them all, but that is no proof",
                 **shared,
             )
         if state.best_residual <= settings.tolerance:
-            return Matching(status=Status.RECOVERED, message="the transcript explains the gradient", **shared)
+            return Matching(status=Status.RECOVERED, reason="the transcript explains the gradient", **shared)
         return Matching(
             status=Status.INCONCLUSIVE,
-            message=f"inconclusive, because the best of {shared['attempts']} start(s) leaves {state.best_residual:.1e} "
+            reason=f"the best of {shared['attempts']} start(s) leaves {state.best_residual:.1e} "
             f"of the gradient unexplained, more than {settings.tolerance:.1e}; allow more attempts or steps",
             **shared,
         )

@@ -1,4 +1,4 @@
-"""Where a search stands, and its file: written whole or not at all, readable by its owner alone."""
+"""Progress of a search, and its file: written whole or not at all, readable by its owner alone."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _OWNER_ONLY = 0o600
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class State:
-    """All that a search needs in order to go on.
+    """Everything that an interrupted search needs to go on.
 
     Attributes
     ----------
     seeds : ndarray of uint64
-        One per attempt.
+        Seed of each start.
     attempt, step : int
-        The attempt in progress, and the steps it has taken.
+        Number of the start in progress, from 0, and its steps so far.
     vector : ndarray or None
-        Its unknowns; None before its start. Private.
+        Unknowns of this start; None before its first step. Private.
     moments : ndarray of shape (2, n) or None
-        Of Adam. Private.
+        Moments of Adam. Private.
     unchanged : int
-        Steps since the guess changed last.
+        Steps since the last change of the guess.
     tokens : tuple of int
         The guess. Private.
     total : int
-        Steps of all attempts.
+        Steps of all starts.
     best_tokens : tuple of int
-        Guess of the best attempt that is finished. Private.
+        Guess of the best finished start. Private.
     best_contexts : ndarray or None
-        Its contexts. Private.
+        Contexts of that guess. Private.
     best_loss, best_residual : float
-        Its distance, and what is left with its words held. Infinite before the first.
+        Its distance, and its distance with the tokens held. Infinite before the first finished start.
     """
 
     seeds: np.ndarray
@@ -65,12 +65,12 @@ class State:
 
 
 def fingerprint(settings: str, arrays: Sequence[np.ndarray]) -> str:
-    """Return a digest of what a search is about: its settings and the shared gradient.
+    """Return a digest that identifies a search: its settings and the shared gradient.
 
     Parameters
     ----------
     settings : str
-        Of the search.
+        Settings of the search.
     arrays : sequence of ndarray
         The gradient.
 
@@ -93,7 +93,7 @@ def write_state(path: str | os.PathLike[str], state: State, about: str) -> None:
     path : path_like
         The file. Its contents are private.
     state : State
-        Where the search stands.
+        Progress of the search.
     about : str
         The search's `fingerprint`.
     """
@@ -135,7 +135,7 @@ def read_state(path: str | os.PathLike[str], about: str) -> State | None:
     Raises
     ------
     InvalidArgumentError
-        If the file is of another search, or no such file at all.
+        If the file belongs to another search, or is no checkpoint.
     """
     name = f"checkpoint {os.fspath(path)!r}"
     if not Path(path).exists():

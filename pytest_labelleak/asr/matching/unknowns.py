@@ -1,4 +1,4 @@
-"""The unknowns of gradient matching as one vector: contexts, and what makes the soft labels."""
+"""The unknowns of gradient matching as one vector: coordinates of the contexts, and entries behind the soft labels."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ...core.softmax import softmax
 from ..decoders.free_contexts import FreeContextDecoder
 from .objectives import Distance
 
 __all__ = ["LABELS", "Unknowns"]
 
-#: Soft labels that are a softmax over the bag; entries without constraint, as published.
+#: A softmax over the recovered tokens; entries without constraint, as published.
 LABELS = ("softmax", "free")
-#: Deviation of the entries at the start; small, so that no word is preferred.
-_LABEL_SCALE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Unknowns:
-    """Where the vector's parts are, and what they mean.
+    """Layout of the vector, and the distance as a function of it.
 
     Attributes
     ----------
     decoder : FreeContextDecoder
-        The speller.
+        Speller of the model.
     distance : Distance
-        From the shared gradient.
+        Distance from the shared gradient.
     keys : tuple of str
-        The variables that are matched.
+        Variables that are matched.
     positions : int
-        Number U of label positions.
+        Number S of label positions.
     words : ndarray of int, shape (k,)
-        Tokens that labels may be. Private.
+        Tokens that a label may be. Private.
     labels : {"softmax", "free"}
-        How soft labels are made.
+        Kind of soft labels.
     basis : ndarray of shape (r, d) or None
-        Directions that the contexts of the positions lie in; None for all.
+        Basis of the contexts' span, where it is known.
     last : int or None
         Token at the last position, where it is known. Private.
     complete : bool
         Whether each of `words` is known to occur.
+    label_scale : float
+        Deviation of the entries behind the soft labels at the start.
     """
 
     decoder: FreeContextDecoder
@@ -55,10 +56,11 @@ class Unknowns:
     basis: np.ndarray | None = field(default=None, repr=False)
     last: int | None = field(default=None, repr=False)
     complete: bool = False
+    label_scale: float = 0.1
 
     @property
     def _shapes(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """Shapes of the initial contexts, of what makes the others, and of what makes the labels."""
+        """Shapes of the initial contexts, of the other contexts' coordinates, and of the entries behind the labels."""
         width = self.decoder.context_width
         free = self.positions - (self.last is not None)
         inner = width if self.basis is None else len(self.basis)
@@ -67,27 +69,27 @@ class Unknowns:
     def start(self, rng: np.random.Generator, *, context_scale: float) -> np.ndarray:
         """Draw a vector to start from."""
         initial, inner, labels = self._shapes
-        entries = _LABEL_SCALE * rng.standard_normal(labels)
+        entries = self.label_scale * rng.standard_normal(labels)
         if self.labels == "free":
             entries += 1.0 / len(self.words)
-        # Contexts of the same length, however many directions they lie in.
+        # The length of a context does not depend on the number of directions.
         spread = context_scale * math.sqrt(self.decoder.context_width / inner[1])
         parts = context_scale * rng.standard_normal(initial), spread * rng.standard_normal(inner), entries
         return np.concatenate([part.ravel() for part in parts])
 
     def split(self, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what makes the contexts, flat, and what makes the labels."""
+        """Return the coordinates of the contexts, flat, and the entries behind the labels."""
         entries = self._shapes[2]
         size = len(vector) - math.prod(entries)
         return vector[:size], vector[size:].reshape(entries)
 
     def contexts(self, part: np.ndarray) -> np.ndarray:
-        """Return contexts, shape (initial + U, d), from what makes them."""
+        """Return contexts, shape (initial + S, d), from their coordinates."""
         initial, inner = self.rows(part)
         return np.concatenate([initial, inner if self.basis is None else inner @ self.basis])
 
     def rows(self, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what makes the initial contexts, and what makes the others, one row per position."""
+        """Return the initial contexts, and the coordinates of the others, one row per position."""
         before, after, _ = self._shapes
         size = math.prod(before)
         return part[:size].reshape(before), part[size:].reshape(after)
@@ -99,25 +101,25 @@ class Unknowns:
         return int(places[0]) if places.size else -1
 
     def soft(self, entries: np.ndarray) -> np.ndarray:
-        """Return soft labels over all classes, shape (U, C)."""
+        """Return soft labels over all classes, shape (S, C)."""
         labels = np.zeros((self.positions, self.decoder.classes))
-        labels[: len(entries), self.words] = _softmax(entries) if self.labels == "softmax" else entries
+        labels[: len(entries), self.words] = softmax(entries) if self.labels == "softmax" else entries
         if self.last is not None:
             labels[-1, self.last] = 1.0
         return labels
 
     def guess(self, vector: np.ndarray) -> tuple[int, ...]:
-        """Return the likeliest transcript in which every word occurs that must. Private."""
+        """Return the likeliest transcript in which every token occurs that must. Private."""
         entries = self.split(vector)[1]
         best = entries.argmax(axis=1)
         needed = np.flatnonzero(self.words != self.last)
-        # Where each word is the likeliest somewhere, there is nothing to be weighed.
+        # An assignment is needed only where a token is the likeliest one nowhere.
         if (
             self.complete
             and len(needed) <= len(entries)
             and len(np.unique(best[best != self._last_place])) < len(needed)
         ):
-            scores = np.log(np.maximum(_softmax(entries), np.finfo(float).tiny))
+            scores = np.log(np.maximum(softmax(entries), np.finfo(float).tiny))
             anything = np.repeat(scores.max(axis=1)[:, None], len(entries) - len(needed), axis=1)
             rows, columns = linear_sum_assignment(np.hstack([scores[:, needed], anything]), maximize=True)
             taken = columns < len(needed)
@@ -137,14 +139,14 @@ class Unknowns:
         return value, np.concatenate([for_part, for_entries.ravel()])
 
     def with_words(self, tokens: Sequence[int], part: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the distance and its gradient with respect to what makes the contexts, the transcript given.
+        """Return the distance and its gradient with respect to the contexts' coordinates, at a given transcript.
 
         Parameters
         ----------
         tokens : sequence of int
-            U of them.
+            The transcript, S labels.
         part : ndarray
-            What makes the contexts.
+            Coordinates of the contexts.
         """
         value, for_part, _ = self._pulled_back(part, np.eye(self.decoder.classes)[list(tokens)])
         return value, for_part
@@ -157,9 +159,3 @@ class Unknowns:
         if self.basis is not None:
             inner = inner @ self.basis.T
         return value, np.concatenate([initial.ravel(), inner.ravel()]), for_labels
-
-
-def _softmax(entries: np.ndarray) -> np.ndarray:
-    powers = np.exp(entries - entries.max(axis=1, keepdims=True))
-    result: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return result

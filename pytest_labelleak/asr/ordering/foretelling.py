@@ -1,60 +1,86 @@
-"""Which label position follows which, foretold by running the cell: for decoders whose gradient has no context to show.
+"""Links foretold by running the cell, for decoders whose gradient shows no context.
 
-Where the head sees no context, or the cell takes that of the step before, all that the column space of the cell's
-gradient shows of a step is the state of the one before. But that is enough to separate the steps: with P the known
-states, the gradient ``P^T E`` of the rows that take them gives the errors E of the gates, step by step, each named by
-the position before it. The first step takes no state; its errors are what the bias gradient, the sum of all, has left.
-With E the other rows give what else every step took, and with the cell's weights the state that came of it, which is
-that of the position that follows.
+If the head sees no context, or the cell takes the context of the step before, the column space of the cell's gradient
+shows only one thing of a step: the state of the step before. These states suffice to separate the steps. With P the
+known states, the gradient ``P^T E`` of the rows that take them gives the errors E of the gates, step by step, and each
+step is named by the position before it. The first step takes no state; its errors are the rest of the bias gradient,
+which is the sum over all steps. With E the other rows give the remaining inputs of every step, and the cell's weights
+give the state after it, which is that of the following position.
 
-One utterance per update: of several, the errors of the first steps are known by their sum alone.
+One utterance per update: of several utterances, only the sum of the first steps' errors is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
 import scipy.special
 
 from ...core.update import Update
-from .links import Links, find_ends
+from .links import LinkRules, Links, find_ends
 from .recurrence import Cell, RowFactor
 
-__all__ = ["foretold_links"]
+__all__ = ["ForetellingRules", "foretold_links"]
 
-#: The foretold state must be this many times nearer to the true one than to any other, ...
-_NEARER = 10.0
-#: ... and this near to it, relative to its size.
-_NEAR = 0.1
-#: Relative size of what the bias gradient may have outside of the row space of the kernel's.
-_OUTSIDE = 0.05
-#: Order of an LSTM's gates: Keras', and lingvo's. i input, f forget, g new value, o output.
+#: Order of an LSTM's gates in Keras and in lingvo: i input, f forget, g new value, o output.
 _ORDERS = ("ifgo", "gifo")
 
-#: From what the gates get from the input (4h,), and state and memory before, to those after.
+#: Maps the gates' share from the input (4h,), and state and memory before a step, to state and memory after it.
 Step = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def foretold_links(update: Update, cell: Cell, factor: RowFactor, features: np.ndarray) -> Iterator[Links]:
-    """Yield what follows what by each way to run the cell.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForetellingRules:
+    """Numbers that decide which position a foretold state belongs to.
+
+    Attributes
+    ----------
+    near : float
+        Largest distance of a foretold state from a position's state, relative to the latter.
+    nearer : float
+        Ratio of the second smallest distance to the smallest, below which no position is named.
+    outside : float
+        Largest part of the bias gradient outside of the row space of the kernel's gradient, relative to its norm.
+    """
+
+    near: float = field(default=0.1, metadata={"plateau": (0.1, 1.6)})
+    nearer: float = field(default=10.0, metadata={"plateau": (0.62, 10.0)})
+    outside: float = field(default=0.05, metadata={"plateau": (0.025, 0.8)})
+
+
+def foretold_links(
+    update: Update,
+    cell: Cell,
+    factor: RowFactor,
+    features: np.ndarray,
+    *,
+    rules: ForetellingRules,
+    link_rules: LinkRules,
+) -> Iterator[Links]:
+    """Yield the links between positions, for each way to run the cell that foretells every state.
 
     Parameters
     ----------
     update : Update
-        What was shared, with the values of the cell's weights.
+        The update that was shared, with the values of the cell's weights.
     cell : Cell
         The cell.
     factor : RowFactor
-        Of its gradient.
+        Factor of its gradient.
     features : ndarray of shape (S, d)
         Inputs of the head, which begin or end with the state.
+    rules : ForetellingRules
+        Numbers that decide.
+    link_rules : LinkRules
+        Numbers that decide which states no step takes.
 
     Yields
     ------
     Links
-        Where every step's state could be foretold.
+        One set for each way to run the cell.
     """
     values = [update.values.get(name) for name in (cell.kernel, cell.recurrent) if name is not None]
     if any(value is None for value in values) or factor.rows.shape[1] != len(features):
@@ -63,7 +89,7 @@ def foretold_links(update: Update, cell: Cell, factor: RowFactor, features: np.n
     rows = np.where(np.isfinite(factor.noise[:, None]), factor.rows * np.minimum(factor.noise, 1e300)[:, None], 0.0)
     width = features.shape[1] - cell.units
     for state in [features[:, : cell.units], *([features[:, width:]] if width else [])]:
-        ends, clear = find_ends(factor, state)
+        ends, clear = find_ends(factor, state, link_rules)
         if not clear or ends.sum() != 1:
             continue
         before = state[~ends]
@@ -77,20 +103,20 @@ def foretold_links(update: Update, cell: Cell, factor: RowFactor, features: np.n
                 continue
             total = np.atleast_2d(gradient.astype(np.float64))[0, : cell.columns]
             inside = total @ factor.basis.T
-            if np.linalg.norm(total - inside @ factor.basis) > _OUTSIDE * np.linalg.norm(total):
+            if np.linalg.norm(total - inside @ factor.basis) > rules.outside * np.linalg.norm(total):
                 continue
             whole = np.vstack([errors, inside - errors.sum(axis=0)])
             taken = scipy.linalg.lstsq(whole.T, rows[: factor.inputs].T, check_finite=False)[0]
             driven = taken @ weights[: factor.inputs] + bias[0]
             recurrent = weights[factor.inputs :], bias[1] if len(bias) > 1 else np.zeros(bias.shape[1])
             for step in _steps(weights.shape[1] // cell.units, *recurrent):
-                links = _follow(state, ends, driven, step)
+                links = _follow(state, ends, driven, step, rules)
                 if links is not None:
                     yield links
 
 
 def _steps(gates: int, kernel: np.ndarray, bias: np.ndarray) -> Iterator[Step]:
-    """Yield the ways in which a cell with so many gates may work."""
+    """Yield the step functions of all known cells with this number of gates."""
 
     def split(array: np.ndarray) -> list[np.ndarray]:
         return np.split(array, gates)
@@ -120,8 +146,10 @@ def _steps(gates: int, kernel: np.ndarray, bias: np.ndarray) -> Iterator[Step]:
         yield from map(long, _ORDERS)
 
 
-def _follow(state: np.ndarray, ends: np.ndarray, driven: np.ndarray, step: Step) -> Links | None:
-    """Run the cell from its first step on, every time with the position that the foretold state is that of."""
+def _follow(
+    state: np.ndarray, ends: np.ndarray, driven: np.ndarray, step: Step, rules: ForetellingRules
+) -> Links | None:
+    """Run the cell from its first step on; each foretold state names the position of the next step."""
     positions = len(state)
     cost, first = np.full((positions, positions), np.inf), np.full(positions, np.inf)
     place = {int(position): row for row, position in enumerate(np.flatnonzero(~ends))}
@@ -132,9 +160,9 @@ def _follow(state: np.ndarray, ends: np.ndarray, driven: np.ndarray, step: Step)
         distances = np.linalg.norm(state - after, axis=1)
         nearest = int(np.argmin(distances))
         others = np.delete(distances, nearest)
-        reach = _NEAR * float(np.linalg.norm(state[nearest]))
+        reach = rules.near * float(np.linalg.norm(state[nearest]))
         if others.size:
-            reach = min(reach, float(others.min()) / _NEARER)
+            reach = min(reach, float(others.min()) / rules.nearer)
         if distances[nearest] > reach:
             return None
         if at is None:

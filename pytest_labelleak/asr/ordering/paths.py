@@ -1,10 +1,10 @@
-"""Paths through plausible links: the transcripts, and what about them is certain.
+"""Paths through plausible links: the transcripts, and the part of them that is certain.
 
-Every position that is not the last of its utterance has one successor, every one that is not the first one predecessor:
-a perfect matching between the two sides, without cycles. A link is certain if every perfect matching has it. That is
-so exactly if it does not lie on an alternating cycle, so one pass over strongly connected components decides it for all
-links. The transcripts are certain if all paths through the plausible links say the same, which also holds where only
-positions of one label could change places.
+Every position but the last of its utterance has one successor, and every position but the first one predecessor: a
+perfect matching between the two sides, without cycles. A link is certain if every perfect matching has it, which is so
+exactly if the link lies on no alternating cycle. So one pass over strongly connected components decides all links. The
+transcripts are certain if all paths through the plausible links read the same, which also holds where only positions of
+one label could change places.
 
 References
 ----------
@@ -25,11 +25,13 @@ import scipy.sparse.csgraph
 
 __all__ = ["Cover", "cover"]
 
-#: Costs are compared by their logarithms above this size: all members measure about the same.
+#: Costs are compared by their logarithms above this size. Smaller ones are rounding, a million times below the largest
+#: plausible cost; the choice among plausible covers never makes a link certain.
 _SMALLEST = 1e-6
-#: Partial paths looked at between two looks at the clock.
+#: Partial paths between two looks at the clock. Bounds the delay, decides nothing.
 _STEPS_PER_LOOK = 256
-#: Partial paths looked at before an order counts as ambiguous.
+#: Partial paths after which the search gives up, and the order counts as ambiguous. Bounds the work: an order that is
+#: unique is found with one partial path per position or little more, one that is not with two.
 _MOST_LOOKED = 20_000
 
 
@@ -40,13 +42,13 @@ class Cover:
     Attributes
     ----------
     paths : tuple of tuple of int
-        The best paths, each position once. Private.
+        Paths of least cost, each position once. Private.
     certain : tuple of tuple of bool
         For every link of every path, whether no other order of the positions is plausible there. Private.
     unique : bool
         Whether all plausible orders read the same.
     exhausted : bool
-        Whether the question was settled in time.
+        Whether the search for other orders came to its end.
     """
 
     paths: tuple[tuple[int, ...], ...] = field(repr=False)
@@ -63,16 +65,16 @@ def cover(
     *,
     deadline: float = np.inf,
 ) -> Cover | None:
-    """Cover all positions by as many paths as there are last ones.
+    """Cover all positions by as many paths as there are last positions.
 
     Parameters
     ----------
     cost : ndarray of shape (S, S)
-        Of position q (column) following p (row); a link of at most 1 is plausible.
+        Cost of the link from position p (row) to q (column); a link of at most 1 is plausible.
     first : ndarray of shape (S,)
-        Of each position beginning a path, likewise.
+        Cost of each position as the beginning of a path.
     last : ndarray of bool, shape (S,)
-        Which positions end one.
+        Positions that end a path.
     labels : sequence of int
         Label of each position.
     deadline : float, optional
@@ -81,15 +83,15 @@ def cover(
     Returns
     -------
     Cover or None
-        None if no cover uses plausible links alone.
+        None if every cover uses an implausible link.
     """
     positions = len(labels)
-    # Every position has a predecessor: another one, or one of the starts, which are numbered after the positions.
+    # Every position has a predecessor: another position, or a start; starts are numbered after the positions.
     rows = np.concatenate([np.flatnonzero(~last), positions + np.arange(int(last.sum()))])
     costs = np.vstack([cost[~last], np.tile(first, (int(last.sum()), 1))])
     plausible = costs <= 1.0
     heights = np.log(np.maximum(costs, _SMALLEST))
-    # Any implausible link costs more than all others together.
+    # An implausible link costs more than all plausible ones together.
     heights = np.where(plausible, heights, 1.0 + 2.0 * positions * -np.log(_SMALLEST))
     left, right = scipy.optimize.linear_sum_assignment(heights)
     if not plausible[left, right].all():
@@ -97,10 +99,10 @@ def cover(
     successor = np.full(positions + int(last.sum()), -1)
     successor[rows[left]] = right
     component = _components(plausible, rows, successor)
-    # A link is in some perfect matching if it is in this one, or on an alternating cycle.
+    # A link is in some perfect matching exactly if it is in this one or on an alternating cycle.
     place = np.argsort(successor[rows])
     possible = plausible & (component[:, None] == component[place][None, :])
-    search = _Search(rows, possible, labels, deadline)
+    search = _OtherCovers(rows, possible, labels, deadline)
     if sum(map(len, _walk(successor, positions))) < positions:  # the assignment has a cycle
         found = next(search.covers(), None)
         if found is None:
@@ -136,11 +138,11 @@ def _components(plausible: np.ndarray, rows: np.ndarray, successor: np.ndarray) 
     return component
 
 
-class _Search:
+class _OtherCovers:
     """Depth-first search for covers without cycles, the row with the fewest options first."""
 
     def __init__(self, rows: np.ndarray, plausible: np.ndarray, labels: Sequence[int], deadline: float) -> None:
-        # Starts have the same options and are next to each other in any stable order.
+        # Starts have the same options, so a stable order keeps them next to each other.
         order = np.argsort(plausible.sum(axis=1), kind="stable")
         self._rows = rows[order].tolist()
         self._options = [np.flatnonzero(plausible[place]).tolist() for place in order]
@@ -158,20 +160,20 @@ class _Search:
         return seen
 
     def covers(self) -> Iterator[np.ndarray]:
-        """Yield covers, until there are no more or the time has run out."""
+        """Yield covers until none is left or the time has run out."""
         positions = len(self._labels)
         successor = np.full(1 + max(self._rows), -1)
-        ends = list(range(successor.size))  # the other end of the path that ends, or begins, here
+        opposite = list(range(successor.size))  # the other end of the path that ends, or begins, here
         taken: set[int] = set()
 
         def choices(depth: int) -> list[int]:
             row = self._rows[depth]
             least = -1
             if row >= positions and depth and self._rows[depth - 1] >= positions:
-                least = int(successor[self._rows[depth - 1]])  # in one order of the starts alone
-            return [q for q in self._options[depth] if q not in taken and ends[row] != q and q > least]
+                least = int(successor[self._rows[depth - 1]])  # starts are alike: one of their orders suffices
+            return [q for q in self._options[depth] if q not in taken and opposite[row] != q and q > least]
 
-        # Iterative, so that the depth of a long utterance is no matter.
+        # Iterative: a long utterance exceeds the depth of recursion.
         pending, looked = [choices(0)], 0
         trail: list[tuple[int, int, int, int]] = []
         while pending:
@@ -183,15 +185,15 @@ class _Search:
                 row, column, head, tail = trail.pop()
                 successor[row] = -1
                 taken.discard(column)
-                ends[head], ends[tail] = row, column
+                opposite[head], opposite[tail] = row, column
             if not pending[-1]:
                 pending.pop()
                 continue
             column, row = pending[-1].pop(), self._rows[len(pending) - 1]
-            head, tail = ends[row], ends[column]
+            head, tail = opposite[row], opposite[column]
             successor[row] = column
             taken.add(column)
-            ends[head], ends[tail] = tail, head
+            opposite[head], opposite[tail] = tail, head
             trail.append((row, column, head, tail))
             if len(pending) == len(self._rows):
                 yield successor.copy()

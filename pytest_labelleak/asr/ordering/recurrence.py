@@ -1,10 +1,10 @@
-"""Recurrent kernels among the gradients, and which of their rows see what the head sees.
+"""Recurrent cells among the gradients, and the gradient of each as a small factor with its noise.
 
-The gradient of a recurrent cell's weights is ``X^T E``: X holds one row per step, what went into the cell, and E the
-errors of its gates. So its column space holds the inputs of all steps, and that of some of its rows holds the same
-parts of all inputs. Cells are found by their shapes alone: a kernel for k gates of h units has k h columns and takes
-the state in h rows, the last ones of a stacked kernel or those of a kernel of its own. What is no cell of the decoder,
-such as the encoder's, does not hold what the head sees, and is told by that.
+The gradient of a recurrent cell's weights is ``X^T E``: X holds the cell's input at each step, one row per step, and E
+the errors of its gates. So its column space holds the inputs of all steps, and that of some of its rows holds the same
+parts of all inputs. Cells are found by their shapes alone: a kernel for k gates of h units has k h columns and
+takes the state in h rows, the last rows of a stacked kernel or the rows of a kernel of its own. A cell outside of the
+decoder, such as one of the encoder, does not hold the inputs of the head, and the links fail to fit.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from ...core.update import Update
 
 __all__ = ["Cell", "RowFactor", "cells_of", "factor", "flatness"]
 
-#: Gates that share a kernel: of an LSTM, of a GRU or an LSTM with coupled gates, of a plain or a split cell.
+#: Number of gates that share a kernel: in an LSTM; in a GRU or an LSTM with coupled gates; in a plain or a split cell.
 _GATES = (4, 3, 1)
-#: Directions beyond the rank in a random sketch.
+#: Directions beyond the rank in a random sketch. Halko, Martinsson and Tropp (doi:10.1137/090771806) show that 5 to 10
+#: suffice; more cost time and change the basis by rounding alone.
 _OVERSAMPLED = 16
-#: Rows of a kernel widened to float64 at a time.
+#: Rows of a kernel widened to float64 at a time. Bounds memory, decides nothing.
 _ROWS_PER_BLOCK = 512
-#: Rows and columns looked at beyond twice the number of steps.
+#: Rows and columns sampled beyond twice the number of steps, to tell a full rank from a smaller one. A larger sample
+#: costs time and shows the same rank.
 _SAMPLED = 64
-#: Relative size below which a row's noise is that of double arithmetic.
+#: Relative noise of a row that double arithmetic adds; a few machine epsilons.
 _FLOOR = 1e-15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What may be a recurrent cell of the decoder.
+    """A pair of gradients, or a single one, with the shapes of a recurrent cell.
 
     Attributes
     ----------
     kernel : str
         Name of the gradient whose rows take the inputs.
     recurrent : str or None
-        Name of the one whose rows take the state; None if they are the last rows of `kernel`.
+        Name of the gradient whose rows take the state; None if these are the last rows of `kernel`.
     units : int
         Size h of the state.
     columns : int
-        How many columns share the errors of the gates in both.
+        Number of columns that share the errors of the gates in both.
     """
 
     kernel: str
@@ -59,14 +61,14 @@ def cells_of(update: Update, *, most_units: int) -> list[Cell]:
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
     most_units : int
-        Largest state considered: the head has to see it.
+        Largest size of a state: the head has to see it.
 
     Returns
     -------
     list of Cell
-        Kernels next to each other in the update first.
+        Pairs that are neighbours in the update come first.
     """
     head = {update.head.kernel, update.head.bias}
     names = [name for name, array in update.gradients.items() if name not in head and array.ndim == 2]
@@ -78,7 +80,7 @@ def cells_of(update: Update, *, most_units: int) -> list[Cell]:
             units, rest = divmod(columns, gates)
             if rest or not 0 < units <= most_units:
                 continue
-            # The candidate state of a GRU may be gated before or after its product, but never in both kernels.
+            # A GRU gates its candidate state before or after the product, but never in both kernels.
             shared = columns if gates != 3 else 2 * units
             if rows > units:
                 cells.append(Cell(kernel=name, recurrent=None, units=units, columns=shared))
@@ -90,12 +92,12 @@ def cells_of(update: Update, *, most_units: int) -> list[Cell]:
 
 
 def flatness(update: Update, cell: Cell, *, rank: int, rng: np.random.Generator) -> float:
-    """Estimate how much of a cell's gradient is left beyond `rank` directions, from a sample of its entries.
+    """Estimate the part of a cell's gradient beyond `rank` directions, from a sample of its entries.
 
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
     cell : Cell
         One of its cells.
     rank : int
@@ -125,9 +127,9 @@ class RowFactor:
     Attributes
     ----------
     rows : ndarray of shape (n, r)
-        The factor: inputs first, then the state. What a step put into the cell is a combination of its columns.
+        The factor: inputs first, then the state. The input of a step is a combination of its columns.
     noise : ndarray of shape (n,)
-        What each row was divided by, the noise of its entries; zero rows have infinite noise.
+        Noise of the entries of each row, by which the row was divided; a row of zeros has infinite noise.
     basis : ndarray of shape (r, columns)
         Orthonormal basis of the row space.
     inputs : int
@@ -146,7 +148,7 @@ def factor(update: Update, cell: Cell, *, rank: int, rng: np.random.Generator) -
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
     cell : Cell
         One of its cells.
     rank : int
@@ -167,7 +169,7 @@ def factor(update: Update, cell: Cell, *, rank: int, rng: np.random.Generator) -
     for place, block in _blocks(update, cell):
         wide[place] = block @ sketch
         sizes[place] = np.linalg.norm(block, axis=1)
-    # Beyond the rank there is noise: how much in each row makes the rows comparable.
+    # The part beyond the rank is noise. Divided by its noise, each row counts alike.
     noise = _noise(wide - _leading(wide, rank), sizes, width - rank)
     basis = scipy.linalg.qr(wide / noise[:, None], mode="economic", check_finite=False)[0]
     products = np.zeros((basis.shape[1], cell.columns))
@@ -190,9 +192,9 @@ def _leading(matrix: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _noise(left: np.ndarray, sizes: np.ndarray, freedom: int) -> np.ndarray:
-    """Return the noise of the entries of each row, from what is left of it beyond the rank."""
+    """Return the noise of the entries of each row, from its part beyond the rank."""
     found = np.linalg.norm(left, axis=1) / np.sqrt(max(freedom, 1))
-    # A row of zeros is exact, and tells nothing.
+    # A row of zeros is exact, and tests nothing.
     noise: np.ndarray = np.where(sizes > 0.0, np.maximum(found, _FLOOR * sizes), np.inf)
     return noise
 

@@ -2,6 +2,6 @@
 
 Reading order::
 
-    beam    the decoder run over positions, with turns taken back
+    beam    several orders followed side by side through the decoder
     attack  the attack itself
 """

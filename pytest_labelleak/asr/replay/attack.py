@@ -1,44 +1,49 @@
-"""Transcripts from the gradient of the last layer alone: the batch is taken apart, and the decoder run over it."""
+"""Transcripts from the gradient of the last layer alone: the batch is taken apart, and the decoder is run over it."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from ...attacks.disaggregate.attack import Disaggregate
-from ...core.recovery import Recovery, Status
+from ...attacks.gradient.reading import Reading
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
+from ..claim import Transcripts, claim_or_refusal
 from ..decoders.free_contexts import FreeContextDecoder
+from ..isolated import Isolated, isolate
 from ..time_budget import check_time_budget
-from ..transcripts import Transcripts
-from .beam import Path, replay
+from .beam import Path, ReplayRules, replay
 
 __all__ = ["Replay"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """Put the words of one or several utterances in order by running the decoder forward.
+    """Put the label positions of one or several utterances in order by running the decoder forward.
 
-    `Disaggregate` takes the head's gradient apart into label positions. Each comes with its label, with the context
-    that attention answered, and with the decoder's state. Whoever has the weights can compute which state the decoder
-    reaches through given words and contexts (see `_replaying`): from the beginning of an utterance on, the position
-    whose state it is comes next. No other gradient is read, so that clipping, noise or secrecy of the recurrent
-    cells' gradients does not matter, and an utterance is found whole although others of its batch are not.
+    `Disaggregate` isolates the label positions of the head's gradient. Each comes with its label, the context, and
+    the decoder's state. The weights determine the state that the decoder reaches through given labels and contexts
+    (`beam`): from the beginning of an utterance on, the position with that state comes next. No other gradient is read.
+    So clipping, noise or secrecy of the recurrent cells' gradients does not matter, and an utterance is found whole
+    although others of its batch are not.
 
-    Nothing is known but the update and the weights.
+    The attack knows the update and the weights, and nothing else.
 
     Parameters
     ----------
     decoder : FreeContextDecoder
-        The speller of the model, with the weights that the gradient was taken at: see `free_contexts`.
+        Speller of the model, with the weights at which the gradient was taken: see `free_contexts`.
     temperature : float, default 1.0
-        What the loss divides logits by.
+        Divisor of the logits in the loss.
     time_budget : float, default 600
-        Seconds after which nothing is followed further.
+        Seconds after which no order is followed further.
+    rules : ReplayRules
+        Numbers that decide.
 
     References
     ----------
@@ -54,100 +59,125 @@ class Replay:
     decoder: FreeContextDecoder = field(repr=False)
     temperature: float = 1.0
     time_budget: float = 600.0
+    rules: ReplayRules = field(default_factory=ReplayRules)
 
     def __post_init__(self) -> None:
         """Check the budget."""
         check_time_budget(self.time_budget)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        """Return the transcripts as the claim of an attack; see `read`."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
         """Return the transcripts as the claim of an attack, which an audit can score.
 
         Parameters
         ----------
-        update : Update
-            As for `order`.
+        reading : Reading
+            The update that was shared, as for `order`.
         rng : numpy.random.Generator
-            Random stream.
+            Random stream; not used, since nothing here is drawn.
 
         Returns
         -------
         Recovery
             With `Recovery.transcripts`, and labels and counts from them.
+
+        Raises
+        ------
+        NotApplicable
+            If the update does not allow an order.
         """
-        return self.order(update, rng=rng).as_recovery()
+        return self.claim(reading, rng=rng).as_recovery()
 
     def order(self, update: Update, *, rng: np.random.Generator) -> Transcripts:
-        """Return the transcripts, and what about them is certain.
+        """Return the transcripts, and the part of them that is certain.
 
         Parameters
         ----------
         update : Update
-            What was shared: the gradient of the head, and the head's weights.
+            The gradient of the head, and the head's weights.
         rng : numpy.random.Generator
-            Random stream.
+            Random stream; not used, since nothing here is drawn.
 
         Returns
         -------
         Transcripts
+            Also where the attack does not apply.
+        """
+        return claim_or_refusal(self.name, lambda: self.claim(Reading(update), rng=rng))
+
+    def claim(self, reading: Reading, *, rng: np.random.Generator) -> Transcripts:
+        """Return the transcripts of a reading, and the part of them that is certain.
+
+        Parameters
+        ----------
+        reading : Reading
+            The update that was shared, as for `order`. Its positions are isolated once for all attacks that share it.
+        rng : numpy.random.Generator
+            Random stream; not used, since nothing here is drawn.
+
+        Returns
+        -------
+        Transcripts
+
+        Raises
+        ------
+        NotApplicable
+            If the update does not allow an order.
         """
         deadline = time.monotonic() + self.time_budget
-        if update.classes != self.decoder.classes:
-            return self._failed(f"the update has {update.classes} classes and the speller {self.decoder.classes}")
-        if self.decoder.context_rows is None:
-            return self._failed("the head does not see what attention answers, so no context is known")
+        update, decoder = reading.update, self.decoder
+        if update.classes != decoder.classes:
+            raise NotApplicable(f"the update has {update.classes} classes and the speller {decoder.classes}")
+        if decoder.context_rows is None:
+            raise NotApplicable("the head does not see what attention answers, so no context is known")
+        isolated, apart = isolate(reading, temperature=self.temperature)
         begun = time.process_time()
-        apart = Disaggregate(temperature=self.temperature)(update, rng=rng)
-        split = time.process_time()
-        if apart.status != Status.RECOVERED or apart.features is None:
-            reason = apart.message.removeprefix("not applicable, because ")
-            return self._failed(f"the batch cannot be taken apart: {reason}")
-        labels = np.array(apart.sample_labels, np.int64)
-        rows = slice(*self.decoder.context_rows.indices(apart.features.shape[1]))
-        paths, finished = replay(self.decoder, labels, apart.features, rows, stop=lambda: time.monotonic() > deadline)
-        seconds = {"apart": split - begun, "order": time.process_time() - split}
+        paths, finished = replay(
+            decoder,
+            isolated.labels,
+            isolated.features,
+            slice(*decoder.context_rows.indices(isolated.features.shape[1])),
+            stop=lambda: time.monotonic() > deadline,
+            rules=self.rules,
+        )
         if not paths and finished:
-            return self._failed(
+            raise NotApplicable(
                 "no isolated position begins an utterance as the decoder would; its weights are others, or contexts "
                 "are too noisy"
             )
-        return self._claim(paths, labels, int(apart.details["rank"]), update.head.kernel, seconds, finished=finished)
+        found = self._judged(paths, isolated, update.head.kernel, finished=finished).over_steps(update.steps)
+        return dataclasses.replace(found, seconds={"apart": apart, "order": time.process_time() - begun})
 
-    def _failed(self, because: str) -> Transcripts:
-        return Transcripts(attack=self.name, status=Status.NOT_APPLICABLE, message=f"not applicable, because {because}")
-
-    def _claim(
-        self,
-        paths: list[Path],
-        labels: np.ndarray,
-        positions: int,
-        kernel: str,
-        seconds: dict[str, float],
-        *,
-        finished: bool,
-    ) -> Transcripts:
+    def _judged(self, paths: Sequence[Path], isolated: Isolated, kernel: str, *, finished: bool) -> Transcripts:
+        """Return the paths as a claim, with a remark on every shortcoming."""
+        labels = isolated.labels
         used = sum(len(path.positions) for path in paths)
         ended = sum(path.ended for path in paths)
-        notes = []
+        remarks = []
         if not finished:
-            notes.append(f"the time budget of {self.time_budget:g} s ran out")
-        if used < positions:
-            notes.append(f"{used} of {positions} label positions are in an order, {len(labels)} were isolated")
+            remarks.append(f"the time budget of {self.time_budget:g} s ran out")
+        if used < isolated.positions:
+            remarks.append(
+                f"{used} of {isolated.positions} label positions are in an order, {len(labels)} were isolated"
+            )
         if self.decoder.end is not None and ended < len(paths):
-            notes.append(f"{ended} of {len(paths)} utterance(s) were followed to their end")
+            remarks.append(f"{ended} of {len(paths)} utterance(s) were followed to their end")
         certain = [path.certain for path in paths]
         sure, total = sum(map(sum, certain)), sum(map(len, certain))
         if sure < total:
-            notes.append(f"{sure / total:.0%} of the links are certain")
+            remarks.append(f"{sure / total:.0%} of the links are certain")
         return Transcripts(
             attack=self.name,
             status=Status.RECOVERED,
-            message="; ".join(notes),
+            reason="; ".join(remarks),
             transcripts=tuple(tuple(labels[list(path.positions)].tolist()) for path in paths),
             certain=tuple(one[1:] for one in certain),
-            unique=not notes,
+            unique=not remarks,
             finished=finished,
             variables=(kernel,),
-            seconds=seconds,
             details={
                 "largest_used": float(f"{max((e for path in paths for e in path.errors), default=0.0):.2g}"),
                 "smallest_refused": float(f"{min((e for path in paths for e in path.others), default=0.0):.2g}"),

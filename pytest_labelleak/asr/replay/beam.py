@@ -1,9 +1,8 @@
-"""Transcripts by running the decoder forward: which isolated position is what the decoder would show next.
+"""Transcripts by running the decoder forward: the isolated position that the decoder would show next.
 
-Every position of a batch that was taken apart comes with its label, its context and the state that the head saw there.
-The decoder's next state follows from the words and contexts so far, and from the context that is next. So from the
-beginning of an utterance on, each of the positions left is tried as the next one: with its own context the decoder
-must show its own state.
+Every isolated position comes with its label, its context, and the state that the head saw there. The decoder's next
+state follows from the labels and contexts so far, and from the next context. So from the beginning of an utterance on,
+each remaining position is tried as the next one: with its own context the decoder must show its own state.
 """
 
 from __future__ import annotations
@@ -16,18 +15,43 @@ import scipy.optimize
 
 from ..decoders.free_contexts import FreeContextDecoder
 
-__all__ = ["Path", "replay"]
+__all__ = ["Path", "ReplayRules", "replay"]
 
-#: A state this far from what the decoder shows, in relative size, is another position's.
-_NEAR = 0.2
-#: A link is certain if everything else is so many times further away; what is not is tried as well.
-_CERTAIN = 5.0
-#: Relative errors below this are rounding.
-_ROUNDING = 1e-6
-#: Steps computed in one call at most: positions tried times the length so far.
+#: Steps of the decoder computed in one call, positions tried times the length so far. Bounds memory, decides nothing.
 _MOST_STEPS = 4096
-#: Ways to go on that are followed side by side, and positions that are tried for each utterance.
-_BEAM, _TRIED = 8, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRules:
+    """Numbers that decide which position comes next, and whether it is certain.
+
+    An error is the distance of a position's state from the state that the decoder shows, relative to the former.
+
+    Attributes
+    ----------
+    near : float
+        Largest error of a position that may come next.
+    certain : float
+        Ratio of the second smallest error to the smallest, from which on a link is certain. Below it both positions are
+        followed.
+    rounding : float
+        Errors below this size are rounding.
+    beam : int
+        Orders followed side by side.
+    tried : int
+        Positions tried for each utterance beside the best assignment.
+
+    Notes
+    -----
+    `near` has no plateau: for states with noise of about its size a lower value loses a transcript, and a higher one
+    certifies further links, all of them true.
+    """
+
+    near: float = field(default=0.2, metadata={"plateau": (0.2, 0.2)})
+    certain: float = field(default=5.0, metadata={"plateau": (5.0, 10.0)})
+    rounding: float = field(default=1e-6, metadata={"plateau": (6.2e-8, 1.6e-5)})
+    beam: int = field(default=8, metadata={"plateau": (2, 128)})
+    tried: int = field(default=3, metadata={"plateau": (2, 48)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,11 +61,13 @@ class Path:
     Attributes
     ----------
     positions : tuple of int
-        In order. Private.
+        Label positions in order. Private.
     errors : tuple of float
-        Of each: distance of its state from what the decoder shows, relative to its size.
+        Error of each position.
     others : tuple of float
-        Of each: the same of the nearest position that was left, at most the one beyond which nothing is.
+        Smallest error of a remaining position at each step, at most `ReplayRules.near`.
+    certain : tuple of bool
+        Whether that error is `ReplayRules.certain` times larger.
     ended : bool
         Whether the last label is the one that ends a transcript.
     """
@@ -49,14 +75,8 @@ class Path:
     positions: tuple[int, ...] = field(repr=False)
     errors: tuple[float, ...]
     others: tuple[float, ...]
+    certain: tuple[bool, ...]
     ended: bool = False
-
-    @property
-    def certain(self) -> tuple[bool, ...]:
-        """For every position, whether nothing else is nearly as near."""
-        return tuple(
-            other >= _CERTAIN * max(error, _ROUNDING) for error, other in zip(self.errors, self.others, strict=True)
-        )
 
 
 def replay(
@@ -66,24 +86,27 @@ def replay(
     rows: slice,
     *,
     stop: Callable[[], bool],
+    rules: ReplayRules,
 ) -> tuple[list[Path], bool]:
     """Follow all utterances at once, from their beginnings on.
 
-    Where more than one position is as near as the next state can be told, all are followed, and the way that puts most
-    positions nearest is kept: a wrong turn shows in what comes after it.
+    Where several positions are as near as the next state can be told, each of them is followed, and the order with the
+    smallest errors is kept: a wrong turn shows in the errors after it.
 
     Parameters
     ----------
     decoder : FreeContextDecoder
-        Of the model.
+        Speller of the model.
     labels : ndarray of int, shape (S,)
-        Of the positions.
+        Label of each position.
     features : ndarray of shape (S, h)
-        What the head saw at each.
+        Input of the head at each.
     rows : slice
-        Where in it the context is.
+        Place of the context in that input.
     stop : callable
-        Whether time is up.
+        Returns whether time is up.
+    rules : ReplayRules
+        Numbers that decide.
 
     Returns
     -------
@@ -92,8 +115,8 @@ def replay(
     finished : bool
         False if the time ran out.
     """
-    trial = _Trial(decoder, labels, features, rows)
-    first = _first_ones(trial.errors(()))
+    trial = _Trial(decoder, labels, features, rows, rules)
+    first = _first_ones(trial.errors(()), rules)
     if not first.size:
         return [], True
     ways = [_Way(tuple((int(q),) for q in first), (True,) * first.size)]
@@ -104,7 +127,7 @@ def replay(
             finished = False
             break
         longer = {way.paths: way for old in ways for way in old.longer(trial)}
-        ranked = sorted(longer.values(), key=lambda way: -way.gain(trial))[:_BEAM]
+        ranked = sorted(longer.values(), key=lambda way: -way.gain(trial))[: rules.beam]
         done += [way for way in ranked if not any(way.followed)]
         ways = [way for way in ranked if any(way.followed)]
     best = max([*done, *ways], key=lambda way: way.gain(trial))
@@ -113,37 +136,41 @@ def replay(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Utterances as far as they are followed, and which of them still are."""
+    """Utterances as far as they are followed, and a flag for each that still is."""
 
     paths: tuple[tuple[int, ...], ...]
     followed: tuple[bool, ...]
 
     def gain(self, trial: _Trial) -> float:
-        """Return how much nearer all positions are together than those that are too far to be taken."""
+        """Return the sum over positions of the logarithm by which an error is below the largest allowed one."""
         errors = [trial.errors(path[:place])[q] for path in self.paths for place, q in enumerate(path)]
-        return float(np.sum(np.log(_NEAR) - np.log(np.maximum(errors, _ROUNDING))))
+        return float(np.sum(np.log(trial.rules.near) - np.log(np.maximum(errors, trial.rules.rounding))))
 
     def longer(self, trial: _Trial) -> Iterator[_Way]:
-        """Yield what one more step makes of it: the best assignment of positions, and those nearly as good."""
+        """Yield the orders that are one step longer: the best assignment of positions, and those nearly as good."""
+        rules = trial.rules
         open_ones = [
-            k for k, (path, on) in enumerate(zip(self.paths, self.followed, strict=True)) if on and not trial.ends(path)
+            k
+            for k, (path, on) in enumerate(zip(self.paths, self.followed, strict=True))
+            if on and not trial.ended(path)
         ]
         unused = np.setdiff1d(np.arange(trial.positions), np.concatenate(self.paths))
         if not open_ones or not unused.size:
             yield _Way(self.paths, (False,) * len(self.paths))
             return
         errors = np.stack([trial.errors(self.paths[k])[unused] for k in open_ones])
-        chosen = _assign(errors)
+        chosen = _assign(errors, rules)
         yield self._with(open_ones, unused, chosen)
         for number in range(len(open_ones)):
-            near = np.flatnonzero(errors[number] <= min(_NEAR, _CERTAIN * max(float(errors[number].min()), _ROUNDING)))
-            for place in near[np.argsort(errors[number, near])][:_TRIED]:
+            reach = min(rules.near, rules.certain * max(float(errors[number].min()), rules.rounding))
+            near = np.flatnonzero(errors[number] <= reach)
+            for place in near[np.argsort(errors[number, near])][: rules.tried]:
                 if chosen.get(number) != place:
                     forced = errors.copy()
                     forced[number, np.arange(unused.size) != place] = forced[
                         np.arange(len(open_ones)) != number, place
                     ] = np.inf
-                    yield self._with(open_ones, unused, _assign(forced))
+                    yield self._with(open_ones, unused, _assign(forced, rules))
 
     def _with(self, open_ones: list[int], unused: np.ndarray, chosen: dict[int, int]) -> _Way:
         paths, followed = list(self.paths), [False] * len(self.paths)
@@ -153,26 +180,40 @@ class _Way:
         return _Way(tuple(paths), tuple(followed))
 
     def judged(self, trial: _Trial) -> list[Path]:
-        """Return the paths with their errors, and those of what was left at each step."""
-        found = []
+        """Return the paths with the errors of their positions, and of the remaining positions at each step."""
+        rules, found = trial.rules, []
         for path in self.paths:
             errors, others = [], []
             for place, q in enumerate(path):
                 tried = trial.errors(path[:place])
-                # What other utterances have taken by then is no alternative.
+                # A position that another utterance has taken by then is no alternative.
                 left = np.ones(trial.positions, bool)
                 left[[p for other in self.paths for p in other[: place + (place == 0)]]] = False
                 left[q] = False
                 errors.append(float(tried[q]))
-                others.append(float(min([_NEAR, *tried[left]])))
-            found.append(Path(positions=path, errors=tuple(errors), others=tuple(others), ended=trial.ends(path)))
+                others.append(float(min([rules.near, *tried[left]])))
+            found.append(
+                Path(
+                    positions=path,
+                    errors=tuple(errors),
+                    others=tuple(others),
+                    certain=tuple(
+                        other >= rules.certain * max(error, rules.rounding)
+                        for error, other in zip(errors, others, strict=True)
+                    ),
+                    ended=trial.ended(path),
+                )
+            )
         return found
 
 
 class _Trial:
-    """Runs the decoder through positions, and compares; what was computed is kept."""
+    """Runs the decoder through positions, compares states, and keeps every result."""
 
-    def __init__(self, decoder: FreeContextDecoder, labels: np.ndarray, features: np.ndarray, rows: slice) -> None:
+    def __init__(
+        self, decoder: FreeContextDecoder, labels: np.ndarray, features: np.ndarray, rows: slice, rules: ReplayRules
+    ) -> None:
+        self.rules = rules
         self._decoder, self._labels = decoder, labels
         self._contexts = features[:, rows]
         self._rest = np.setdiff1d(np.arange(features.shape[1]), np.arange(features.shape[1])[rows])
@@ -182,15 +223,15 @@ class _Trial:
 
     @property
     def positions(self) -> int:
-        """Their number."""
+        """Number of label positions."""
         return len(self._labels)
 
-    def ends(self, path: tuple[int, ...]) -> bool:
+    def ended(self, path: tuple[int, ...]) -> bool:
         """Tell whether the label of the last position ends a transcript."""
         return self._decoder.end is not None and int(self._labels[path[-1]]) == self._decoder.end
 
     def errors(self, before: tuple[int, ...]) -> np.ndarray:
-        """Return how far the state of each position is from what the decoder shows if it comes next."""
+        """Return the error of each position as the one after `before`; infinite for those in it."""
         if before not in self._known:
             candidates = np.setdiff1d(np.arange(self.positions), before)
             orders = np.hstack([np.tile(np.array(before, np.int64), (len(candidates), 1)), candidates[:, None]])
@@ -198,8 +239,8 @@ class _Trial:
             found = np.full(self.positions, np.inf)
             for start in range(0, len(orders), at_once):
                 some = orders[start : start + at_once]
-                # The answer before the first step is not in the batch; the first one's is near to it, since a question
-                # so early tells little.
+                # The context before the first step is in no position. The first position's context stands in for it:
+                # a query so early depends on little, so the two are near each other.
                 contexts = self._contexts[np.hstack([np.repeat(some[:, :1], self._decoder.initial, axis=1), some])]
                 shown = self._decoder.head_inputs(contexts, self._labels[some])[:, -1, self._rest]
                 last = some[:, -1]
@@ -208,18 +249,18 @@ class _Trial:
         return self._known[before]
 
 
-def _first_ones(errors: np.ndarray) -> np.ndarray:
-    """Return which positions begin an utterance: those before the widest gap among the near ones."""
+def _first_ones(errors: np.ndarray, rules: ReplayRules) -> np.ndarray:
+    """Return the positions that begin an utterance: those before the widest gap among the near ones."""
     order = np.argsort(errors)
-    sizes = np.minimum(np.maximum(np.append(errors[order], np.inf), _ROUNDING), _NEAR)
+    sizes = np.minimum(np.maximum(np.append(errors[order], np.inf), rules.rounding), rules.near)
     jumps = sizes[1:] / sizes[:-1]
     first: np.ndarray = order[: int(np.argmax(jumps)) + 1] if jumps.max() > 1.0 else order[:0]
     return first
 
 
-def _assign(errors: np.ndarray) -> dict[int, int]:
+def _assign(errors: np.ndarray, rules: ReplayRules) -> dict[int, int]:
     """Return a position for every path that some position continues, each for one path."""
-    heights = np.log(np.clip(errors, _ROUNDING, 1.0 / _ROUNDING))
-    nothing = np.full((len(errors), len(errors)), np.log(_NEAR))
+    heights = np.log(np.clip(errors, rules.rounding, 1.0 / rules.rounding))
+    nothing = np.full((len(errors), len(errors)), np.log(rules.near))
     left, right = scipy.optimize.linear_sum_assignment(np.hstack([heights, nothing]))
     return {int(i): int(j) for i, j in zip(left, right, strict=True) if j < errors.shape[1]}

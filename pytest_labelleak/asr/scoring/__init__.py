@@ -3,6 +3,6 @@
 Reading order::
 
     utterances   word error rates, and the report over utterances
-    words        words that can be formed
-    transcripts  transcripts that were rebuilt
+    words        words that a bag of tokens forms
+    transcripts  transcripts that an attack rebuilt
 """

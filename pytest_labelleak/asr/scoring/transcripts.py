@@ -1,4 +1,4 @@
-"""Claimed transcripts against those that were said."""
+"""Claimed transcripts against the true ones."""
 
 from __future__ import annotations
 
@@ -15,62 +15,66 @@ from .utterances import word_error_rate
 
 __all__ = ["TranscriptScorer"]
 
+#: Quotients of edits and words that should equal the rate differ from it by less; no two quotients are so near.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TranscriptScorer:
-    """Counts the transcripts that were rebuilt, each matched with one that was said.
+    """Counts the true transcripts that are among the claimed ones; each claim stands for one of them.
 
     Attributes
     ----------
-    limit : float
-        Word error rate up to which a transcript counts as rebuilt; 0 is word for word.
+    word_error_rate : float
+        Largest word error rate at which a transcript counts as rebuilt; 0 is word for word.
     vocabulary : Vocabulary or None
-        What the tokens stand for. Without it every label is a word, that of the end of a sentence as well.
+        Spells the tokens. Without it every label is a word, the end of a sentence included.
     """
 
-    limit: float = 0.0
+    word_error_rate: float = 0.0
     vocabulary: Vocabulary | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the limit."""
-        rate = self.limit
+        """Check the rate."""
+        rate = self.word_error_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0.0 <= rate < 1.0:
             raise InvalidArgumentError(
                 f"word_error_rate={rate!r}. Expected a number in [0, 1): at 1 a transcript without a word counts."
             )
 
-    def recovered(self, transcripts: Sequence[Sequence[int]], truth: Truth) -> float:
-        """Return the share of the true transcripts that are among those claimed.
+    def recovered(self, claimed: Sequence[Sequence[int]], truth: Truth) -> float:
+        """Return the share of the true transcripts that are among the claimed ones.
 
         Parameters
         ----------
-        transcripts : sequence of sequence of int
-            What an attack claims, in any order.
+        claimed : sequence of sequence of int
+            Labels of the claimed transcripts; their order is arbitrary.
         truth : Truth
-            With the lengths of its sequences; without them its labels are one.
+            True labels with the lengths of their sequences; without lengths they are one sequence.
 
         Returns
         -------
         float
-            Transcripts in which nothing was said do not count.
+            A true transcript without a word does not count.
 
         Raises
         ------
         InvalidArgumentError
-            If nothing was said in any, or the library jiwer is missing and needed.
+            If no true transcript has a word, or the library jiwer is missing and needed.
         """
         lengths = [truth.labels.size] if truth.lengths is None else list(truth.lengths)
         pieces = np.split(truth.labels, np.cumsum(lengths)[:-1].astype(np.int64))
         said = [text for piece in pieces if (text := self._words(piece.tolist()))]
         if not said:
             raise InvalidArgumentError("nothing was said in any transcript of the batch. Expected words in one.")
-        claimed = [self._words(transcript) for transcript in transcripts]
-        if not claimed:
+        guesses = [self._words(transcript) for transcript in claimed]
+        if not guesses:
             return 0.0
-        rates = np.array([[self._rate(true, guess) for guess in claimed] for true in said])
+        rates = np.array([[self._rate(true, guess) for guess in guesses] for true in said])
+        allowed = rates <= self.word_error_rate + _ROUNDING
         # As many pairs as possible: one claim stands for one transcript.
-        rows, columns = scipy.optimize.linear_sum_assignment(rates <= self.limit + 1e-12, maximize=True)
-        return float(np.count_nonzero(rates[rows, columns] <= self.limit + 1e-12) / len(said))
+        rows, columns = scipy.optimize.linear_sum_assignment(allowed, maximize=True)
+        return float(np.count_nonzero(allowed[rows, columns]) / len(said))
 
     def _words(self, tokens: Sequence[int]) -> list[str]:
         if self.vocabulary is None:
@@ -79,6 +83,6 @@ class TranscriptScorer:
         return self.vocabulary.decode(spoken).split()
 
     def _rate(self, said: list[str], claimed: list[str]) -> float:
-        if self.limit == 0.0 or said == claimed:
+        if self.word_error_rate == 0.0 or said == claimed:
             return float(said != claimed)
         return word_error_rate([" ".join(said)], [" ".join(claimed)])

@@ -1,6 +1,6 @@
-"""The report over utterances: how much of each one's bag of words, length and transcript an attack found.
+"""The report over utterances: the part of each bag of tokens, length and transcript that an attack found.
 
-Every utterance counts, those among them whose attack failed or claimed nothing: leaving them out makes a defence look
+Every utterance counts, also one for which the attack failed or claimed nothing: without these a defence would look
 useless exactly where it works.
 """
 
@@ -20,16 +20,16 @@ __all__ = ["BagReport", "Utterance", "bag_report", "word_error_rate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Utterance:
-    """What was said, and what an attack claims was.
+    """Truth and claim for one utterance.
 
     Attributes
     ----------
     said : sequence of int
-        Tokens of the transcript, as often as they occur. Private.
+        Tokens of the true transcript, as often as they occur. Private.
     claimed : collection of int or None
         Tokens that an attack named; None if it did not apply or could not decide. Private.
     length : int or None
-        Number of tokens the attack claims, where it claims one.
+        Claimed number of tokens, if any.
     """
 
     said: Sequence[int] = field(repr=False)
@@ -39,21 +39,21 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BagReport:
-    """Means over utterances; holds no token.
+    """Means over utterances, without a token.
 
     Attributes
     ----------
     utterances : int
-        Number of them.
+        Number of utterances.
     failures : int
-        Those for which the attack claimed nothing; they count as such in every mean.
+        Number of utterances for which the attack claimed no token; they count in every mean.
     length_error : float
         Mean absolute difference of claimed and true length in tokens; the true length where none was claimed.
     precision, recall : float
-        Of the set of tokens.
+        Precision and recall of the claimed set of tokens.
     accuracy : float
-        Share of the vocabulary's tokens rightly told present or absent. Near 1 for an attack that finds nothing: read
-        it next to `recall`.
+        Share of the vocabulary's tokens rightly claimed present or absent. Near 1 for an attack that finds nothing:
+        read it next to `recall`.
     exact_match : float
         Share of utterances whose set was named exactly.
     """
@@ -73,7 +73,7 @@ def bag_report(utterances: Sequence[Utterance], *, classes: int) -> BagReport:
     Parameters
     ----------
     utterances : sequence of Utterance
-        All of them, failures included.
+        All utterances, failures included.
     classes : int
         Size of the vocabulary C.
 
@@ -84,7 +84,7 @@ def bag_report(utterances: Sequence[Utterance], *, classes: int) -> BagReport:
     Raises
     ------
     InvalidArgumentError
-        If there are none, or one says nothing.
+        If there is no utterance, or one has no tokens.
     """
     if not utterances:
         raise InvalidArgumentError("utterances is empty. Expected at least one.")
@@ -119,14 +119,14 @@ def bag_report(utterances: Sequence[Utterance], *, classes: int) -> BagReport:
 
 
 def word_error_rate(said: Sequence[str], claimed: Sequence[str | None]) -> float:
-    """Return the word error rate over all utterances: edits over words said.
+    """Return the word error rate over all utterances: edits over words of the true transcripts.
 
     Parameters
     ----------
     said : sequence of str
         True transcripts, none of them empty.
     claimed : sequence of (str or None)
-        Reconstructed ones; None counts as no words at all.
+        Claimed transcripts; None counts as a transcript without words.
 
     Returns
     -------

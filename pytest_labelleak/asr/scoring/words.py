@@ -1,4 +1,4 @@
-"""What a claimed bag of tokens is worth in words: of those that were said, of those that were not, and of a list."""
+"""Words that a claimed bag of tokens forms: words of the transcripts, words of a lexicon, and sensitive terms."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..text.words import Bag, begins_with_space, spellings
 
 __all__ = ["CHANCE", "WordScorer"]
 
-#: A sensitive term that is formed counts as exposed only where an absent one of as few pieces would be formed in fewer
-#: than one in twenty cases. An attack that names half of all tokens at random forms many terms, and tells none.
+#: Level of significance. A sensitive term that is formed counts as exposed only if an absent term of as few pieces is
+#: formed in fewer than one in twenty cases: an attack that names half of all tokens at random forms many terms.
 CHANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Said:
-    """What is true about one batch."""
+    """True words and sensitive terms of one batch."""
 
     words: dict[str, list[SpokenWord]] = field(repr=False)
     terms: dict[int, list[list[SpokenWord]]] = field(repr=False)
@@ -37,16 +37,16 @@ class WordScorer:
     Parameters
     ----------
     vocabulary : Vocabulary
-        What the model's classes stand for.
+        Spells the model's classes.
     lexicon : iterable of str, optional
-        Words an attacker would try. By default the vocabulary's own: pieces of two letters and more that begin a word.
+        Words an attacker would try. By default every piece of two letters and more that begins a word.
     sensitive : SensitiveTerms, optional
-        Terms that must not be formed at all.
+        Terms that no attack may form.
 
     Raises
     ------
     InvalidArgumentError
-        If the lexicon is no list of words, or the vocabulary cannot write a sensitive term.
+        If the lexicon is no list of words, or the vocabulary cannot spell a sensitive term.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class WordScorer:
         self._special = vocabulary.special
         self._space = " " if begins_with_space(vocabulary) else ""
         words = _own_words(vocabulary) if lexicon is None else _checked(lexicon)
-        # Sorted as they would be spelt, so that those which begin with a given piece are neighbours.
+        # Sorted by spelling, so that words with the same first piece are neighbours.
         self._lexicon = sorted(dict.fromkeys(words))
         self._cuts = [frozenset(vocabulary.encode(word)) for word in self._lexicon]
         self._folded = [folded(word) for word in self._lexicon]
@@ -66,7 +66,7 @@ class WordScorer:
         self._known: tuple[Truth, _Said] | None = None
 
     def __repr__(self) -> str:
-        """Say what it is, without any word."""
+        """Return the size of the lexicon, without any word."""
         return f"<scorer of words, lexicon of {len(self._lexicon)}>"
 
     @property
@@ -80,7 +80,7 @@ class WordScorer:
         return None if self._sensitive is None else len(self._sensitive)
 
     def ignored(self, classes: int) -> np.ndarray:
-        """Return the classes that stand for no text: that one of these is present is no secret.
+        """Return the classes that stand for no text, whose presence is no secret.
 
         Parameters
         ----------
@@ -105,18 +105,18 @@ class WordScorer:
         return np.array(sorted({*self._special, *range(self._size, classes)}), dtype=np.int64)
 
     def said(self, truth: Truth) -> dict[str, Any]:
-        """Return what is true about a batch, in numbers.
+        """Return figures of the true labels of a batch.
 
         Parameters
         ----------
         truth : Truth
-            Its labels.
+            Labels of the batch.
 
         Returns
         -------
         dict
-            "words", how many different ones were said; with a list of sensitive terms, "sensitive_present", the
-            indices of those among them.
+            "words", the number of different words in the transcripts; with a list of sensitive terms,
+            "sensitive_present", the indices of the terms that occur.
         """
         said = self._analyse(truth)
         figures: dict[str, Any] = {"words": float(len(said.words))}
@@ -132,15 +132,15 @@ class WordScorer:
         claimed : ndarray of int
             Classes that an attack named.
         truth : Truth
-            The batch's labels.
+            Labels of the batch.
 
         Returns
         -------
         dict
-            "words_recovered", the share of the words said that can be formed, and "formed", which; where the lexicon
-            has a word that was not said, "words_false_positive_rate", the share of those that can be formed, and
-            "words_advantage", the difference of both; with a list, "sensitive_exposed", indices of terms that were said
-            and can be formed.
+            "words_recovered", the share of the true words that can be formed, and "formed", these words; where the
+            lexicon has other words, "words_false_positive_rate", the share of them that can be formed, and
+            "words_advantage", the difference of both shares; with a list, "sensitive_exposed", the indices of terms
+            that occur and can be formed.
         """
         said = self._analyse(truth)
         tokens = {int(token) for token in claimed if token < self._size} - self._special
@@ -172,7 +172,7 @@ class WordScorer:
         return word.tokens <= bag.tokens or bag.fewest_for(word.text, ()) is not None
 
     def _fewest(self, bag: Bag, index: int, places: list[list[SpokenWord]]) -> int | None:
-        """Return the least number of tokens that form a sensitive term, as it was said or in any letter case."""
+        """Return the least number of tokens that form a sensitive term, in the transcript's letter case or another."""
         ways = [bag.fewest(spelling) for spelling in self._terms[index][1]]
         for place in places:
             own = frozenset().union(*(word.tokens for word in place))
@@ -214,7 +214,7 @@ class WordScorer:
         return self._known[1]
 
     def _term(self, index: int, term: str) -> tuple[list[str], tuple[str, ...]]:
-        """Return a sensitive term as it is looked for in transcripts, and the spellings that can be written."""
+        """Return the folded words of a sensitive term, and the spellings that the vocabulary can express."""
         writable = [way for way in spellings(term) if not self._special.intersection(self._vocabulary.encode(way))]
         if not writable:
             raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""A vocabulary from what a user has: an object, or the file that came with the model."""
+"""A vocabulary from an object, or from the file that came with the model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["load_vocabulary"]
 
 
 def load_vocabulary(value: Any) -> Vocabulary:
-    """Return the vocabulary that `value` is, or is the path of.
+    """Return a vocabulary, or read it from its file.
 
     Parameters
     ----------
     value : Vocabulary or path
-        Of a file: ``.model`` is read by sentencepiece, ``.json`` by tokenizers, anything else as word pieces, one a
-        line.
+        An object with the methods of a vocabulary, or the path of a file: sentencepiece reads ``.model``, tokenizers
+        reads ``.json``, and any other file holds word pieces, one per line.
 
     Returns
     -------

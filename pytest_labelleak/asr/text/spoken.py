@@ -1,4 +1,4 @@
-"""The words that were really said: a batch's label positions, cut back into utterances and words."""
+"""The words of a batch: its true label positions, cut back into utterances and words."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .vocabulary import Vocabulary
 
 __all__ = ["SpokenWord", "folded", "spoken_words"]
 
-#: What a byte-level token that is no character by itself is shown as.
+#: Character that stands for a byte-level token that is no character by itself.
 _BROKEN = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpokenWord:
-    """One word of a transcript, and the tokens that said it.
+    """One word of a transcript, with its tokens.
 
     Attributes
     ----------
     text : str
-        As written, without punctuation around it. Private.
+        The word in its letter case, without punctuation around it. Private.
     tokens : frozenset of int
-        Those that hold a part of it. Private.
+        Tokens that hold a part of it. Private.
     """
 
     text: str = field(repr=False)
@@ -42,15 +42,15 @@ def spoken_words(
     labels : ndarray of int, shape (S,)
         Tokens in the order of the transcripts, one utterance after the other.
     vocabulary : Vocabulary
-        What they stand for.
+        Spells the tokens.
     lengths : sequence of int, optional
         Number of positions of each utterance, in order. Without them, utterances end at special tokens alone.
 
     Returns
     -------
     list of list of SpokenWord
-        One list for each stretch without a special token. What stands between spaces is a word, if it
-        holds anything else than punctuation. Private.
+        One list for each stretch without a special token. Characters between spaces are a word, unless all of them are
+        punctuation. Private.
     """
     ends = set(np.cumsum(lengths).tolist()) if lengths is not None else set()
     stretches: list[list[int]] = [[]]
@@ -71,12 +71,12 @@ def folded(word: str) -> str:
     Parameters
     ----------
     word : str
-        Any.
+        A word.
 
     Returns
     -------
     str
-        Empty if there was nothing but punctuation.
+        Empty for a word of punctuation alone.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def _words(tokens: Sequence[int], vocabulary: Vocabulary) -> Iterator[SpokenWord
 
 
 def _is_new(word: list[tuple[str, int]], place: int) -> bool:
-    # A token of several letters stands there several times; the same token twice in a row is rare, and only a repeat.
+    # A token of several letters stands there several times. The same token twice in a row is rare, and then a repeat.
     return place == 0 or word[place][1] != word[place - 1][1]
 
 
@@ -120,6 +120,6 @@ def _bare(word: str) -> str:
 
 
 def _is_mark(letter: str) -> bool:
-    # Punctuation and symbols; not "is no letter", which would cut the vowel signs off many scripts' words. What a
-    # broken character is, its bytes say, so it stays.
+    # Punctuation and symbols. A test for letters would cut the vowel signs off many scripts' words. A broken character
+    # stays, since its bytes may be a letter.
     return letter != _BROKEN and unicodedata.category(letter)[0] in "PS"

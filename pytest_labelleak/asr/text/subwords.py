@@ -15,7 +15,7 @@ from ...core.errors import InvalidArgumentError
 __all__ = ["SentencePieces", "TokenizerFile"]
 
 _WORD_START = "\u2581"
-#: What a byte that is no character by itself is shown as.
+#: Character that stands for a byte that is no character by itself.
 _BROKEN = "\ufffd"
 
 
@@ -97,11 +97,11 @@ class SentencePieces:
         return piece.replace(_WORD_START, " ")
 
     def encode(self, transcript: str) -> list[int]:
-        """Cut a transcript as the model does."""
+        """Cut a transcript with the model."""
         return [int(token) for token in self.processor.encode(transcript)]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Join pieces as the model does."""
+        """Join pieces with the model."""
         return " ".join(
             str(self.processor.decode([int(token) for token in tokens if not self._is_special(token)])).split()
         )
@@ -116,7 +116,7 @@ class TokenizerFile:
     tokenizer : tokenizers.Tokenizer
         The library's own object.
     style : {"ByteLevel", "Metaspace", "WordPiece"}
-        How its pieces mark the beginning of a word.
+        Kind of mark at the beginning of a word.
     special : frozenset of int
         Added tokens that are marked as special.
     """
@@ -141,7 +141,7 @@ class TokenizerFile:
         Raises
         ------
         InvalidArgumentError
-            If the library is missing, the file is no such file, or its pieces do not say where a word begins.
+            If the library is missing, the file is of another kind, or its pieces do not mark the beginning of a word.
         """
         library = _library("tokenizers")
         expected = "a tokenizer.json of the tokenizers library"
@@ -180,18 +180,18 @@ class TokenizerFile:
         return str(piece).replace(_WORD_START, " ")
 
     def encode(self, transcript: str) -> list[int]:
-        """Cut a transcript as the library does."""
+        """Cut a transcript with the library."""
         # Byte-level pieces hold the space before a word; without one the first word would have tokens of its own.
         text = f" {transcript.strip()}" if self.style == "ByteLevel" else transcript.strip()
         return [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False).ids]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Join tokens as the library does."""
+        """Join tokens with the library."""
         return " ".join(str(self.tokenizer.decode(list(map(int, tokens)), skip_special_tokens=True)).split())
 
 
 def _style(path: str | os.PathLike[str], decoder: Any) -> str:
-    """Find out how pieces mark the beginning of a word."""
+    """Return the kind of mark at the beginning of a word."""
     steps = (decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []) or []
     for step in steps:
         if step.get("type") in ("ByteLevel", "Metaspace", "WordPiece"):

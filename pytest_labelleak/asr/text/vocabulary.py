@@ -1,4 +1,4 @@
-"""Vocabularies: what each token of a speech recogniser stands for, and how a transcript is cut into tokens."""
+"""Vocabularies: the text of each token of a speech recogniser, and the cut of a transcript into tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...core.errors import InvalidArgumentError
 
 __all__ = ["Graphemes", "Vocabulary", "WordPieces"]
 
-#: What word-piece files put before a piece that begins a word.
+#: Mark of word-piece files before a piece that begins a word.
 _WORD_START = "\u2581"
 _UNKNOWN = "<unk>"
 _MARKS = (_UNKNOWN, "<s>", "</s>")
@@ -22,7 +22,7 @@ _MARKS = (_UNKNOWN, "<s>", "</s>")
 
 @runtime_checkable
 class Vocabulary(Protocol):
-    """What a model's tokens stand for."""
+    """Texts of a model's tokens."""
 
     @property
     def size(self) -> int:
@@ -33,7 +33,7 @@ class Vocabulary(Protocol):
         """Tokens that stand for no text: start, end, unknown, padding, language marks."""
 
     def text(self, token: int) -> str:
-        """Return what one token adds to a transcript.
+        """Return the text that one token adds to a transcript.
 
         Parameters
         ----------
@@ -43,7 +43,7 @@ class Vocabulary(Protocol):
         Returns
         -------
         str
-            With a leading space if it begins a word; empty for special tokens.
+            Text with a leading space if it begins a word; empty for special tokens.
         """
 
     def encode(self, transcript: str) -> list[int]:
@@ -57,7 +57,7 @@ class Vocabulary(Protocol):
         Returns
         -------
         list of int
-            The tokens, the first word's as in the middle of a sentence.
+            The tokens; the first word is cut like a word in the middle of a sentence.
         """
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -66,18 +66,18 @@ class Vocabulary(Protocol):
         Parameters
         ----------
         tokens : sequence of int
-            In order.
+            The tokens in order.
 
         Returns
         -------
         str
-            Special tokens are left out.
+            Text without the special tokens.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WordPieces:
-    """Word pieces as lingvo keeps them: one a line, with anything after a tab ignored; the line is the token.
+    """Word pieces in lingvo's format: one per line, up to a tab; the number of the line is the token.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class WordPieces:
     _numbers: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the pieces can encode anything, and number them."""
+        """Check that the pieces can encode any text, and number them."""
         numbers = {piece: token for token, piece in enumerate(self.entries)}
         if len(numbers) != len(self.entries):
             raise InvalidArgumentError(
@@ -110,7 +110,7 @@ class WordPieces:
         Parameters
         ----------
         path : path_like
-            UTF-8 text.
+            File of UTF-8 text.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class WordPieces:
         Raises
         ------
         InvalidArgumentError
-            If the file cannot be read, or is none.
+            If the file cannot be read, or holds no word pieces.
         """
         try:
             lines = Path(path).read_text(encoding="utf-8").split("\n")
@@ -147,7 +147,7 @@ class WordPieces:
         return "" if token in self.special else self.entries[token].replace(_WORD_START, " ")
 
     def encode(self, transcript: str) -> list[int]:
-        """Cut every word into pieces: of all pairs of neighbours that form a piece, join the one of lowest number.
+        """Cut every word into pieces: of all neighbours that form a piece together, join the pair of lowest number.
 
         References
         ----------
@@ -173,7 +173,7 @@ class WordPieces:
         return " ".join("".join(map(self.text, tokens)).split())
 
 
-#: lingvo's 76 graphemes in order; ids 0 to 4 and 73 to 75 are marks, but for 3, the space.
+#: lingvo's 76 graphemes in order; ids 0 to 4 and 73 to 75 are marks, except for 3, the space.
 _GRAPHEMES = (
     *(*_MARKS, " ", "<noise>"),
     *string.ascii_lowercase,
@@ -191,13 +191,13 @@ class Graphemes:
     Attributes
     ----------
     symbols : tuple of str
-        By token; longer ones than a character are marks.
+        Symbol of each token; a symbol longer than a character is a mark.
     """
 
     symbols: tuple[str, ...] = field(default=_GRAPHEMES, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the symbols are distinct and can encode anything."""
+        """Check that the symbols are distinct and can encode any text."""
         if len(set(self.symbols)) != len(self.symbols) or _UNKNOWN not in self.symbols or " " not in self.symbols:
             raise InvalidArgumentError(
                 f"the vocabulary has {len(self.symbols)} symbols. Expected distinct ones, a space and {_UNKNOWN!r} "

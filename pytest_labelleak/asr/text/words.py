@@ -1,4 +1,4 @@
-"""From a bag of tokens to words: which pieces were said, and which whole words can be formed from them."""
+"""From a bag of tokens to words: the pieces in the bag, and the whole words that they form."""
 
 from __future__ import annotations
 
@@ -15,43 +15,42 @@ def pieces(tokens: Iterable[int], vocabulary: Vocabulary) -> set[str]:
     Parameters
     ----------
     tokens : iterable of int
-        E.g. the labels of a Recovery.
+        Such as the labels of a Recovery.
     vocabulary : Vocabulary
-        What they stand for.
+        Spells the tokens.
 
     Returns
     -------
     set of str
-        With a leading space where a word begins.
+        Texts with a leading space where a word begins.
     """
     return {text for text in map(vocabulary.text, tokens) if text}
 
 
 def begins_with_space(vocabulary: Vocabulary) -> bool:
-    """Tell whether tokens say that a word begins with them, as pieces do and single characters do not.
+    """Tell whether a token marks the beginning of a word, as a word piece does and a character does not.
 
     Parameters
     ----------
     vocabulary : Vocabulary
-        Of any kind.
+        A vocabulary of any kind.
 
     Returns
     -------
     bool
-        The answer.
     """
     return vocabulary.text(vocabulary.encode("a")[0]).startswith(" ")
 
 
 class Bag:
-    """A bag of tokens as an attacker has it: which occurred, and neither how often nor in which order.
+    """The set of tokens that occurred, as an attacker knows it, without counts and order.
 
     Parameters
     ----------
     tokens : iterable of int
         The tokens. Private.
     vocabulary : Vocabulary
-        What they stand for.
+        Spells the tokens.
     """
 
     def __init__(self, tokens: Iterable[int], vocabulary: Vocabulary) -> None:
@@ -64,7 +63,7 @@ class Bag:
         self._longest = max(map(len, self.texts), default=0)
 
     def __repr__(self) -> str:
-        """Say what it is, and nothing of its contents."""
+        """Return a text without any token."""
         return "<bag of tokens>"
 
     def fewest(self, term: str) -> int | None:
@@ -75,13 +74,13 @@ class Bag:
         Parameters
         ----------
         term : str
-            What is asked for. Letter case counts.
+            The word or words. Letter case counts.
 
         Returns
         -------
         int or None
-            Over the vocabulary's own way to cut each word and all others; None if none does it with tokens of the bag,
-            or for an empty term.
+            Minimum over the vocabulary's own cut of each word and all other cuts; None if every cut needs a token
+            outside of the bag, or for an empty term.
         """
         total = 0
         for word in term.split():
@@ -92,14 +91,14 @@ class Bag:
         return total or None
 
     def fewest_for(self, word: str, cut: Iterable[int]) -> int | None:
-        """Do the same for one word whose cut is known.
+        """Return the least number of tokens that form one word, whose own cut is known.
 
         Parameters
         ----------
         word : str
-            Without spaces.
+            A word without spaces.
         cut : iterable of int
-            Its tokens, as the vocabulary cuts it; empty if it cannot.
+            Tokens into which the vocabulary cuts the word; empty for no cut.
 
         Returns
         -------
@@ -130,21 +129,21 @@ class Bag:
 def formable(word: str, tokens: Iterable[int], vocabulary: Vocabulary) -> bool:
     """Tell whether a word, or several in a row, can be formed from a bag of tokens.
 
-    The bag says which tokens occurred, and neither how often nor in which order, so a token may be used again.
+    The bag holds neither counts nor order, so a token may be used again.
 
     Parameters
     ----------
     word : str
-        What is asked for.
+        The word or words. Letter case counts.
     tokens : iterable of int
         The bag.
     vocabulary : Vocabulary
-        What they stand for.
+        Spells the tokens.
 
     Returns
     -------
     bool
-        Whether the vocabulary's own way to cut the word, or any other, uses only tokens of the bag. Letter case counts.
+        Whether the vocabulary's own cut of the word, or any other cut, uses only tokens of the bag.
     """
     return Bag(tokens, vocabulary).fewest(word) is not None
 
@@ -157,15 +156,15 @@ def whole_words(tokens: Iterable[int], vocabulary: Vocabulary, *, lexicon: Itera
     tokens : iterable of int
         The bag.
     vocabulary : Vocabulary
-        What they stand for.
+        Spells the tokens.
     lexicon : iterable of str, optional
-        Words to try: a dictionary, the words of a company's documents.
+        Words to try, such as a dictionary or the words of a company's documents.
 
     Returns
     -------
     set of str
-        Pieces that are a word by themselves as soon as a word begins after them, and words of `lexicon` that can be
-        formed. Whether a piece was continued in the transcript, a bag does not tell.
+        Every piece that begins a word, as a word by itself, and the words of `lexicon` that can be formed. A bag does
+        not tell whether the transcript continued a piece.
     """
     bag = Bag(tokens, vocabulary)
     alone = {text[1:] for text in bag.texts if len(text) > 1 and text[0] == " "}
@@ -178,12 +177,12 @@ def spellings(term: str) -> tuple[str, ...]:
     Parameters
     ----------
     term : str
-        As given.
+        The term as the user gives it.
 
     Returns
     -------
     tuple of str
-        As given, in lower case, with capitals, and in upper case; each once.
+        The term as it is, in lower case, with capitals, and in upper case; each once.
 
     Examples
     --------
@@ -194,16 +193,16 @@ def spellings(term: str) -> tuple[str, ...]:
 
 
 def exposed_terms(tokens: Iterable[int], vocabulary: Vocabulary, terms: Sequence[str]) -> tuple[int, ...]:
-    """Say which of some sensitive terms can be formed, by their place in the list and never by their text.
+    """Return the sensitive terms that can be formed, by their place in the list and never by their text.
 
     Parameters
     ----------
     tokens : iterable of int
         The bag that an attack recovered.
     vocabulary : Vocabulary
-        What they stand for.
+        Spells the tokens.
     terms : sequence of str
-        Names, diagnoses, canaries; each tried as given, in lower case and with a capital.
+        Names, diagnoses, canaries; each is tried in all of its `spellings`.
 
     Returns
     -------

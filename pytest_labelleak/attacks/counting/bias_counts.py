@@ -1,15 +1,16 @@
-"""Counts from the bias gradient: what the mean output of the network leaves over."""
+"""Counts from the bias gradient: the part that the mean output of the network leaves over."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from ...core.recovery import Recovery
 from ...core.update import Update
-from .shares import balance_of, claim, outputs, typical_input
+from ..gradient.reading import Reading
+from .shares import CountRules, balance_of, claim, outputs, typical_input
 
 __all__ = ["BiasCounts"]
 
@@ -22,7 +23,12 @@ class BiasCounts:
     ``n_c = S (mean(p_c) - b_c)``. The published attacks estimate ``mean(p)`` with dummy batches. This
     one reads a typical input of the head from the gradient and feeds it to the head's own weights; without
     the weights it takes ``1 / C``, which an untrained network is close to. The number S of label
-    positions, published as known, is found as `_counts` describes.
+    positions, published as known, is found as `shares` describes.
+
+    Parameters
+    ----------
+    rules : CountRules
+        The numbers that decide.
 
     References
     ----------
@@ -36,12 +42,17 @@ class BiasCounts:
     reference: ClassVar[str] = "Geng et al. 2021, doi:10.48550/arXiv.2110.09074"
     cost: ClassVar[str] = "subspace"
 
+    rules: CountRules = field(default_factory=CountRules)
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
-        balance = balance_of(update)
-        if isinstance(balance, str):
-            return Recovery.not_applicable(self.name, balance)
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts of a reading."""
+        update = reading.update
+        balance = balance_of(update, rules=self.rules)
         mean = np.full(update.classes, 1.0 / update.classes)
         if update.head.kernel_value is not None and update.head.bias_value is not None:
             mean = outputs(update, typical_input(update, balance)[None])[0]
-        return claim(self.name, update, balance, lambda positions: balance.shares(mean, positions))
+        return claim(self.name, reading, balance, lambda positions: balance.shares(mean, positions), rules=self.rules)

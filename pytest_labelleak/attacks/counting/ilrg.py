@@ -1,22 +1,50 @@
-"""iLRG: counts from the features of each class and the network's own opinion of them."""
+"""iLRG: counts from the mean input of each class and the network's own output for it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Recovery
+from ...core.recovery import NotApplicable, Recovery
 from ...core.update import Update
 from ..gradient.head import kernel_blocks
-from .shares import Balance, balance_of, claim, exact_positions, outputs, typical_input
+from ..gradient.reading import Reading
+from .shares import (
+    Balance,
+    CountRules,
+    balance_of,
+    claim,
+    exact_positions,
+    known_weights,
+    outputs,
+    typical_input,
+)
 from .whole_numbers import whole_positions
 
-__all__ = ["ILRG"]
+__all__ = ["ILRG", "ILRGRules"]
 
-#: Classes times outputs: 400 MB in float64.
+# Classes times outputs: 400 MB in float64.
 _MOST_OUTPUTS = 50_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ILRGRules:
+    """Which classes get an input of their own. Plateaus: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    usual : float
+        A class that does not descend gets one if its rough share is this many times the median share of the classes
+        that descend; no class is solved for with less. The number has no plateau: other values move a count or two of a
+        batch of 150, and the same number of labels is counted rightly from 0.125 to 0.5.
+    counts : CountRules
+        When shares are counts.
+    """
+
+    usual: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
+    counts: CountRules = field(default_factory=CountRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +59,13 @@ class ILRG:
     differences that cancel for a class about as frequent as it is predicted. Here the predictions are
     moved to one side first: with a typical input h and output p,
     ``G[:, c] = p_c h - (n_c / S) h_c`` is solved for ``h_c``, which divides by a share of the labels
-    and not by a difference. The number S of label positions, published as known, is found as `_counts`
+    and not by a difference. The number S of label positions, published as known, is found as `shares`
     describes.
+
+    Parameters
+    ----------
+    rules : ILRGRules
+        The numbers that decide.
 
     References
     ----------
@@ -44,44 +77,43 @@ class ILRG:
     reference: ClassVar[str] = "Ma et al. 2023, openreview:FIrQfNSOoTr"
     cost: ClassVar[str] = "subspace"
 
+    rules: ILRGRules = ILRGRules()
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
-        balance = balance_of(update)
-        if isinstance(balance, str):
-            return Recovery.not_applicable(self.name, balance)
-        if update.head.kernel_value is None or update.head.bias_value is None:
-            return Recovery.not_applicable(
-                self.name, "the head's weights are not known; pass kernel= and bias= with the gradient"
-            )
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts of a reading."""
+        update = reading.update
+        rules = self.rules
+        balance = balance_of(update, rules=rules.counts)
+        known_weights(update)
         common = typical_input(update, balance)
         output = outputs(update, common[None])[0]
-        if not np.isfinite(output).all():
-            return Recovery.not_applicable(self.name, "the estimated outputs of the head are not finite")
         positions, source = None, "rank"
         if not balance.averaged:
             # How much a label weighs against an output is known only with the number of positions.
-            positions, at_least = exact_positions(update)
+            positions, at_least = exact_positions(reading)
             if positions is None:
-                found = whole_positions(lambda n: balance.shares(output, n), at_least=at_least)
+                found = whole_positions(
+                    lambda n: balance.shares(output, n), at_least=at_least, rules=rules.counts.whole
+                )
                 positions, source = (None if found is None else found[0]), "whole counts"
             if positions is None:
-                return Recovery.not_applicable(
-                    self.name, "the loss is a sum, and nothing tells over how many label positions"
-                )
+                raise NotApplicable("the loss is a sum, and nothing tells over how many label positions")
         rough = balance.shares(output, positions or 1)
-        # Classes worth an input of their own: those that descend, and those about as frequent.
-        usual = float(np.median(rough[balance.bias < 0]))
-        chosen = np.flatnonzero((balance.bias < 0) | (rough > 0.5 * usual))
+        # Classes that descend are worth an input of their own, and others about as frequent.
+        usual = rules.usual * float(np.median(rough[balance.bias < 0]))
+        chosen = np.flatnonzero((balance.bias < 0) | (rough > usual))
         if usual <= 0.0:
-            return Recovery.not_applicable(
-                self.name, "the classes that descend have no share of the labels: the mean output cannot be estimated"
+            raise NotApplicable(
+                "the classes that descend have no share of the labels: the mean output cannot be estimated"
             )
         if chosen.size * update.classes > _MOST_OUTPUTS:
-            return Recovery.not_applicable(
-                self.name, f"{chosen.size} of {update.classes} classes may be present: too many to solve for"
-            )
-        shares = _solve(update, balance, common, output, chosen, np.maximum(rough[chosen], 0.5 * usual), positions or 1)
-        return claim(self.name, update, balance, lambda n: shares, positions, source)
+            raise NotApplicable(f"{chosen.size} of {update.classes} classes may be present: too many to solve for")
+        shares = _solve(update, balance, common, output, chosen, np.maximum(rough[chosen], usual), positions or 1)
+        return claim(self.name, reading, balance, lambda n: shares, positions, source, rules=rules.counts)
 
 
 def _solve(
@@ -98,13 +130,13 @@ def _solve(
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
     balance : Balance
         Its bias gradient.
     common : ndarray of shape (d,)
         Typical input of the head.
     output : ndarray of shape (C,)
-        What the head makes of it.
+        Output of the head for it.
     chosen : ndarray of int, shape (m,)
         Classes with an input of their own. All others share the typical one.
     rough : ndarray of shape (m,)
@@ -123,8 +155,6 @@ def _solve(
     floor = balance.smoothing / update.classes
     inputs = (np.outer(output[chosen] - floor, common) - columns.T) / (kept * rough)[:, None]
     predicted = outputs(update, inputs)
-    if not np.isfinite(predicted).all():
-        return np.full(update.classes, np.nan)
     # mean(p) = P^T x + (1 - sum(x)) p in place of p: linear in the shares x of the chosen classes.
     matrix = kept * np.eye(chosen.size) - predicted[:, chosen].T + output[chosen][:, None]
     right = kept * balance.shares(output, positions)[chosen]

@@ -1,12 +1,11 @@
 """From shares of the batch to whole numbers of labels, and the size of the batch if nobody tells it.
 
 With a loss averaged over S label positions, the bias gradient is ``b = mean(p) - n / S``: the mean output
-of the network less every class's share of the labels. So whoever estimates ``mean(p)`` knows the shares
-``x = mean(p) - b``, which sum to one whatever S is. That the counts ``n = S x`` are whole numbers then
-gives S away in one of two ways:
+of the network less every class's share of the labels. An estimate of ``mean(p)`` therefore gives the shares
+``x = mean(p) - b``, which sum to one for every S. The number S then shows in one of two ways:
 
-* The gradient has rank S where S is smaller than both sides of the head (see _subspace).
-* Otherwise the right S makes all ``S x`` whole at once (see _whole).
+* The gradient has rank S where S is smaller than both sides of the head (see `gradient.subspace`).
+* Otherwise the right S makes all counts ``n = S x`` whole at once (see `whole_numbers`).
 """
 
 from __future__ import annotations
@@ -16,28 +15,50 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
+from ...core.softmax import softmax
 from ...core.update import Update
 from ..gradient.head import ROWS_PER_BLOCK, bias_gradient, kernel_blocks
-from ..gradient.subspace import find_subspace
-from .whole_numbers import allocate, whole_positions
+from ..gradient.reading import Reading
+from .whole_numbers import WholeNumberRules, allocate, whole_positions
 
 __all__ = [
     "Balance",
+    "CountRules",
     "balance_of",
     "claim",
     "exact_positions",
+    "known_weights",
     "outputs",
     "typical_input",
 ]
 
-#: Root mean square distance from whole numbers beyond which counts mean nothing; random ones have 0.29.
-_FAR_OFF = 0.5
+# Fewer entries than this have one magnitude by chance.
+_FEW = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountRules:
+    """When shares of a batch are counts. Plateaus: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    far_off : float
+        Root mean square distance from whole numbers beyond which counts mean nothing; random ones have 0.29.
+    rounding : float
+        Relative excess of a summed descent that rounding explains. An average descends by one at most.
+    whole : WholeNumberRules
+        When counts are whole by more than chance.
+    """
+
+    far_off: float = field(default=0.5, metadata={"plateau": (0.25, 0.75)})
+    rounding: float = field(default=1e-3, metadata={"plateau": (6.25e-05, 0.016)})
+    whole: WholeNumberRules = field(default_factory=WholeNumberRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Balance:
-    """The bias gradient, and what it takes to turn it into shares.
+    """The bias gradient, with the divisors and targets that turn it into shares.
 
     Attributes
     ----------
@@ -46,7 +67,7 @@ class Balance:
     averaged : bool
         Whether the loss is an average over label positions; if not, it is their sum.
     steps : int
-        What both gradients are to be divided by: the number of steps if each is an average, else 1.
+        Divisor of both gradients: the number of steps if each is an average, else 1.
     smoothing : float
         Label smoothing e: targets are ``(1 - e) onehot + e / C``.
     present : ndarray of bool, shape (C,)
@@ -79,35 +100,45 @@ class Balance:
         return result
 
 
-def balance_of(update: Update) -> Balance | str:
+def balance_of(update: Update, *, rules: CountRules) -> Balance:
     """Read the bias gradient of an update.
 
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
+    rules : CountRules
+        When a gradient is an average.
 
     Returns
     -------
-    Balance or str
-        A string is the reason why the attack does not apply.
+    Balance
+        In float64.
+
+    Raises
+    ------
+    NotApplicable
+        If the bias gradient is missing, zero, no softmax gradient, or reduced to its signs; or if smoothed targets hold
+        no labels.
     """
     bias = bias_gradient(update)
     if bias is None:
-        return "the head has no bias gradient"
+        raise NotApplicable("the head has no bias gradient")
     if not np.any(bias):
-        return "the head's bias gradient is zero everywhere"
+        raise NotApplicable("the head's bias gradient is zero everywhere")
     if not np.any(bias < 0):
-        return "no class descends: this is no softmax cross-entropy gradient"
+        raise NotApplicable("no class descends: this is no softmax cross-entropy gradient")
     if _only_signs(update):
-        return "every entry has the same magnitude: the update was reduced to its signs, and signs do not count"
+        raise NotApplicable(
+            "every entry has the same magnitude: the update was reduced to its signs, and signs do not count"
+        )
     smoothing = update.head.label_smoothing
     if not 0.0 <= smoothing < 1.0:
-        return f"label smoothing of {smoothing:g} leaves nothing of the labels"
+        raise NotApplicable(f"label smoothing of {smoothing:g} leaves nothing of the labels")
     averaged = update.reduction == "mean"
     if update.reduction == "unknown":
         # Averages descend by one at most, all classes and one step together.
-        averaged = float(-bias[bias < 0].sum()) <= update.steps * 1.001
+        averaged = float(-bias[bias < 0].sum()) <= update.steps * (1.0 + rules.rounding)
     steps = update.steps if averaged else 1
     bias = bias / steps
     # A sum over S positions of smoothed targets could descend by S times as much: then no class is certain.
@@ -123,19 +154,42 @@ def _only_signs(update: Update) -> bool:
         if np.any((block > 0) & (block < top)):
             return False
         seen += int(np.count_nonzero(block))
-    return seen > 2
+    return seen > _FEW
 
 
-def typical_input(update: Update, balance: Balance) -> np.ndarray:
-    """Estimate the mean input of the head, up to what differs between classes.
-
-    If all inputs were the same h, the kernel gradient would be ``outer(h, b)``: this is its least-squares
-    solution, in which classes count the more the larger their bias gradient is.
+def known_weights(update: Update) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of the head, or refuse an update without them.
 
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
+
+    Returns
+    -------
+    kernel : ndarray of shape (d, C)
+    bias : ndarray of shape (C,)
+
+    Raises
+    ------
+    NotApplicable
+        If either is not known.
+    """
+    if update.head.kernel_value is None or update.head.bias_value is None:
+        raise NotApplicable("the head's weights are not known; pass kernel= and bias= with the gradient")
+    return update.head.kernel_value, update.head.bias_value
+
+
+def typical_input(update: Update, balance: Balance) -> np.ndarray:
+    """Estimate the mean input of the head, up to differences between classes.
+
+    If all inputs were the same h, the kernel gradient would be ``outer(h, b)``. The estimate is the least-squares
+    solution for h, in which classes count the more the larger their bias gradient is.
+
+    Parameters
+    ----------
+    update : Update
+        The update that was shared.
     balance : Balance
         Its bias gradient.
 
@@ -151,12 +205,12 @@ def typical_input(update: Update, balance: Balance) -> np.ndarray:
 
 
 def outputs(update: Update, inputs: np.ndarray) -> np.ndarray:
-    """Return what the head makes of some inputs, with its own weights.
+    """Return the outputs of the head for some inputs, with its own weights.
 
     Parameters
     ----------
     update : Update
-        With the values of kernel and bias.
+        The update that was shared, with the values of kernel and bias.
     inputs : ndarray of shape (m, d)
         Inputs of the head.
 
@@ -164,27 +218,29 @@ def outputs(update: Update, inputs: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (m, C)
         Softmax outputs.
+
+    Raises
+    ------
+    NotApplicable
+        If the weights are not known, or if an output is not finite: an estimated input can be anything.
     """
-    kernel, bias = update.head.kernel_value, update.head.bias_value
-    if kernel is None or bias is None:
-        raise TypeError("outputs() needs the head's weights; check for them first")
-    # Estimated inputs can be anything; what overflows is refused by `claim`.
+    kernel, bias = known_weights(update)
     with np.errstate(over="ignore", invalid="ignore"):
         # In the kernel's own precision: a wide copy of it would be larger than anything else here.
         logits = (inputs.astype(kernel.dtype) @ kernel).astype(np.float64) + bias
-        logits -= logits.max(axis=1, keepdims=True)
-        result: np.ndarray = np.exp(logits, out=logits)
-        result /= result.sum(axis=1, keepdims=True)
+        result = softmax(logits, out=logits)
+    if not np.isfinite(result).all():
+        raise NotApplicable("the estimated outputs of the head are not finite")
     return result
 
 
-def exact_positions(update: Update) -> tuple[int | None, int]:
+def exact_positions(reading: Reading) -> tuple[int | None, int]:
     """Count label positions by the rank of the gradient.
 
     Parameters
     ----------
-    update : Update
-        What was shared.
+    reading : Reading
+        The update that was shared.
 
     Returns
     -------
@@ -193,9 +249,13 @@ def exact_positions(update: Update) -> tuple[int | None, int]:
     at_least : int
         A lower bound.
     """
-    subspace = find_subspace(update)
-    if isinstance(subspace, str) or not subspace.exact:
+    try:
+        subspace = reading.subspace()
+    except NotApplicable:
         return None, 1
+    if not subspace.exact:
+        return None, 1
+    update = reading.update
     # The rows of the gradient sum to zero over the classes, which takes one from the largest rank.
     most = min(update.features + (update.bias_gradient is not None), update.classes - 1)
     return (subspace.positions if subspace.positions < most else None), subspace.positions
@@ -203,11 +263,13 @@ def exact_positions(update: Update) -> tuple[int | None, int]:
 
 def claim(
     attack: str,
-    update: Update,
+    reading: Reading,
     balance: Balance,
     shares: Callable[[int], np.ndarray],
     positions: int | None = None,
     source: str = "rank",
+    *,
+    rules: CountRules,
 ) -> Recovery:
     """Turn shares into counts and counts into a claim.
 
@@ -215,8 +277,8 @@ def claim(
     ----------
     attack : str
         Name of the attack.
-    update : Update
-        What was shared.
+    reading : Reading
+        The update that was shared.
     balance : Balance
         Its bias gradient.
     shares : callable
@@ -224,45 +286,45 @@ def claim(
     positions : int, optional
         That number, where the attack found it already.
     source : str, default "rank"
-        What it was found from.
+        Where the number comes from.
+    rules : CountRules
+        When shares are counts.
 
     Returns
     -------
     Recovery
-        The counts, or why they cannot be told.
+        The counts.
+
+    Raises
+    ------
+    NotApplicable
+        If shares are not finite, nothing tells the number of positions, or the counts are no whole numbers.
     """
     if not np.isfinite(shares(positions or 1)).all():
-        return Recovery.not_applicable(attack, "the estimated outputs of the head are not finite")
+        raise NotApplicable("the estimated outputs of the head are not finite")
     at_least = 1
     if positions is None:
-        positions, at_least = exact_positions(update)
+        positions, at_least = exact_positions(reading)
     if positions is None:
-        found = whole_positions(shares, at_least=at_least)
+        found = whole_positions(shares, at_least=at_least, rules=rules.whole)
         if found is None:
-            return Recovery.not_applicable(
-                attack,
+            raise NotApplicable(
                 "neither the gradient's rank nor whole counts tell the number of label positions: the batch is too "
                 "large for how well the network's mean output can be estimated, or the update is noisy",
             )
+        # Noise makes absent classes descend too: here the shares alone say which classes are present.
         source, (positions, counts) = "whole counts", found
-        # Noise makes absent classes descend too: here the shares have a say in what is certain.
-        wanted = positions * shares(positions)
-        least = balance.present & (wanted > 0.25)
-        if int(np.count_nonzero(least)) <= positions:
-            counts = allocate(wanted, positions, least.astype(np.int64))
     else:
         certain = int(np.count_nonzero(balance.present))
         if certain > positions:
-            return Recovery.not_applicable(
-                attack,
+            raise NotApplicable(
                 f"{certain} classes descend at {positions} label positions: these are no averages of softmax errors",
             )
         counts = allocate(positions * shares(positions), positions, balance.present.astype(np.int64))
     wanted = positions * shares(positions)
     error = float(np.sqrt(np.mean((wanted - counts)[(counts > 0) | (wanted > 0.5)] ** 2)))
-    if error > _FAR_OFF:
-        return Recovery.not_applicable(
-            attack,
+    if error > rules.far_off:
+        raise NotApplicable(
             f"the counts would be {error:.2g} off whole numbers: the update was scaled, or the mean output of the "
             "network cannot be estimated from its gradient",
         )

@@ -1,26 +1,40 @@
 """Whole numbers of labels from shares of a batch, and the size of the batch if nobody tells it.
 
-The right number S of label positions makes all counts ``S x`` whole at once. How likely a wrong one would
-do as well by chance is known: the fractional parts of k shares, of which k - 1 are free, would have to
-fall into a ball of the observed radius. Numbers for which that probability is not small are no candidates;
-of the others, the one with the smallest error is taken.
+The right number S of label positions makes all counts ``S x`` whole at once. The probability that a wrong number does
+as well by chance is known: the fractional parts of k shares, of which k - 1 are free, would have to fall into a ball
+of the observed radius. Numbers for which that probability is not small are no candidates; of the others, the number
+with the smallest error is taken.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["allocate", "whole_positions"]
+__all__ = ["WholeNumberRules", "allocate", "whole_positions"]
 
-#: Larger batches are not looked for.
+# Larger batches are not looked for.
 _MOST_POSITIONS = 4096
-#: Candidates times classes: a second or so.
+# Candidates times classes: a second or so.
 _MOST_WORK = 2e7
-#: Largest probability that some wrong number of positions fits as well by chance.
-_CHANCE = 1e-3
+# Errors of exact shares are rounding of this size: smaller ones are no evidence, nor are smaller differences.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeNumberRules:
+    """When counts are whole by more than chance. Plateau: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    chance : float
+        Largest probability that some wrong number of positions fits as well by chance.
+    """
+
+    chance: float = field(default=1e-3, metadata={"plateau": (0.000667, 0.016)})
 
 
 def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarray:
@@ -31,7 +45,7 @@ def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarra
     wanted : ndarray of shape (C,)
         Estimated counts.
     positions : int
-        What the counts sum up to; not below the sum of `least`.
+        Sum of the counts; not below the sum of `least`.
     least : ndarray of int, shape (C,)
         Lower bounds, not negative.
 
@@ -42,7 +56,7 @@ def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarra
     """
     counts: np.ndarray = np.maximum(np.rint(np.clip(wanted, 0.0, positions)), least).astype(np.int64)
     while missing := positions - int(counts.sum()):
-        # One more, or one less, for each of those it suits best; rarely is a second round needed.
+        # The classes that it suits best get one more, or one less; rarely is a second round needed.
         cost = np.sign(missing) * (counts - wanted)
         cost = np.where(counts > least, cost, np.inf) if missing < 0 else cost
         usable = int(np.count_nonzero(np.isfinite(cost)))
@@ -56,11 +70,13 @@ def _chance(missed: np.ndarray) -> float:
     free = missed.size - 1  # they sum to one
     if free < 1:
         return 0.0
-    radius = max(float(np.linalg.norm(missed)), 1e-9)  # exact shares have rounding errors too
+    radius = max(float(np.linalg.norm(missed)), _ROUNDING)
     return 0.5 * free * math.log(math.pi) + free * math.log(radius) - math.lgamma(0.5 * free + 1.0)
 
 
-def whole_positions(shares: Callable[[int], np.ndarray], *, at_least: int = 1) -> tuple[int, np.ndarray] | None:
+def whole_positions(
+    shares: Callable[[int], np.ndarray], *, at_least: int = 1, rules: WholeNumberRules | None = None
+) -> tuple[int, np.ndarray] | None:
     """Find the number of positions that makes all counts whole.
 
     A common factor of all counts cannot be seen; the smallest number that fits is returned.
@@ -71,12 +87,15 @@ def whole_positions(shares: Callable[[int], np.ndarray], *, at_least: int = 1) -
         From a number of positions to shares of shape (C,) that sum to one.
     at_least : int, default 1
         Smallest number considered.
+    rules : WholeNumberRules, optional
+        When counts are whole by more than chance.
 
     Returns
     -------
     (int, ndarray) or None
         The number and the counts; None if no number fits better than chance would have it.
     """
+    rules = rules or WholeNumberRules()
     # Classes too rare for any candidate cannot have a label. (Shares of a summed loss change with the candidate.)
     common = np.maximum(shares(at_least), shares(_MOST_POSITIONS))
     active = np.flatnonzero(common * _MOST_POSITIONS > 0.5)
@@ -92,11 +111,11 @@ def whole_positions(shares: Callable[[int], np.ndarray], *, at_least: int = 1) -
         told = (counts > 0) | (wanted > 0.5)  # all others are near zero for every candidate and tell nothing
         missed = (wanted - counts)[told]
         # Every number has a chance of its own to be taken by mistake; the larger it is, the smaller.
-        if _chance(missed) + math.log(positions) + 2.0 * math.log1p(math.log(positions)) > math.log(_CHANCE):
+        if _chance(missed) + math.log(positions) + 2.0 * math.log1p(math.log(positions)) > math.log(rules.chance):
             continue
-        # A multiple has as many times the error; of exact shares, the same but for rounding.
+        # A multiple has as many times the error; with exact shares it has the same but for rounding.
         error = float(np.sqrt(np.mean(missed**2)))
-        if best is None or error < best[0] - 1e-9:
+        if best is None or error < best[0] - _ROUNDING:
             best = error, positions, counts
     if best is None:
         return None

@@ -3,46 +3,79 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from ...core.errors import InvalidArgumentError
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update, unit_roundoff
-from ..gradient.head import coarseness
-from ..gradient.subspace import Subspace, find_subspace
-from .one_by_one import Deflation, Effort
+from ..gradient.reading import Reading
+from ..gradient.subspace import Subspace
+from .one_by_one import Disaggregation, Effort, IsolationRules, take_apart
 from .reconstruction import account_for
-from .spaces import missing_weights, row_space
+from .spaces import known_kernel, row_space
 
-__all__ = ["Disaggregate"]
+__all__ = ["Disaggregate", "DisaggregateRules"]
 
-# Errors of the forward pass show in the residual as a few hundred roundings of a logit ...
-_ROUNDINGS = 1000.0
-# ... in double precision the fit's own convergence is the limit, in half precision what can be told from chance.
-_FINEST = 1e-9
-_COARSEST = 0.03
-# Softmax outputs of a step differ from those that one set of weights for all steps would give.
-_SEVERAL_STEPS = 0.03
-# Below this the rest is no more than its noise.
+# A rest below this many times its noise is called noise. The number chooses the words of a remark.
 _VISIBLE = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisaggregateRules:
+    """Residuals that the arithmetic of the forward pass explains. Plateaus: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    roundings : float
+        In roundings of the compute dtype: errors of a logit add up to a few hundred.
+    finest : float
+        Never less, because the fit itself ends there in double precision.
+    coarsest : float
+        Never more, because chance solutions have such residuals; in half precision it is the limit. It is the tolerance
+        for several steps, too: their outputs differ from those of one set of weights for all steps.
+    isolation : IsolationRules
+        When a solution is a sample.
+    """
+
+    roundings: float = field(default=1000.0, metadata={"plateau": (62.5, 16000.0)})
+    finest: float = field(default=1e-9, metadata={"plateau": (6.25e-11, 1.6e-08)})
+    coarsest: float = field(default=0.03, metadata={"plateau": (0.00187, 0.48)})
+    isolation: IsolationRules = field(default_factory=IsolationRules)
+
+    def tolerance(self, update: Update) -> float:
+        """Return the residual that the arithmetic of an update explains.
+
+        Parameters
+        ----------
+        update : Update
+            The update that was shared.
+
+        Returns
+        -------
+        float
+            Relative to the length of a row.
+        """
+        if update.steps > 1:
+            return self.coarsest
+        return float(np.clip(self.roundings * unit_roundoff(update.compute_dtype), self.finest, self.coarsest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disaggregate:
     """Isolate every sample: its label, its softmax output and its features, from the sum over the batch.
 
-    Whoever sends out a model has the weights of its head. With them, each sample is an equation of its own:
-    its features lie in the column space of the gradient, the softmax they give lies, less the label, in the
-    row space, and for as many samples as label positions nothing else does. `_sample` solves one, from a
-    direction found by RLG; `_deflation` takes out what is found, so that samples that share a label and very
-    confident ones come apart too; `_account` rebuilds the gradient from the samples as proof.
+    A server that sends out a model has the weights of its head. With them, each sample is an equation of its own:
+    its features lie in the column space of the gradient, and their softmax, less the label, lies in the row space.
+    The samples alone fulfil both. `sample` solves for one, from a
+    direction found by RLG; `one_by_one` takes out the samples found, so that samples that share a label and very
+    confident ones come apart too; `reconstruction` rebuilds the gradient from the samples as proof.
 
     Unknown: batch size, loss weights (sample and class weights), labels. Known as to any receiver:
     weights, label smoothing, weight decay, temperature. Several local steps are solved at one set of weights on
-    their way, which is an approximation and is said in the message. Noise is no obstacle as long as the
+    their way; the message says that this is an approximation. Noise is no obstacle as long as the
     number of label positions shows through it; features are then as noisy as the gradient.
 
     Two positions with the same features and label are one sample of twice the weight.
@@ -50,11 +83,13 @@ class Disaggregate:
     Parameters
     ----------
     temperature : float, default 1.0
-        What the loss divides logits by.
+        Divisor of the logits in the loss.
     most_positions : int, default 256
         Largest number of label positions attempted; the work grows with its third power.
     starts : int, default 6
         Starts per class where the separating directions alone lead nowhere.
+    rules : DisaggregateRules
+        The numbers that decide.
 
     References
     ----------
@@ -74,6 +109,7 @@ class Disaggregate:
     temperature: float = 1.0
     most_positions: int = 256
     starts: int = 6
+    rules: DisaggregateRules = DisaggregateRules()
 
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
@@ -86,29 +122,30 @@ class Disaggregate:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the samples that could be isolated, and the share of the gradient that they explain."""
-        missing = missing_weights(update)
-        if missing is not None:
-            return Recovery.not_applicable(self.name, missing)
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the samples of a reading that could be isolated, and the share of the gradient they explain."""
+        update = reading.update
+        known_kernel(update)
         smoothing = update.head.label_smoothing
         if not 0.0 <= smoothing < 1.0:
-            return Recovery.not_applicable(self.name, f"label smoothing of {smoothing:g} leaves nothing of the labels")
-        coarse = coarseness(update)
-        if coarse is not None:
-            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
-        subspace = find_subspace(update)
-        if isinstance(subspace, str):
-            return Recovery.not_applicable(self.name, subspace)
+            raise NotApplicable(f"label smoothing of {smoothing:g} leaves nothing of the labels")
+        reading.require_fine()
+        subspace = reading.subspace()
         details = {"rank": subspace.positions, "noise_ratio": float(f"{subspace.noise_ratio:.2g}")}
-        refused = self._refuses(subspace, smoothed=smoothing > 0.0)
-        if refused is not None:
-            return Recovery.not_applicable(self.name, refused, **details)
-        tolerance = float(np.clip(_ROUNDINGS * unit_roundoff(update.compute_dtype), _FINEST, _COARSEST))
-        if update.steps > 1:
-            tolerance = max(tolerance, _SEVERAL_STEPS)
+        self._require_equations(subspace, smoothed=smoothing > 0.0, details=details)
+        tolerance = self.rules.tolerance(update)
         whole = row_space(update, subspace, temperature=self.temperature)
-        search = Deflation(whole, smoothing=smoothing, tolerance=tolerance, effort=Effort(starts=self.starts))
-        search.run(rng)
-        if not search.samples:
+        found = take_apart(
+            whole,
+            smoothing=smoothing,
+            tolerance=tolerance,
+            effort=Effort(starts=self.starts),
+            rules=self.rules.isolation,
+            rng=rng,
+        )
+        if not found.isolated:
             why = (
                 "Either the weights are not those the gradient was taken at, or the loss is no softmax cross-entropy "
                 "of this head's outputs (a temperature has to be passed)"
@@ -119,20 +156,19 @@ class Disaggregate:
                     "stands out of it is not the samples' row space: it was protected, or it holds more label "
                     "positions than the head has features"
                 )
-            return Recovery.not_applicable(
-                self.name,
-                f"no sample fits the head's weights: {_best(search)} where the arithmetic explains {tolerance:.1g}. "
+            raise NotApplicable(
+                f"no sample fits the head's weights: {_best(found)} where the arithmetic explains {tolerance:.1g}. "
                 f"{why}",
                 **details,
             )
-        account = account_for(update, whole, search.samples, temperature=self.temperature)
+        account = account_for(update, whole, found.isolated, temperature=self.temperature)
         isolated = int(account.labels.size)
-        residuals = [sample.residual for sample in search.samples]
+        residuals = [sample.residual for sample in found.isolated]
         counts = {int(label): count for label, count in sorted(Counter(account.labels.tolist()).items())}
         complete = isolated == subspace.positions
         notes = []
         if not complete:
-            notes.append(f"{isolated} of {subspace.positions} label positions isolated, {_reason(search, subspace)}")
+            notes.append(f"{isolated} of {subspace.positions} label positions isolated, {_reason(found, subspace)}")
         if not subspace.exact:
             notes.append(
                 f"the gradient holds noise {subspace.noise_ratio:.2g} times what rounding explains, so features and "
@@ -152,8 +188,8 @@ class Disaggregate:
             positions=subspace.positions if complete or subspace.exact else None,
             details=details
             | {
-                "one_by_one": isolated - search.jointly,
-                "jointly": search.jointly,
+                "one_by_one": isolated - found.jointly,
+                "jointly": found.jointly,
                 "residual_median": float(f"{np.median(residuals):.2g}"),
                 "residual_max": float(f"{max(residuals):.2g}"),
                 "unexplained": float(f"{1.0 - account.explained:.2g}"),
@@ -165,32 +201,37 @@ class Disaggregate:
             features=account.features,
         )
 
-    def _refuses(self, subspace: Subspace, *, smoothed: bool) -> str | None:
+    def _require_equations(self, subspace: Subspace, *, smoothed: bool, details: dict[str, float]) -> None:
+        """Refuse more label positions than the classes determine, or than the parameters allow."""
         positions, classes = subspace.positions, subspace.columns.size
         # S unknowns and a common factor; every class but the label is an equation, S of which the row space takes.
-        if classes < 2 * positions + 2 + smoothed:
-            return (
+        needed = 2 * positions + 2 + smoothed
+        if classes < needed:
+            raise NotApplicable(
                 f"{positions} label positions among {classes} classes with a gradient leave more unknowns than "
-                f"equations; at least {2 * positions + 2 + smoothed} classes are needed"
+                f"equations; at least {needed} classes are needed",
+                **details,
             )
         if positions > self.most_positions:
-            return f"the gradient holds {positions} label positions; raise most_positions={self.most_positions} to try"
-        return None
+            raise NotApplicable(
+                f"the gradient holds {positions} label positions; raise most_positions={self.most_positions} to try",
+                **details,
+            )
 
 
-def _best(search: Deflation) -> str:
-    if np.isinf(search.best_rejected):
+def _best(found: Disaggregation) -> str:
+    if np.isinf(found.best_rejected):
         return "no direction leads to one"
-    return f"the best start leaves a residual of {search.best_rejected:.1g}"
+    return f"the best start leaves a residual of {found.best_rejected:.1g}"
 
 
-def _reason(search: Deflation, subspace: Subspace) -> str:
-    visible = search.visibility()
-    if visible < _VISIBLE and not subspace.exact:
+def _reason(found: Disaggregation, subspace: Subspace) -> str:
+    visible = found.visibility
+    if visible is None or visible >= _VISIBLE:
+        return f"no start led to the rest, the best left a residual of {found.best_rejected:.1g}"
+    if not subspace.exact:
         return f"the rest stands {visible:.2g} times above the noise"
-    if visible < _VISIBLE:
-        return (
-            f"the rest stands {visible:.2g} times above rounding: saturated samples, whose error is smaller than what "
-            "the others' rounding leaves"
-        )
-    return f"no start led to the rest, the best left a residual of {search.best_rejected:.1g}"
+    return (
+        f"the rest stands {visible:.2g} times above rounding: saturated samples, whose error is smaller than what "
+        "the others' rounding leaves"
+    )

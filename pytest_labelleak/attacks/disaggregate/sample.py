@@ -1,7 +1,7 @@
-"""One sample out of the batch: where to start from, and the way to a residual of zero (see _residual).
+"""One sample out of the batch: a start for the equation of its row, and the way to a residual of zero.
 
-It has a good start: a direction that separates class c gives a row that is nearly the sample's, and its
-logarithm is *linear* in a.
+A direction that separates class c gives a row that is nearly the sample's (see `row_equation`), and the logarithm of a
+row is *linear* in the unknowns a: the start is a linear fit.
 """
 
 from __future__ import annotations
@@ -11,16 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
-from .row_equation import RowResidual
+from .least_squares import minimise
+from .row_equation import RowEquation, RowResidual
 
-__all__ = ["Sample", "SampleProblem"]
+__all__ = ["LogarithmRules", "Sample", "solve", "start_from"]
 
-# A logarithm of a row is trusted where it stands this many deviations above its noise ...
-_ABOVE_NOISE = 3.0
-# ... and then to this relative error, for the row is one of a cone and not yet the sample's.
-_CONE_ERROR = 0.05
-# With smoothed targets, how much of the row belongs to the constant part is an estimate of this relative error.
-_SHARE_ERROR = 0.1
+# Grids of starts, of which the one with the smallest residual is taken: more points cost time, and fewer cost starts.
 # Outputs tried for the label, in units of its target.
 _OWN_OUTPUTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
 # A trained network is often surer than smoothed targets ask: the label's own entry is then above zero. Outputs tried
@@ -28,18 +24,34 @@ _OWN_OUTPUTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
 _SURER = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 # Where the label's own entry tells nothing, the row's lowest entries do: they are this share of minus ``e / C``.
 _LOWEST = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
-_AMONG_THE_LOWEST = 0.05
-# An old Jacobian is used again while a step with it takes this off the squared residual; ...
-_STILL_HELPS = 0.04
-# ... and with a new one this ends the iteration.
-_CONVERGED = 0.999
-_MOST_DAMPING = 1e6
+# A factor of the Gram matrix serves again after a step that left less than this share of the squares. The number trades
+# Jacobians for steps, and the root is the same.
+_REUSE = 0.04
+# The linear fit of a start is regularised by this share of its mean eigenvalue; a row of too few visible entries leaves
+# some unknowns open, and these stay small.
+_RIDGE = 1e-10
 
 
-# A sample's own row sees one of its features, and another sample's none of them, ...
-_COPY = 0.5
-# ... up to this cosine.
-_DUAL = 0.05
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogarithmRules:
+    """How far the logarithm of a row is trusted. Plateaus: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    above_noise : float
+        An entry takes part if it stands this many standard deviations above its noise ...
+    cone_error : float
+        ... and then has this relative error at least, because the row is one of a cone and not yet the sample's.
+    share_error : float
+        Relative error of the constant part of a smoothed row.
+    lowest : float
+        Quantile of a smoothed row's entries that stands for its lowest ones.
+    """
+
+    above_noise: float = field(default=3.0, metadata={"plateau": (0.188, 12.0)})
+    cone_error: float = field(default=0.05, metadata={"plateau": (0.00313, 0.8)})
+    share_error: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
+    lowest: float = field(default=0.05, metadata={"plateau": (0.00313, 0.2)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +69,7 @@ class Sample:
     residual : float
         Norm of the normalised residual.
     noise : float
-        What rounding noise in the row space explains of it.
+        Part of the residual that noise in the row space explains.
     """
 
     column: int
@@ -66,170 +78,114 @@ class Sample:
     residual: float
     noise: float
 
-    def copies(self, other: Sample) -> bool:
-        """Say whether two solutions, with rows divided by their loss weights, are the same."""
-        # Both are one then; their cosines are small too where features are far from dual to rows.
-        return min(self._seen_by(other)) > _COPY
 
-    def _seen_by(self, other: Sample) -> tuple[float, float]:
-        return float(self.row @ other.features), float(other.row @ self.features)
+def start_from(
+    equation: RowEquation, column: int | None, functional: np.ndarray, *, rules: LogarithmRules
+) -> np.ndarray | None:
+    """Fit logits to the logarithm of the row ``functional @ rows``.
 
-    def overlaps(self, other: Sample) -> bool:
-        """Say whether two solutions, with rows divided by their loss weights, are copies or mixtures of each other."""
-        if self.copies(other):
-            return True
-        seen = self._seen_by(other)
-        lengths = (
-            np.linalg.norm(self.row) * np.linalg.norm(other.features),
-            np.linalg.norm(other.row) * np.linalg.norm(self.features),
-        )
-        return bool(abs(seen[0]) > _DUAL * lengths[0] or abs(seen[1]) > _DUAL * lengths[1])
+    Parameters
+    ----------
+    equation : RowEquation
+        Row space and logits.
+    column : int or None
+        The label's, whose entry is left out. None if the sample is so sure that its label's entry was lost, or
+        with smoothed targets as sure as they ask.
+    functional : ndarray of shape (r,)
+        Negative on that column, not negative on the others, up to noise.
+    rules : LogarithmRules
+        How far the logarithm is trusted.
+
+    Returns
+    -------
+    ndarray of shape (u,) or None
+        Unknowns to start from; None if too few entries stand out of the noise.
+    """
+    row = functional @ equation.rows
+    deviation = float(np.linalg.norm(functional)) * equation.noise
+    floor = equation.floor
+    if not floor:
+        return _fit(equation, column, row, deviation, rules)
+    # How much of a smoothed row is the constant part depends on the label's own output: several are tried.
+    row, deviation = row / equation.scale, deviation / equation.scale
+    lowest = float(np.quantile(row, rules.lowest)) if column is None else float(row[column])
+    if lowest >= 0.0:
+        return None
+    if column is None:
+        shares = [part * floor / -lowest for part in _LOWEST]
+    else:
+        kept = 1.0 - equation.smoothing
+        tried = (*_OWN_OUTPUTS, *(1.0 + part * equation.smoothing / kept for part in _SURER))
+        # Negative beyond the target, where the functional shows the row with its sign turned.
+        shares = [(1.0 - own) * kept / -lowest for own in tried]
+    best: tuple[float, np.ndarray] | None = None
+    residuals: dict[int, RowResidual] = {}
+    for share in shares:
+        spread = np.hypot(share * deviation, rules.share_error * floor / rules.above_noise)
+        fitted = _fit(equation, column, (share * row + floor) * equation.scale, spread * equation.scale, rules)
+        if fitted is not None:
+            label = equation.favourite(fitted) if column is None else column
+            if label not in residuals:
+                residuals[label] = RowResidual.of(equation, label)
+            residual = residuals[label]
+            squares = residual.squares(residual.at(fitted))
+            if best is None or squares < best[0]:
+                best = squares, fitted
+    return None if best is None else best[1]
 
 
-class SampleProblem(RowResidual):
-    """Solve for one sample at a time."""
+def _fit(
+    equation: RowEquation, column: int | None, row: np.ndarray, deviation: np.ndarray, rules: LogarithmRules
+) -> np.ndarray | None:
+    """Fit logits to the logarithm of a row known to `deviation`."""
+    seen = row > rules.above_noise * deviation
+    if column is not None:
+        seen[column] = False
+    if np.count_nonzero(seen) < 2:
+        return None
+    relative = deviation[seen] / row[seen]
+    weight = 1.0 / np.sqrt(rules.cone_error**2 + relative**2)
+    design = np.empty((weight.size, equation.logits.shape[1] + 1))
+    design[:, :-1] = equation.logits[seen]
+    design[:, -1] = 1.0  # the common factor
+    design *= weight[:, None]
+    wanted = weight * (np.log(row[seen]) - equation.log_scale[seen] - equation.offset[seen])
+    gram = design.T @ design
+    gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / gram.shape[0]
+    solved: np.ndarray = scipy.linalg.solve(gram, design.T @ wanted, assume_a="pos", check_finite=False)
+    return solved[:-1]
 
-    def start(self, column: int | None, functional: np.ndarray) -> np.ndarray | None:
-        """Fit logits to the logarithm of the row ``functional @ rows``.
 
-        Parameters
-        ----------
-        column : int or None
-            The label's, whose entry is left out. None if the sample is so sure that its label's entry was lost, or
-            with smoothed targets as sure as they ask.
-        functional : ndarray of shape (r,)
-            Negative on that column, not negative on the others, up to noise.
+def solve(equation: RowEquation, column: int, start: np.ndarray, *, most_jacobians: int) -> Sample:
+    """Minimise the residual of one label.
 
-        Returns
-        -------
-        ndarray or None
-            Unknowns to start from; None if too few entries stand out of the noise.
-        """
-        row = functional @ self.rows
-        deviation = float(np.linalg.norm(functional)) * self.noise
-        if not self._floor:
-            return self._fit(column, row, deviation)
-        # How much of a smoothed row is the constant part depends on the label's own output: try several.
-        row, deviation = row / self.scale, deviation / self.scale
-        lowest = float(np.quantile(row, _AMONG_THE_LOWEST)) if column is None else float(row[column])
-        if lowest >= 0.0:
-            return None
-        if column is None:
-            shares = [part * self._floor / -lowest for part in _LOWEST]
-        else:
-            beyond = self._floor * self.scale.size / self._kept
-            tried = (*_OWN_OUTPUTS, *(1.0 + part * beyond for part in _SURER))
-            # Negative beyond the target, where the functional shows the row with its sign turned.
-            shares = [(1.0 - own) * self._kept / -lowest for own in tried]
-        best: tuple[float, np.ndarray] | None = None
-        for share in shares:
-            spread = np.hypot(share * deviation, _SHARE_ERROR * self._floor / _ABOVE_NOISE)
-            fitted = self._fit(column, (share * row + self._floor) * self.scale, spread * self.scale)
-            if fitted is not None:
-                label = self.favourite(fitted) if column is None else column
-                shape = self._evaluate(fitted, label)[0]
-                missed = float(np.linalg.norm(self._outside(shape, self._label(label)[1])))
-                if best is None or missed < best[0]:
-                    best = missed, fitted
-        return None if best is None else best[1]
+    Parameters
+    ----------
+    equation : RowEquation
+        Row space and logits.
+    column : int
+        Column of the label.
+    start : ndarray of shape (u,)
+        Unknowns.
+    most_jacobians : int
+        Largest number of Jacobians.
 
-    def _fit(self, column: int | None, row: np.ndarray, deviation: np.ndarray) -> np.ndarray | None:
-        """Fit logits to the logarithm of a row known to `deviation`."""
-        seen = row > _ABOVE_NOISE * deviation
-        if column is not None:
-            seen[column] = False
-        if np.count_nonzero(seen) < 2:
-            return None
-        relative = deviation[seen] / row[seen]
-        weight = 1.0 / np.sqrt(_CONE_ERROR**2 + relative**2)
-        design = np.empty((weight.size, self.logits.shape[1] + 1))
-        design[:, :-1] = self.logits[seen]
-        design[:, -1] = 1.0  # the common factor
-        design *= weight[:, None]
-        wanted = weight * (np.log(row[seen]) - self._log_scale[seen] - self.offset[seen])
-        gram = design.T @ design
-        # Rows of few visible entries do not determine everything; what they leave open stays small.
-        gram[np.diag_indices_from(gram)] += 1e-10 * np.trace(gram) / gram.shape[0]
-        solved: np.ndarray = scipy.linalg.solve(gram, design.T @ wanted, assume_a="pos", check_finite=False)
-        return solved[:-1]
-
-    def solve(self, column: int, start: np.ndarray, *, iterations: int) -> Sample:
-        """Minimise the residual from `start` with Levenberg-Marquardt steps.
-
-        The Jacobian is only taken anew where the last one stopped helping: from a good start one is enough.
-
-        Parameters
-        ----------
-        column : int
-            The label's.
-        start : ndarray
-            Unknowns.
-        iterations : int
-            Most Jacobians taken.
-
-        Returns
-        -------
-        Sample
-            Wherever it ended; the residual tells what it is worth.
-        """
-        label, extra = self._label(column)
-        unknowns, damping = start, 1e-3
-        row, slope, middle = self._evaluate(unknowns, column)
-        aside = self._aside(row, column)
-        missed = self._outside(row, extra)
-        cost = float(missed @ missed)
-        for _ in range(iterations):
-            # Columns that the softmax all but leaves out take no part.
-            active = np.flatnonzero(slope > 1e-9)
-            jacobian = self.logits[active] - (0.0 if middle is None else middle)
-            jacobian *= slope[active, None]
-            whole = aside[active] @ jacobian
-            inside = np.vstack([self.space[:, active] @ jacobian, extra[active] @ jacobian])
-            # The normalisation takes out the row itself, before the projection does the rest.
-            inside -= np.outer(np.append(self.space @ row, extra @ row), whole)
-            across = np.outer(row[active] @ jacobian, whole)
-            hessian = jacobian.T @ jacobian - across - across.T + float(row @ row) * np.outer(whole, whole)
-            hessian -= inside.T @ inside
-            diagonal = np.maximum(np.diag(hessian), 1e-13 * np.trace(hessian))
-            before, fresh, factor = cost, True, None
-            while True:
-                if factor is None:
-                    try:
-                        factor = scipy.linalg.cho_factor(hessian + np.diag(damping * diagonal), check_finite=False)
-                    except np.linalg.LinAlgError:
-                        damping = max(10.0 * damping, 1e-12)
-                        if damping > _MOST_DAMPING:
-                            break
-                        continue
-                weighted = slope * (missed - (row @ missed) * aside)
-                gradient = self.logits.T @ weighted
-                if middle is not None:
-                    gradient -= weighted.sum() * middle
-                trial = unknowns - scipy.linalg.cho_solve(factor, gradient, check_finite=False)
-                evaluated = self._evaluate(trial, column)
-                trial_missed = self._outside(evaluated[0], extra)
-                trial_cost = float(trial_missed @ trial_missed)
-                if trial_cost < cost:
-                    helped = trial_cost < _STILL_HELPS * cost
-                    unknowns, (row, slope, middle), missed, cost = trial, evaluated, trial_missed, trial_cost
-                    aside = self._aside(row, column)
-                    if fresh:
-                        damping = damping / 10.0 if damping > 1e-13 else 0.0
-                    fresh = False
-                    if not helped:
-                        break
-                elif fresh and damping < _MOST_DAMPING:
-                    damping, factor = max(10.0 * damping, 1e-12), None
-                else:
-                    break
-            if cost > _CONVERGED * before or cost == 0.0:
-                break
-        size = float(np.linalg.norm(row))
-        return self._sample(column, unknowns, row / size, float(np.sqrt(cost)) / size, label)
-
-    def _sample(self, column: int, unknowns: np.ndarray, row: np.ndarray, residual: float, label: np.ndarray) -> Sample:
-        inside = self.space @ row - self.space[:, column] * float(label @ row)
-        functional = scipy.linalg.solve_triangular(self._triangle, inside, check_finite=False)
-        features = self.back @ unknowns
-        noise = float(np.linalg.norm(functional) * np.linalg.norm(self.noise))
-        return Sample(column=column, features=features, row=functional, residual=residual, noise=noise)
+    Returns
+    -------
+    Sample
+        The end of the iteration; its residual tells whether it is a sample of the batch.
+    """
+    residual = RowResidual.of(equation, column)
+    solution = minimise(residual, start, most_jacobians=most_jacobians, reuse=_REUSE)
+    row = solution.state.row
+    size = float(np.linalg.norm(row))
+    row = row / size
+    inside = equation.space @ row - equation.space[:, column] * float(residual.label @ row)
+    functional = scipy.linalg.solve_triangular(equation.triangle, inside, check_finite=False)
+    return Sample(
+        column=column,
+        features=equation.back @ solution.point,
+        row=functional,
+        residual=float(np.sqrt(solution.squares)) / size,
+        noise=float(np.linalg.norm(functional) * np.linalg.norm(equation.noise)),
+    )

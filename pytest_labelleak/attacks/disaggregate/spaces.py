@@ -9,7 +9,7 @@ rows of D and a basis U of the rows of X with ``A = U T``. Every sample is then 
 
 Because ``X^T D = U T``, the two are *dual*: ``m_s . a_t`` is 1 for the same sample and 0 for two different ones.
 
-Columns are equilibrated, as in _subspace, so that rounding noise is the same everywhere: a confident
+Columns are equilibrated, as in `gradient.subspace`, so that rounding noise is the same everywhere: a confident
 sample's row is a millionth of the others, and visible only where the others are small too.
 """
 
@@ -20,14 +20,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from ...core.recovery import NotApplicable
 from ...core.update import Update
 from ..gradient.head import bias_gradient, kernel_blocks
 from ..gradient.subspace import Subspace
 
-__all__ = ["RowSpace", "drift_of", "missing_weights", "row_space"]
+__all__ = ["RowSpace", "drift_of", "known_kernel", "row_space"]
 
-# Share of the summed gradient that the weights have taken when a sample is seen. In the middle of all steps it is a
-# half; but a sample seen once is seen before the weights take what it adds itself, which matters most to it.
+# Share of the summed gradient that the weights have taken when a sample is seen. In the middle of all steps the share
+# is a half; but a sample seen once is seen before the weights take its own gradient, which matters most to it. Answers
+# on several steps are approximate whatever the share is.
 _SHARE_SEEN = 0.25
 
 
@@ -42,7 +44,7 @@ class RowSpace:
     noise : ndarray of shape (C',)
         Standard deviation of rounding noise in each column.
     scale : ndarray of shape (C',)
-        What every column of T was multiplied by.
+        Factor by which every column of T was multiplied.
     columns : ndarray of int, shape (C',)
         Class of each column; classes without any gradient are left out.
     inputs : ndarray of shape (d or d + 1, S)
@@ -50,7 +52,7 @@ class RowSpace:
     logits : ndarray of shape (C', S)
         Logits K of every basis vector.
     offset : ndarray of shape (C',)
-        Logits that do not depend on the features: those of a bias that is not trained, else zero.
+        Logits that do not depend on the features: a bias that is not trained, else zero.
     biased : bool
         Whether U has a row for the bias.
     """
@@ -65,32 +67,37 @@ class RowSpace:
     biased: bool
 
     @property
-    def samples(self) -> int:
+    def positions(self) -> int:
         """Number S of label positions."""
         return int(self.rows.shape[0])
 
 
-def missing_weights(update: Update) -> str | None:
-    """Say which of the head's weights are missing to predict with, or None.
+def known_kernel(update: Update) -> np.ndarray:
+    """Return the head's kernel, or refuse an update without the weights to predict with.
 
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
 
     Returns
     -------
-    str or None
-        A clause for a message.
+    ndarray of shape (d, C)
+        As it was shared. A bias with a gradient has a value, and all weights are finite.
+
+    Raises
+    ------
+    NotApplicable
+        With the weight that is missing or not finite.
     """
     if update.head.kernel_value is None:
-        return "the head's weights are not known; pass kernel= (and bias=) with the gradient"
+        raise NotApplicable("the head's weights are not known; pass kernel= (and bias=) with the gradient")
     if update.bias_gradient is not None and update.head.bias_value is None:
-        return "the head has a bias whose value is not known; pass bias= with the gradient"
+        raise NotApplicable("the head has a bias whose value is not known; pass bias= with the gradient")
     for name, array in (("kernel", update.head.kernel_value), ("bias", update.head.bias_value)):
         if array is not None and not np.isfinite(array).all():
-            return f"the head's {name} has entries that are NaN or infinite"
-    return None
+            raise NotApplicable(f"the head's {name} has entries that are NaN or infinite")
+    return update.head.kernel_value
 
 
 def drift_of(update: Update) -> float:
@@ -99,7 +106,7 @@ def drift_of(update: Update) -> float:
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
 
     Returns
     -------
@@ -117,40 +124,44 @@ def row_space(update: Update, subspace: Subspace, *, temperature: float = 1.0) -
     Parameters
     ----------
     update : Update
-        What was shared, with the head's weights.
+        The update that was shared, with the head's weights.
     subspace : Subspace
-        Where its signal lives.
+        The subspace of its signal.
     temperature : float, default 1.0
-        What the loss divides logits by.
+        Divisor of the logits in the loss.
 
     Returns
     -------
     RowSpace
         In float64.
+
+    Raises
+    ------
+    NotApplicable
+        If weights of the head are not known.
     """
-    columns, samples = subspace.columns, subspace.positions
-    functionals = subspace.directions[:, :samples]
+    columns, positions = subspace.columns, subspace.positions
+    functionals = subspace.directions[:, :positions]
     bias = bias_gradient(update)
-    rows = np.zeros((samples, columns.size))
+    rows = np.zeros((positions, columns.size))
     for part, block in kernel_blocks(update):
         rows += functionals[part].T @ block[:, columns]
     if bias is not None:
         rows += np.outer(functionals[-1], bias[columns])
     # The subspace was found on equilibrated columns and keeps their coordinates: how they were scaled follows.
-    wanted = np.linalg.norm(subspace.coordinates[:samples], axis=0)
+    wanted = np.linalg.norm(subspace.coordinates[:positions], axis=0)
     scale = wanted / np.maximum(np.linalg.norm(rows, axis=0), np.finfo(np.float64).tiny)
     rows *= scale
     orthogonal, triangle = scipy.linalg.qr(rows.T, mode="economic", check_finite=False)
     inverse = scale[:, None] * scipy.linalg.solve_triangular(triangle, orthogonal.T, check_finite=False).T
 
     head, drift = update.head, drift_of(update)
-    if head.kernel_value is None:
-        raise ValueError("the head's weights are not known; call missing_weights first")
-    inputs = np.empty((update.features + (bias is not None), samples))
-    logits = np.zeros((columns.size, samples))
+    kernel = known_kernel(update)
+    inputs = np.empty((update.features + (bias is not None), positions))
+    logits = np.zeros((columns.size, positions))
     for part, block in kernel_blocks(update):
         inputs[part] = block[:, columns] @ inverse
-        weights = head.kernel_value[part][:, columns].astype(np.float64)
+        weights = kernel[part][:, columns].astype(np.float64)
         if drift:
             weights -= drift * block[:, columns]
         logits += weights.T @ inputs[part]

@@ -1,38 +1,65 @@
-"""Where to look for the samples that are left: directions that separate a class, and corners of their cones."""
+"""Starts for the samples that are left: directions that separate a class, and corners of their cones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
 
-from ..rlg.separation import DEVIATIONS, separate
+from ..rlg.separation import separate
 
-__all__ = ["separating_directions", "smoothed_directions", "telling_columns", "wander"]
+__all__ = ["StartRules", "separating_directions", "smoothed_directions", "telling_columns", "wander"]
 
-# Columns that have lost all but this many deviations of noise say nothing about who is left.
-_VISIBLE = 30.0
-# Rows of smoothed targets are below zero by e / C of their label's entry; of less confident ones' by more.
-_SMOOTHED_ALLOWANCE = 3.0
-_FURTHEST = 2
-# Where nothing but noise is left to slide along, a corner is reached; logarithms want to stay off its facets.
+# A step this short beside its wish is rounding: the corner is reached.
 _NO_WAY_ON = 1e-6
-_SHORT_OF_THE_CORNER = 0.9
-_ABOVE_NOISE = 3.0
-# Columns tested one by one: labels come first, and that some other of fifty thousand is none need not be proved here.
+# A change this small beside the largest is rounding: the column does not fall.
+_NO_CHANGE = 1e-12
+# Columns tested one by one, and more of them for every position that is left. Labels are tested first, and a proof that
+# some other of fifty thousand classes is none of them is not needed here.
 _TESTS, _TESTS_EACH = 64, 8
 
 
-def separating_directions(rows: np.ndarray, noise: np.ndarray) -> dict[int, np.ndarray | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRules:
+    """Directions worth a start. Plateaus: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    visible : float
+        A column takes part if it stands this many standard deviations above its noise.
+    deviations : float
+        A column may be off by this many standard deviations of its noise.
+    smoothed_allowance : float
+        Entries of a row under smoothed targets may be below zero by this many times ``e / C``, in units of the row.
+    furthest : float
+        Number of columns that are tried besides, for every position that is left. They reach furthest.
+    short_of_the_corner : float
+        Share of the way to a corner that a start goes, because a logarithm wants to stay off the facets.
+    facet : float
+        An entry is positive, and can block the way, if it stands this many standard deviations above its noise.
+    """
+
+    visible: float = field(default=30.0, metadata={"plateau": (1.88, 480.0)})
+    deviations: float = field(default=10.0, metadata={"plateau": (2.5, 160.0)})
+    smoothed_allowance: float = field(default=3.0, metadata={"plateau": (0.188, 48.0)})
+    furthest: float = field(default=2.0, metadata={"plateau": (0.125, 32.0)})
+    short_of_the_corner: float = field(default=0.9, metadata={"plateau": (0.0563, 14.4)})
+    facet: float = field(default=3.0, metadata={"plateau": (0.188, 48.0)})
+
+
+def separating_directions(rows: np.ndarray, noise: np.ndarray, *, rules: StartRules) -> dict[int, np.ndarray | None]:
     """Return a separating direction for every class that has one.
 
     Parameters
     ----------
     rows : ndarray of shape (r, n)
-        Basis of what is left.
+        Basis of the rows that are left.
     noise : ndarray of shape (n,)
         Standard deviation of the noise in each column.
+    rules : StartRules
+        Columns that take part.
 
     Returns
     -------
@@ -40,30 +67,35 @@ def separating_directions(rows: np.ndarray, noise: np.ndarray) -> dict[int, np.n
         By column.
     """
     lengths = np.linalg.norm(rows, axis=0)
-    visible = np.flatnonzero(lengths > _VISIBLE * noise)
+    visible = np.flatnonzero(lengths > rules.visible * noise)
     if visible.size < 2:
         return {}
     separation = separate(
         rows[:, visible] / lengths[visible],
         noise[visible] / lengths[visible],
+        deviations=rules.deviations,
         most_tests=_TESTS + _TESTS_EACH * rows.shape[0],
     )
     return {int(visible[column]): direction for column, direction in separation.directions.items()}
 
 
-def smoothed_directions(rows: np.ndarray, scale: np.ndarray, smoothing: float) -> dict[int, np.ndarray | None]:
-    """Do the same where targets are smoothed, so that every entry of a row may be below zero by ``e / C``.
+def smoothed_directions(
+    rows: np.ndarray, scale: np.ndarray, smoothing: float, *, rules: StartRules
+) -> dict[int, np.ndarray | None]:
+    """Return separating directions under smoothed targets, where every entry may be below zero by ``e / C``.
 
-    With rows of unit length and columns as they were shared, that is an allowance of the same size everywhere.
+    With rows of unit length and columns as they were shared, the allowance is the same everywhere.
 
     Parameters
     ----------
     rows : ndarray of shape (r, n)
-        Basis of what is left.
+        Basis of the rows that are left.
     scale : ndarray of shape (n,)
-        What columns were multiplied by.
+        Factors by which the columns were multiplied.
     smoothing : float
         Label smoothing e.
+    rules : StartRules
+        The allowance, and how many columns are tried besides.
 
     Returns
     -------
@@ -74,10 +106,10 @@ def smoothed_directions(rows: np.ndarray, scale: np.ndarray, smoothing: float) -
     if total < 2:
         return {}
     orthogonal, triangle = scipy.linalg.qr((rows / scale).T, mode="economic", check_finite=False)
-    allowance = _SMOOTHED_ALLOWANCE * smoothing / total
-    separation = separate(orthogonal.T, np.full(total, allowance / DEVIATIONS))
-    # Confident samples descend by no more than the allowance: try the columns that reach furthest, too.
-    furthest = np.argsort(np.linalg.norm(orthogonal, axis=1))[::-1][: _FURTHEST * count]
+    allowance = rules.smoothed_allowance * smoothing / total
+    separation = separate(orthogonal.T, np.full(total, allowance), deviations=1.0)
+    # Confident samples descend by no more than the allowance: the columns that reach furthest are tried, too.
+    furthest = np.argsort(np.linalg.norm(orthogonal, axis=1))[::-1][: int(rules.furthest * count)]
     wanted = {int(column): -orthogonal[column] for column in furthest} | separation.directions
     return {
         int(column): scipy.linalg.solve_triangular(triangle, direction, check_finite=False)
@@ -88,12 +120,12 @@ def smoothed_directions(rows: np.ndarray, scale: np.ndarray, smoothing: float) -
 def telling_columns(
     rows: np.ndarray, directions: Mapping[int, np.ndarray | None], seen: Iterable[int], *, most: int
 ) -> np.ndarray:
-    """Choose the columns to solve on: the labels, the largest of every separating row, and a fair sample.
+    """Choose the columns to solve on: the labels, the largest of every separating row, and an even spread.
 
     Parameters
     ----------
     rows : ndarray of shape (r, n)
-        Basis of what is left.
+        Basis of the rows that are left.
     directions : mapping of int to ndarray of shape (r,) or None
         Separating directions, by column.
     seen : iterable of int
@@ -122,17 +154,23 @@ def telling_columns(
 
 
 def wander(
-    rows: np.ndarray, noise: np.ndarray, column: int, functional: np.ndarray, rng: np.random.Generator
+    rows: np.ndarray,
+    noise: np.ndarray,
+    column: int,
+    functional: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    rules: StartRules,
 ) -> np.ndarray:
     """Slide towards a corner of the cone of directions that separate a class.
 
-    The rows of samples that share a label are near corners, their mixtures inside. A random column is
-    made as large as it gets: from facet to facet, greedily, which a few hundred products do.
+    The rows of samples that share a label are near corners, their mixtures inside. The direction slides from facet to
+    facet, greedily, so that the entry of a random column becomes as large as it gets. A few hundred products do.
 
     Parameters
     ----------
     rows : ndarray of shape (r, n)
-        Basis of what is left.
+        Basis of the rows that are left.
     noise : ndarray of shape (n,)
         Standard deviation of the noise in each column.
     column : int
@@ -141,6 +179,8 @@ def wander(
         A direction to begin from.
     rng : numpy.random.Generator
         Draws the other column.
+    rules : StartRules
+        Facets, and how near the corner to stop.
 
     Returns
     -------
@@ -161,12 +201,13 @@ def wander(
         if np.linalg.norm(step) < _NO_WAY_ON * np.linalg.norm(wish):
             break
         row, change = functional @ rows, step @ rows
-        falling = change < -1e-12 * np.abs(change).max()
-        falling &= row > _ABOVE_NOISE * noise * np.linalg.norm(functional)
+        falling = change < -_NO_CHANGE * np.abs(change).max()
+        falling &= row > rules.facet * noise * np.linalg.norm(functional)
         falling[column] = False
         if not np.any(falling):
             break
         far = row[falling] / -change[falling]
         functional = functional + float(far.min()) * step
         normal = rows[:, np.flatnonzero(falling)[int(np.argmin(far))]]
-    return _SHORT_OF_THE_CORNER * functional + (1.0 - _SHORT_OF_THE_CORNER) * begin
+    short = rules.short_of_the_corner
+    return short * functional + (1.0 - short) * begin

@@ -1,8 +1,14 @@
-"""What every attack on a linear softmax head starts from: the part of its gradient that depends on the batch."""
+"""The head's gradient in double precision, freed of weight penalties, and the visible signs of coarse entries.
+
+The head's kernel gradient is ``G = H^T D`` (features by classes): H holds the inputs of the head, one row for each
+label position, and D the errors ``p - onehot(y)`` of the softmax outputs, times their loss weights. The bias gradient
+is ``1^T D``. A weight penalty adds a part that depends on the weights alone; a receiver who has the model subtracts it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,7 +16,7 @@ from ...core.update import Update
 
 __all__ = [
     "ROWS_PER_BLOCK",
-    "SCATTERED",
+    "CoarsenessRules",
     "bias_gradient",
     "coarseness",
     "column_sums",
@@ -18,32 +24,41 @@ __all__ = [
     "scattered_share",
 ]
 
-#: Gradients are widened to float64 in blocks of this many rows, so that no wide copy of the whole exists.
+#: Rows that are widened to float64 at a time, so that no wide copy of the whole gradient exists. Decides nothing.
 ROWS_PER_BLOCK = 256
 
-# Share of zeros in otherwise filled rows and columns from which on they are no accident.
-SCATTERED = 0.01
-# Rows looked at, if there are many more.
+# Rows that the test of coarseness looks at. Decides nothing where entries were coarsened alike: scattered zeros are
+# scattered over any sample of the rows, and a single magnitude is checked on the whole gradient.
 _LOOKED_AT = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoarsenessRules:
+    """Deciding numbers of the test for coarse entries.
+
+    Attributes
+    ----------
+    scattered : float
+        Share of zeros, in rows and columns that hold other entries, from which on entries count as dropped.
+    """
+
+    scattered: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
 
 
 def kernel_blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the data gradient ``H^T D`` of the head's kernel in float64, a block of rows at a time.
 
-    Weight regularisers add a gradient that depends on the weights alone; whoever has the model
-    subtracts it, and so do we.
-
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
 
     Yields
     ------
     rows : slice
-        Which features.
+        Features of the block.
     block : ndarray of shape (rows, C)
-        Their gradient.
+        Their gradient, without the penalty.
     """
     gradient, penalty = update.kernel_gradient, update.head.kernel_penalty
     for start in range(0, update.features, ROWS_PER_BLOCK):
@@ -60,7 +75,7 @@ def bias_gradient(update: Update) -> np.ndarray | None:
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
 
     Returns
     -------
@@ -75,25 +90,27 @@ def bias_gradient(update: Update) -> np.ndarray | None:
     return bias
 
 
-def coarseness(update: Update) -> str | None:
-    """Say what was visibly done to the entries of the kernel gradient, or None.
+def coarseness(update: Update, rules: CoarsenessRules | None = None) -> str | None:
+    """Describe a visible coarsening of the kernel gradient's entries, or return None.
 
-    Sign compression leaves one magnitude. Dropping and quantising leave zeros scattered over rows and
-    columns that hold other entries, where sums of products have none: an inactive feature empties its
-    whole row. Such matrices can have an exact low rank that counts nothing. (In float16 small products
-    underflow by themselves, so there scattered zeros mean nothing.)
+    Sign compression leaves one magnitude. Dropping and quantising leave zeros that are scattered over rows and columns
+    with other entries. A sum of products has none of these: an inactive feature empties its whole row. A coarsened
+    gradient can have an exact low rank that counts nothing. In float16 small products underflow by themselves, so
+    that scattered zeros mean nothing there.
 
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
+    rules : CoarsenessRules, optional
+        The deciding number.
 
     Returns
     -------
     str or None
         A clause for a message.
     """
-    # Scattered zeros are scattered over any sample of the rows, and one magnitude is that of any of them.
+    rules = rules or CoarsenessRules()
     every = max(1, update.features // _LOOKED_AT)
     sample = update.kernel_gradient[::every]
     filled = sample != 0
@@ -105,7 +122,7 @@ def coarseness(update: Update) -> str | None:
         if np.count_nonzero(gradient) == np.count_nonzero(np.abs(gradient) == top):
             return "every entry has the same magnitude: the update was reduced to its signs"
     share = scattered_share(filled)
-    if update.compute_dtype != "float16" and share > SCATTERED:
+    if update.compute_dtype != "float16" and share > rules.scattered:
         return f"{share:.0%} zeros are scattered over the gradient: entries were dropped or rounded to zero"
     return None
 
@@ -116,12 +133,19 @@ def scattered_share(filled: np.ndarray) -> float:
     Parameters
     ----------
     filled : ndarray of bool
-        Which entries are not zero; one or two axes.
+        True for entries other than zero; one or two axes.
 
     Returns
     -------
     float
         Zero where nothing is filled.
+
+    Examples
+    --------
+    An empty row is an inactive feature and does not count; one of the four entries that remain is zero.
+
+    >>> scattered_share(np.array([[True, True], [False, False], [True, False]]))
+    0.25
     """
     inside = filled.size
     if filled.ndim > 1:
@@ -135,12 +159,12 @@ def column_sums(update: Update) -> np.ndarray:
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
 
     Returns
     -------
     ndarray of shape (C,)
-        ``1^T H^T D``: for non-negative features its sign tells what the bias gradient's would.
+        ``1^T H^T D``: for non-negative features its signs are those of the bias gradient.
     """
     total = np.zeros(update.classes)
     for _, block in kernel_blocks(update):

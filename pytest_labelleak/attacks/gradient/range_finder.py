@@ -1,6 +1,6 @@
 """The equilibrated gradient as a linear operator, and a growing basis of its leading column space.
 
-Nothing wide is stored: products run over blocks of the gradient as it was shared, and the scaling is applied
+No wide matrix is stored: products run over blocks of the gradient as it was shared, and the scaling is applied
 to the thin factor.
 
 References
@@ -21,7 +21,7 @@ from .head import ROWS_PER_BLOCK, bias_gradient
 
 __all__ = ["GrowingRange", "ScaledGradient"]
 
-# Passes that only look at entries run over pieces of about this many, which stay in the cache.
+# Passes that only look at entries run over pieces of about this many, which stay in the cache. Decides nothing.
 _ENTRIES_PER_PIECE = 2**19
 
 
@@ -31,25 +31,25 @@ class ScaledGradient:
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
     equilibrate : bool, default True
-        Scale rows and columns to unit norm, which levels noise that is proportional to what it was added
-        to, such as rounding. Otherwise all are scaled alike, to the same norm of the whole, which keeps noise level
-        that was added to all entries alike; only a bias row larger than the others, and with it what may have been
-        added in proportion to it, is brought to their size.
+        Scale rows and columns to unit norm. Equilibration levels noise that is proportional to the entries, such as
+        rounding. Otherwise all rows and columns are scaled alike, so that noise that was added to all entries alike
+        stays level; the bias row alone, if it is larger than the others, is brought to their size together with its
+        noise.
     only : ndarray of int, optional
-        Use these rows alone: features, and d for the bias gradient. Sorted.
+        Rows to use, sorted: features, and d for the bias gradient. By default all.
 
     Attributes
     ----------
     members : ndarray of int, shape (n,)
         The rows in use.
     row_scale : ndarray of shape (n,)
-        What they are multiplied by; zero for rows of zeros.
+        Factors of the rows; zero for rows of zeros.
     column_scale : ndarray of shape (C,)
-        The same for columns.
+        Factors of the columns; zero for columns of zeros where columns are equilibrated.
     rows, columns : ndarray of int
-        Those that are not zero.
+        Rows and columns that are not zero.
     """
 
     def __init__(self, update: Update, *, equilibrate: bool = True, only: np.ndarray | None = None) -> None:
@@ -71,8 +71,8 @@ class ScaledGradient:
             self.columns = np.flatnonzero(columns)
             self.row_scale *= np.sqrt(self.columns.size) / np.linalg.norm(columns)
             return
-        # One sweep of Sinkhorn's iteration is all that is needed: columns to a largest entry of one, which no
-        # exponent range is too small for, then rows and columns to unit norm.
+        # One sweep of Sinkhorn's iteration suffices: columns to a largest entry of one, which fits any exponent range,
+        # then rows and columns to unit norm.
         self.column_scale = _inverse(self._peaks())
         self.row_scale = _inverse(self._norms(axis=1))
         self.column_scale *= _inverse(self._norms(axis=0))
@@ -84,23 +84,28 @@ class ScaledGradient:
         """Rows (features, and the bias) and columns (classes)."""
         return self.row_scale.size, self.column_scale.size
 
-    def pieces(self, rows_per_piece: int = ROWS_PER_BLOCK) -> Iterator[tuple[slice, np.ndarray]]:
+    def pieces(
+        self, members: np.ndarray | None = None, *, rows_per_piece: int = ROWS_PER_BLOCK
+    ) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the unscaled data gradient, some rows at a time, in the precision it was shared in or better.
 
         Parameters
         ----------
+        members : ndarray of int, optional
+            Other rows than those in use, sorted.
         rows_per_piece : int, default 256
-            How many.
+            Number of rows of a piece.
 
         Yields
         ------
         rows : slice
-            Which of `members`.
+            The rows, as places in `members`.
         piece : ndarray of shape (rows, C)
             Their gradient; not to be written to.
         """
         gradient, penalty = self._update.kernel_gradient, self._update.head.kernel_penalty
-        features = self.members[: np.searchsorted(self.members, self._update.features)]
+        members = self.members if members is None else members
+        features = members[: np.searchsorted(members, self._update.features)]
         whole = features.size == self._update.features
         for start in range(0, features.size, rows_per_piece):
             place = slice(start, min(start + rows_per_piece, features.size))
@@ -109,11 +114,11 @@ class ScaledGradient:
             if penalty is not None:
                 piece = piece.astype(np.float64) - penalty[chosen]
             yield place, piece
-        if self._bias is not None and features.size < self.members.size:
+        if self._bias is not None and features.size < members.size:
             yield slice(features.size, features.size + 1), self._bias[None]
 
     def _small_pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
-        return self.pieces(max(1, _ENTRIES_PER_PIECE // self._update.classes))
+        return self.pieces(rows_per_piece=max(1, _ENTRIES_PER_PIECE // self._update.classes))
 
     def _peaks(self) -> np.ndarray:
         largest = np.zeros(self._update.classes)
@@ -179,7 +184,7 @@ def _inverse(norms: np.ndarray) -> np.ndarray:
 
 
 class GrowingRange:
-    """A growing orthonormal basis of the operator's leading column space, with what it leaves over [1]_.
+    """A growing orthonormal basis of the operator's leading column space, with its remainder [1]_.
 
     Parameters
     ----------
@@ -211,13 +216,15 @@ class GrowingRange:
         self.compressed = np.vstack([self.compressed, operator.multiply_transposed(new)])
 
     def _outside(self, block: np.ndarray) -> np.ndarray:
-        for _ in range(2):  # twice: once leaves a part in the basis that is large next to what is new
+        for _ in range(
+            2
+        ):  # a second time, because the first leaves a part in the basis that is large beside the new one
             block = block - self.basis @ (self.basis.T @ block)
             block, _ = scipy.linalg.qr(block, mode="economic", check_finite=False)
         return block
 
     def decompose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return left singular vectors (in the basis), singular values, and what every column has outside."""
+        """Return left singular vectors (in the basis), singular values, and the norm of every column outside."""
         # By way of a QR factorisation of the tall transpose: the Gram matrix would lose half of the digits.
         triangle = scipy.linalg.qr(self.compressed.T, mode="r", check_finite=False)[0][: self.compressed.shape[0]]
         _, values, right = scipy.linalg.svd(triangle, full_matrices=False, check_finite=False)

@@ -1,45 +1,60 @@
-"""Reading a spectrum: how many directions of a matrix stand out of the noise in it."""
+"""Reading a spectrum: how many directions of a matrix stand out of the noise in it.
+
+The spectrum is the list of singular values, largest first. The **edge** of independent noise is the largest singular
+value that a matrix of noise alone would have: ``sigma (sqrt(rows) + sqrt(columns))`` for entries of standard deviation
+sigma. A **gap** is the ratio of two neighbouring singular values; the number of label positions is where the widest
+gap is, among all places that leave nothing but noise behind them.
+
+References
+----------
+.. [1] I. M. Johnstone, "On the distribution of the largest eigenvalue in principal components analysis", Annals of
+   Statistics 29 (2001) 295-327. https://doi.org/10.1214/aos/1009210544
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .range_finder import ScaledGradient
 
-__all__ = [
-    "NOISE_EDGE_FACTOR",
-    "ROUNDING_ONLY",
-    "TAIL",
-    "VISIBLE_GAP",
-    "choose_rank",
-    "gap_after",
-    "unevenness",
-    "visible_directions",
-]
+__all__ = ["RankRules", "choose_rank", "gap_after", "unevenness", "visible_directions"]
 
-# A residual is noise if its largest singular value is at most this many times that of a matrix of
-# independent entries with the same Frobenius norm. Equilibrated rounding noise measures 1.0 to 1.6,
-# also from bfloat16; a single missed signal direction measures tens to millions.
-NOISE_EDGE_FACTOR = 2.5
-# Rounding of large gradients can have a few directions of its own, ten times above the rest of it.
-_STRUCTURED_FACTOR = 25.0
 
-# Values this far above the noise edge are kept even if the largest gap lies before them: one direction
-# too many costs nothing in the tilted cone (see _cone), one too few costs its label.
-_KEEP_FACTOR = 1.5
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankRules:
+    """Deciding numbers of the rank. Factors are relative to the edge of independent noise unless said otherwise.
 
-# Rounding of every entry once to the compute dtype counts as 1; sums of many rounded terms stay under ten. A
-# defence that is any use adds thousands.
-ROUNDING_ONLY = 30.0
+    Attributes
+    ----------
+    noise_edge : float
+        Largest singular value that a remainder of noise may have. Equilibrated rounding measures 1.0 to 1.6, from
+        bfloat16 too; one missed direction of the signal measures tens to millions.
+    structured : float
+        The same for a remainder that rounding explains: rounding of large gradients has a few directions of its own.
+    above : float
+        Excess over the edge from which on a direction is signal, as a share of the edge. Directions after the gap
+        that have it are kept beside the label positions: one direction too many costs nothing in the tilted cone
+        (`rlg.separation`), one too few costs its label.
+    rounding_only : float
+        Noise up to this many times one rounding of every entry counts as rounding. Sums of many rounded terms stay
+        under ten; a defence that is any use adds thousands.
+    visible_gap : float
+        Gap from which on noise that rounding does not explain is taken for noise.
+    comparable : float
+        A gap counts beside the widest if it is at least this share of it in orders of magnitude.
+    tail : int
+        Last singular values that serve as evidence only: the end of a cut spectrum always looks like a gap.
+    """
 
-# Noise that rounding does not explain is taken for noise only if the signal stands out by this factor.
-VISIBLE_GAP = 3.0
-
-# How far above the edge of independent noise a direction must be to be more than a fluctuation of it.
-_VISIBLE = 1.03
-
-# That many of the last values found serve as evidence only.
-TAIL = 12
+    noise_edge: float = field(default=2.5, metadata={"plateau": (1.67, 40.0)})
+    structured: float = field(default=25.0, metadata={"plateau": (1.56, 400.0)})
+    above: float = field(default=0.5, metadata={"plateau": (0.0312, 2.0)})
+    rounding_only: float = field(default=30.0, metadata={"plateau": (1.88, 120.0)})
+    visible_gap: float = field(default=3.0, metadata={"plateau": (0.188, 3.0)})
+    comparable: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
+    tail: int = field(default=12, metadata={"plateau": (1, 192)})
 
 
 def _noise_edge(frobenius: float, rows: int, columns: int) -> float:
@@ -48,7 +63,13 @@ def _noise_edge(frobenius: float, rows: int, columns: int) -> float:
 
 
 def choose_rank(
-    values: np.ndarray, frobenius: float, shape: tuple[int, int], smallest: float, rounding: float
+    values: np.ndarray,
+    frobenius: float,
+    shape: tuple[int, int],
+    *,
+    smallest: float,
+    rounding: float,
+    rules: RankRules,
 ) -> tuple[int, int, bool] | None:
     """Return the rank with the largest gap among those that leave nothing but noise, or None.
 
@@ -58,69 +79,75 @@ def choose_rank(
     Parameters
     ----------
     values : ndarray
-        Leading singular values, descending; the last `TAIL` serve as evidence only.
+        Leading singular values, descending.
     frobenius : float
-        Frobenius norm of what is left beyond all of `values`.
+        Frobenius norm of the remainder beyond all of `values`.
     shape : tuple of int
-        Of the matrix.
+        Rows and columns of the matrix.
     smallest : float
         Floor of double arithmetic: an exact gradient has no other noise.
     rounding : float
-        Root mean square per entry of the most that rounding explains.
+        Root mean square per entry of one rounding.
+    rules : RankRules
+        The deciding numbers.
 
     Returns
     -------
     positions : int
         Number of directions above the widest gap.
     rank : int
-        The same and those after it that stand out from the noise.
+        `positions`, and the directions after the gap that stand out from the noise.
     exact : bool
         Whether rounding explains the rest.
     """
-    usable = values.size - TAIL if values.size < min(shape) else values.size - 1
-    beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])  # what is left from index i on
+    usable = values.size - rules.tail if values.size < min(shape) else values.size - 1
+    beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])  # remainder from index i on
     gaps: dict[bool, dict[int, float]] = {True: {}, False: {}}
-    edges = np.empty(usable + 1)
+    edges = np.empty(max(usable, 0) + 1)
     for rank in range(1, usable + 1):
         rows, columns = shape[0] - rank, shape[1] - rank
         edges[rank] = edge = max(_noise_edge(float(beyond[rank]), rows, columns), smallest)
         first_noise = max(float(values[rank]), smallest)
-        exact = float(beyond[rank]) <= rounding * np.sqrt(rows * columns)
-        highest = (_STRUCTURED_FACTOR if exact else NOISE_EDGE_FACTOR) * edge
-        if values.size - rank < TAIL and values[rank - 1] < VISIBLE_GAP * first_noise:
+        exact = float(beyond[rank]) <= rules.rounding_only * rounding * np.sqrt(rows * columns)
+        highest = (rules.structured if exact else rules.noise_edge) * edge
+        if values.size - rank < rules.tail and values[rank - 1] < rules.visible_gap * first_noise:
             continue  # a few directions at the end of noise are always smaller than those before them
-        if first_noise <= highest and values[rank - 1] > _KEEP_FACTOR * edge:
+        if first_noise <= highest and values[rank - 1] > (1.0 + rules.above) * edge:
             gaps[exact][rank] = float(values[rank - 1]) / first_noise
     exact = bool(gaps[True])
     if not gaps[exact]:
         return None
-    # The last gap that is at least half as wide as the widest, in orders of magnitude: a dominant direction
-    # may stand out further from the other samples than these do from coarse rounding. What is itself no larger
-    # than rounding is not counted, though: rounding noise of small matrices can end in a gap of its own.
+    # The last of the comparable gaps: a dominant direction may stand out further from the other samples than these do
+    # from coarse rounding. A direction no larger than rounding is not counted: the rounding noise of small matrices
+    # can end in a gap of its own.
     widest = max(gaps[exact], key=lambda rank: gaps[exact][rank])
-    coarse = _noise_edge(rounding / ROUNDING_ONLY * np.sqrt(shape[0] * shape[1]), *shape)
+    coarse = _noise_edge(rounding * np.sqrt(shape[0] * shape[1]), *shape)
     positions = max(
         rank
         for rank, gap in gaps[exact].items()
-        if rank == widest or (gap >= np.sqrt(gaps[exact][widest]) and values[rank - 1] > coarse)
+        if rank == widest or (gap >= gaps[exact][widest] ** rules.comparable and values[rank - 1] > coarse)
     )
     rank = positions
-    while rank < usable and values[rank] > _KEEP_FACTOR * edges[positions]:
+    while rank < usable and values[rank] > (1.0 + rules.above) * edges[positions]:
         rank += 1
     return positions, rank, exact
 
 
-def visible_directions(values: np.ndarray, frobenius: float, operator: ScaledGradient) -> int:
-    """Count the leading directions that stand out of independent noise of the size of what follows them.
+def visible_directions(values: np.ndarray, frobenius: float, operator: ScaledGradient, *, fluctuations: float) -> int:
+    """Count the leading directions that stand out of independent noise of the size of the remainder.
 
     Parameters
     ----------
     values : ndarray
         Leading singular values, descending.
     frobenius : float
-        Frobenius norm of what is left beyond all of them.
+        Frobenius norm of the remainder beyond all of them.
     operator : ScaledGradient
-        Where they come from.
+        The matrix they come from.
+    fluctuations : float
+        Distance above the edge that a direction must have, in units of the edge's own fluctuation. The unit is
+        Johnstone's, for a singular value in place of an eigenvalue [1]_; the Tracy-Widom law puts one draw of noise
+        in a thousand above 3.3.
 
     Returns
     -------
@@ -128,9 +155,12 @@ def visible_directions(values: np.ndarray, frobenius: float, operator: ScaledGra
         Possibly none, possibly all.
     """
     beyond = np.sqrt(frobenius**2 + np.cumsum(values[::-1] ** 2)[::-1])
-    rows, columns = operator.shape  # empty columns too: what was dropped was noise as well
+    rows, columns = operator.shape  # empty columns count: noise was dropped from them as well
     for rank, value in enumerate(values):
-        if value < _VISIBLE * _noise_edge(float(beyond[rank]), rows - rank, columns - rank):
+        n, m = np.sqrt(max(rows - rank, 1)), np.sqrt(max(columns - rank, 1))
+        # The edge is proportional to n + m, its fluctuation to half of (1 / n + 1 / m) ** (1 / 3).
+        margin = fluctuations * 0.5 * np.cbrt(1.0 / n + 1.0 / m) / (n + m)
+        if value < (1.0 + margin) * _noise_edge(float(beyond[rank]), max(rows - rank, 1), max(columns - rank, 1)):
             return rank
     return int(values.size)
 
@@ -143,13 +173,19 @@ def gap_after(values: np.ndarray, positions: int, smallest: float) -> float:
     values : ndarray
         Singular values, descending.
     positions : int
-        How many are signal.
+        Number of signal singular values.
     smallest : float
-        As for `choose_rank`.
+        Floor of double arithmetic, as for `choose_rank`.
 
     Returns
     -------
     float
+        Zero without a signal.
+
+    Examples
+    --------
+    >>> gap_after(np.array([8.0, 4.0, 0.5, 0.25]), 2, 1e-12)
+    8.0
     """
     if positions == 0:
         return 0.0
@@ -159,7 +195,7 @@ def gap_after(values: np.ndarray, positions: int, smallest: float) -> float:
 def unevenness(noise: np.ndarray) -> float:
     """Return the median deviation of the logarithm of the noise of columns from its median.
 
-    By medians, because the few columns that the signal's directions follow lose a part of their noise to it.
+    Medians, because the few columns that the signal's directions follow lose a part of their noise to it.
 
     Parameters
     ----------
@@ -169,7 +205,7 @@ def unevenness(noise: np.ndarray) -> float:
     Returns
     -------
     float
-        Of independent noise of one size over n rows about 0.5 / sqrt(n).
+        About 0.5 / sqrt(n) for independent noise of one size over n rows.
     """
     logarithms = np.log(noise)
     return float(np.median(np.abs(logarithms - np.median(logarithms))))

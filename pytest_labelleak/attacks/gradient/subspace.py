@@ -1,23 +1,23 @@
 """The row space of an equilibrated gradient, its rank and its noise, found from the gradient alone.
 
 The data gradient ``A = H^T D`` (features by classes, the bias gradient as one more row) has rank S, the
-number of label positions, plus rounding noise. Two facts make S visible without being told:
+number of label positions, plus rounding noise. Two facts show S to a receiver who is not told:
 
-* Every question asked later is about signs of linear functionals of the columns, so columns may be
-  scaled by any positive numbers, and rows too. Rounding noise is proportional to what is rounded, so
-  after *equilibration* (unit rows and columns) the noise has about the same size everywhere. In the raw
+* Every later question is about signs of linear functionals of the columns, so that columns may be scaled by any
+  positive numbers, and rows too. Rounding noise is proportional to the rounded number, so that after
+  *equilibration* (unit rows and columns) the noise has about the same size everywhere. In the raw
   gradient the few large label columns carry noise larger than the whole signal of a confident sample.
-* Noise of equal size everywhere has a flat spectrum, the signal has not.
+* Noise of equal size everywhere has a flat spectrum; the signal has not.
 
 Noise that was *added* to protect the gradient is of equal size before any scaling, and equilibration would
-make it uneven: small columns would drown in it. Where what is left beyond the equilibrated signal is not level,
-the gradient is therefore read once more as it is, and the reading whose rest is level is believed.
+make it uneven: small columns would drown in it. If the remainder beyond the equilibrated signal is not level,
+the gradient is read once more without scales, and the reading with the level remainder is believed.
 
-The subspace comes from a randomized range finder whose width grows until the flat part is inside [1]_.
+The subspace comes from a randomised range finder whose width grows until the flat part is inside [1]_.
 
-Features are redundant: each is a witness of the same S positions, so a few hundred of them show the row space
-as well as thousands. They are tried first, and believed only if the gap in their spectrum is wide beyond
-doubt and all other features lie in the row space that they show, up to its noise.
+Features are redundant: each is a witness of the same S positions, so that a few hundred of them show the row space
+as well as thousands. A sample of the features is tried first. Its answer is believed only if the gap in its spectrum
+is wide beyond doubt and all other features lie in the row space that the sample shows, up to its noise.
 
 References
 ----------
@@ -31,47 +31,64 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...core.recovery import NotApplicable
 from ...core.update import Update, unit_roundoff
 from .head import ROWS_PER_BLOCK
 from .range_finder import GrowingRange, ScaledGradient
-from .rank import NOISE_EDGE_FACTOR, ROUNDING_ONLY, TAIL, VISIBLE_GAP, choose_rank, gap_after, unevenness
+from .rank import RankRules, choose_rank, gap_after, unevenness
 
-__all__ = ["Subspace", "find_subspace"]
+__all__ = ["Subspace", "SubspaceRules", "find_subspace"]
 
-# Unevenness up to which noise counts as level. Noise that was added shows .02 to .06 as it is, and rounding .03 to
-# .2 once it is equilibrated; each shows .6 at the other's scales, unless all columns are of one size.
-_LEVEL = 0.35
-
-_WIDEST = 2048
+# Widths of the range finder: the first, and the last that is worth its time. The first decides nothing, because the
+# width grows; the last bounds the work, and a gradient of more label positions than half of it is refused.
 _FIRST_WIDTH = 48
+_WIDEST = 2048
 
-# Every feature is a witness of the same S label positions, so some of them suffice where their spectrum
-# leaves no doubt: this many rows at least, and this many times the width of the basis.
+# The sample of features: at least so many rows, and so many for each direction of the basis. The sample decides
+# nothing, because its answer is checked on all other features, by so many random combinations of them.
 _FEWEST_WITNESSES = 512
 _WITNESSES_PER_DIRECTION = 4
-# A gap that the other features could not close: they can make it wider by the square root of their number.
-_UNMISTAKABLE = 100.0
-# Random combinations of the features left out, by which a label position that only they see is noticed.
 _PROBES = 8
-# The sample by which the first width is planned: side, and how much further it may grow.
+# The corner of the gradient that plans the first width: its side, and how often the side may double. Too low a plan
+# costs time alone.
 _PLANNING_SIDE = 160
 _PLANNING_DOUBLINGS = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubspaceRules:
+    """Deciding numbers of the subspace.
+
+    Attributes
+    ----------
+    level : float
+        Unevenness up to which noise counts as level. Added noise measures .02 to .06 without scales, and rounding
+        .03 to .2 once it is equilibrated; either measures .6 at the other's scales, unless all columns are of one size.
+    unmistakable : float
+        Gap that the features outside the sample could not close: they can widen it by the square root of their number.
+    rank : RankRules
+        The numbers of the rank.
+    """
+
+    level: float = field(default=0.35, metadata={"plateau": (0.35, 5.6)})
+    unmistakable: float = field(default=100.0, metadata={"plateau": (6.25, 1600.0)})
+    rank: RankRules = field(default_factory=RankRules)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subspace:
-    """Where the signal of a gradient lives.
+    """The directions in which a gradient holds signal, and the noise around them.
 
     Attributes
     ----------
     positions : int
-        Estimated number of label positions S: where the spectrum's widest gap is.
+        Estimated number of label positions S: the place of the spectrum's widest gap.
     rank : int
         Number of directions kept, at least `positions`: structured rounding may stand out from the rest,
         and so may a very confident sample.
     coordinates : ndarray of shape (rank, C')
-        The equilibrated columns in an orthonormal basis of the signal's column space; zero columns
-        of the gradient are left out.
+        The equilibrated columns in an orthonormal basis of the signal's column space, without the zero columns
+        of the gradient.
     noise : ndarray of shape (C',)
         Standard deviation per coordinate of the noise in each column, measured outside the signal.
     columns : ndarray of int, shape (C',)
@@ -79,14 +96,16 @@ class Subspace:
     directions : ndarray of shape (d or d + 1, rank)
         Maps a functional of the coordinates back to one of the gradient's rows.
     column_scale : ndarray of shape (C',)
-        What the gradient's columns were multiplied by.
+        Factors of the gradient's columns.
     gap : float
         Ratio of the last signal singular value to the first noise singular value.
     noise_ratio : float
-        Noise measured, in units of what rounding in the compute dtype explains.
+        The noise, in units of one rounding of every entry to the compute dtype.
     unevenness : float
         Median deviation, over columns, of the logarithm of the noise from its median, with the scales at which the
         spectrum was read.
+    exact : bool
+        Whether rounding alone explains the noise, so that `positions` counts label positions.
     """
 
     positions: int
@@ -99,59 +118,66 @@ class Subspace:
     gap: float
     noise_ratio: float
     unevenness: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether rounding alone explains the noise, so that the rank counts label positions."""
-        return self.noise_ratio < ROUNDING_ONLY
+    exact: bool
 
 
-def find_subspace(update: Update) -> Subspace | str:
+def find_subspace(update: Update, rules: SubspaceRules | None = None) -> Subspace:
     """Find the signal's subspace, its rank and the noise around it, from the gradient alone.
 
-    The answer is kept with the update: several attacks start from it. Its test matrix is drawn from a
-    stream of its own, so that the answer does not depend on which attack asks first.
+    Several attacks start from the subspace and share it by `Reading.subspace`. The test matrix of the range finder has
+    a random stream of its own, so that the answer does not depend on the order of the attacks.
 
     Parameters
     ----------
     update : Update
-        What was shared; finite and not zero.
+        The update that was shared; finite and not zero.
+    rules : SubspaceRules, optional
+        The deciding numbers.
 
     Returns
     -------
-    Subspace or str
-        A string is the reason why there is no such subspace.
+    Subspace
+        Directions, coordinates, number of label positions and noise.
+
+    Raises
+    ------
+    NotApplicable
+        Where the spectrum shows no such subspace.
     """
-    if "subspace" not in update.scratch:
-        update.scratch["subspace"] = _find_subspace(update)
-    found: Subspace | str = update.scratch["subspace"]
-    return found
-
-
-def _find_subspace(update: Update) -> Subspace | str:
-    quick = _from_witnesses(update)
+    rules = rules or SubspaceRules()
+    quick = _from_witnesses(update, rules)
     if quick is not None:
         return quick
     operator = ScaledGradient(update)
-    found = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
-    clear = isinstance(found, Subspace) and found.unevenness <= _LEVEL and found.gap >= VISIBLE_GAP
-    if isinstance(found, Subspace) and clear and found.exact:
+    found = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)), rules)
+    clear = found is not None and _clear(found, rules)
+    if found is not None and clear and found.exact:
         return found
     operator = ScaledGradient(update, equilibrate=False)
-    added = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)))
-    if isinstance(added, str) or added.unevenness > _LEVEL or added.gap < VISIBLE_GAP:
-        return found
-    # Of two clear readings, the one in which more stands out of the noise.
-    return found if isinstance(found, Subspace) and clear and found.positions >= added.positions else added
+    added = _read(update, operator, GrowingRange(operator), min(_FIRST_WIDTH, *_seen(operator)), rules)
+    if added is not None and _clear(added, rules):
+        # Of two clear readings, the one in which more stands out of the noise.
+        return found if found is not None and clear and found.positions >= added.positions else added
+    if found is None:
+        raise NotApplicable(
+            f"the spectrum of the {operator.shape[0]} x {operator.shape[1]} gradient shows no gap: it is not of low "
+            "rank plus noise. Either the batch has about as many label positions as the head has features or classes, "
+            "or the update was protected by noise or rounding"
+        )
+    return found
 
 
-def _from_witnesses(update: Update) -> Subspace | None:
+def _clear(found: Subspace, rules: SubspaceRules) -> bool:
+    return found.unevenness <= rules.level and found.gap >= rules.rank.visible_gap
+
+
+def _from_witnesses(update: Update, rules: SubspaceRules) -> Subspace | None:
     """Find the subspace from some of the features, or return None where that leaves any doubt."""
     height = update.features + (update.bias_gradient is not None)
     planned = _plan(update, height)
     if planned is None:
         return None
-    width = planned + 2 * TAIL
+    width = planned + 2 * rules.rank.tail
     count = max(_FEWEST_WITNESSES, _WITNESSES_PER_DIRECTION * width)
     only = np.arange(height)
     if 2 * count < height:
@@ -160,10 +186,10 @@ def _from_witnesses(update: Update) -> Subspace | None:
     operator = ScaledGradient(update, only=only)
     if width > min(_seen(operator)) // 2:
         return None
-    found = _read(update, operator, GrowingRange(operator, quick=True), width)
-    if isinstance(found, str) or not found.exact or found.gap < _UNMISTAKABLE:
+    found = _read(update, operator, GrowingRange(operator, quick=True), width, rules)
+    if found is None or not found.exact or found.gap < rules.unmistakable:
         return None
-    if only.size < height and not _witnesses_agree(update, operator, found):
+    if only.size < height and not _witnesses_agree(update, operator, found, rules.rank.noise_edge):
         return None
     return found
 
@@ -189,18 +215,16 @@ def _plan(update: Update, height: int) -> int | None:
     return None
 
 
-def _witnesses_agree(update: Update, operator: ScaledGradient, found: Subspace) -> bool:
+def _witnesses_agree(update: Update, operator: ScaledGradient, found: Subspace, noise_edge: float) -> bool:
     """Tell whether the features left out lie in the row space found, up to the noise found."""
     rest = np.setdiff1d(np.arange(update.features), operator.members)
     basis, _ = np.linalg.qr(found.coordinates.T)
     rng = np.random.default_rng(3)
     probes = np.zeros((_PROBES, update.classes))
     witnesses = 0
-    left_out = ScaledGradient.__new__(ScaledGradient)
-    left_out.__dict__.update(operator.__dict__, members=rest, row_scale=np.ones(rest.size))
     unseen = np.ones(update.classes, dtype=bool)
     unseen[operator.columns] = False
-    for _, piece in left_out.pieces():
+    for _, piece in operator.pieces(rest):
         if unseen.any() and np.any(piece[:, unseen]):
             return False  # a class whose gradient only they see
         scaled = piece * operator.column_scale
@@ -214,13 +238,13 @@ def _witnesses_agree(update: Update, operator: ScaledGradient, found: Subspace) 
     inside = probes[:, operator.columns]
     outside = inside - (inside @ basis) @ basis.T
     expected = _PROBES * witnesses * float(found.noise @ found.noise)
-    return float(np.sum(outside**2)) <= NOISE_EDGE_FACTOR**2 * expected
+    return float(np.sum(outside**2)) <= noise_edge**2 * expected
 
 
 def _rounding_of_weights(update: Update, operator: ScaledGradient) -> float:
-    """Return what the rounding of weights leaves in an entry, scaled, if the update is a difference of weights.
+    """Return the noise that the rounding of weights leaves in an update that is a difference of weights.
 
-    After every local step the weights are rounded to their own precision, whatever the size of the step. It is the
+    After every local step the weights are rounded to their own precision, however small the step is. The noise is the
     root mean square over all entries, in the units of `operator`; zero for a gradient, or where weights or learning
     rate are not known.
     """
@@ -246,8 +270,11 @@ def _seen(operator: ScaledGradient) -> tuple[int, int]:
     return operator.rows.size, operator.columns.size
 
 
-def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: int) -> Subspace | str:
-    """Widen the range until the flat part of the spectrum is inside, and read the rank off it."""
+def _read(
+    update: Update, operator: ScaledGradient, found: GrowingRange, width: int, rules: SubspaceRules
+) -> Subspace | None:
+    """Widen the range until the flat part of the spectrum is inside, and read the rank off it; None without a gap."""
+    visible_gap = rules.rank.visible_gap
     shape = operator.shape
     seen = _seen(operator)
     full = min(seen)
@@ -260,14 +287,14 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
         found.widen(width - found.basis.shape[1])
         left, values, left_over = found.decompose()
         frobenius = float(np.linalg.norm(left_over))
-        chosen = choose_rank(values, frobenius, seen, smallest, ROUNDING_ONLY * expected)
+        chosen = choose_rank(values, frobenius, seen, smallest=smallest, rounding=expected, rules=rules.rank)
         if width == full == 1:
             chosen = (1, 1, False)  # one row: one direction, and no room to see any noise beside it
         # A random matrix of many samples can look like a few large directions in noise as long as only its
-        # leading part has been seen. What rounding explains is accepted at once if a gap shows it; anything else
-        # must hold for the whole spectrum.
+        # leading part has been seen. A remainder that rounding explains is accepted at once if a gap shows it; any
+        # other answer must hold for the whole spectrum.
         if width == full or (
-            chosen is not None and chosen[2] and gap_after(values, chosen[0], smallest) >= VISIBLE_GAP
+            chosen is not None and chosen[2] and gap_after(values, chosen[0], smallest) >= visible_gap
         ):
             break
         # Past half of the spectrum the rest costs no more; past the widest, a gap would not be worth the time.
@@ -277,18 +304,14 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
             break
     positions, rank, exact = chosen or (0, 0, False)
     gap = gap_after(values, positions, smallest)
-    if gap < VISIBLE_GAP and not exact:
-        return (
-            f"the spectrum of the {shape[0]} x {shape[1]} gradient shows no gap: it is not of low rank plus noise. "
-            "Either the batch has about as many label positions as the head has features or classes, or the update "
-            "was protected by noise or rounding"
-        )
+    if gap < visible_gap and not exact:
+        return None
     inside = left.T @ found.compressed
     beyond = np.sqrt(left_over**2 + (inside[rank:] ** 2).sum(axis=0))[operator.columns]
     degrees = max(seen[0] - rank, 1)
     directions = np.zeros((update.features + (update.bias_gradient is not None), rank))
     directions[operator.members] = found.basis @ left[:, :rank] * operator.row_scale[:, None]
-    # A column's own residual is a small sample where few rows are left: never trust it below the average.
+    # A column's own residual is a small sample where few rows are left: it counts no lower than the average.
     average = float(np.sqrt(np.mean(beyond**2)))
     coordinates = inside[:rank, operator.columns]
     # Columns of unit norm, which they are already if they were equilibrated.
@@ -297,6 +320,7 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
     ratio = float(np.sqrt(np.mean((beyond * unit) ** 2)) / np.sqrt(degrees)) / rounding
     if of_weights > 0.0:
         ratio = min(ratio, average / float(np.sqrt(degrees)) / of_weights)
+    ratio = ratio if rank < seen[0] else np.inf
     return Subspace(
         positions=positions,
         rank=rank,
@@ -306,6 +330,7 @@ def _read(update: Update, operator: ScaledGradient, found: GrowingRange, width: 
         directions=directions,
         column_scale=operator.column_scale[operator.columns] * unit,
         gap=gap,
-        noise_ratio=ratio if rank < seen[0] else np.inf,
+        noise_ratio=ratio,
         unevenness=unevenness(np.maximum(beyond, floor)),
+        exact=ratio < rules.rank.rounding_only,
     )

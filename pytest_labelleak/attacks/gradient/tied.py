@@ -1,13 +1,13 @@
 """A head tied to the input embedding: its gradient taken apart into the two uses of the one variable.
 
-The shared gradient is ``G = H^T D + E``: what the projection adds, of rank S over all classes, and what the
-look-ups add, ``E``, which is zero but for one column for every token that was fed. Two facts separate them.
+The shared gradient is ``G = H^T D + E``. The projection adds ``H^T D``, of rank S over all classes; the look-ups add
+``E``, which is zero but for one column for every token that was fed. Two facts separate the two parts.
 
-* **A looked-up column stands alone.** Its part in E points in a direction of its own, in which no other column has
-  anything but noise: with the columns as rows of a regression, its leverage is one [1]_. Every other column can be
+* **A looked-up column stands alone.** Its part in E points in a direction of its own, in which every other column has
+  noise alone: with the columns as rows of a regression, its leverage is one [1]_. Every other column can be
   made up of the rest, because the softmax spreads each position over all classes.
-* **The rows of D sum to zero.** So the looked-up columns of ``H^T D``, which E hides, are known in sum: minus the sum
-  of the others. With one merged class in their place what is left is the gradient of an ordinary softmax head.
+* **The rows of D sum to zero.** The looked-up columns of ``H^T D``, which E hides, are therefore known in sum: minus
+  the sum of the others. With one merged class in their place the rest is the gradient of an ordinary softmax head.
 
 References
 ----------
@@ -23,17 +23,29 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from ...core.recovery import NotApplicable
 from ...core.update import Update
 from .head import bias_gradient, kernel_blocks
-from .subspace import Subspace, find_subspace
+from .subspace import Subspace
 
-__all__ = ["Split", "split"]
+__all__ = ["Split", "TiedRules", "split"]
 
-# Energy of all other columns in one column's own direction, over what noise explains. Looked-up columns measure about
-# 1, others thousands and more: their positions are spread over all classes.
-_NOISE_ENERGY = 25.0
-# A column's own part must stand this many standard deviations out of its noise.
-_OWN_DEVIATIONS = 10.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiedRules:
+    """Deciding numbers of the split.
+
+    Attributes
+    ----------
+    noise_energy : float
+        Energy that all other columns together may have in a looked-up column's own direction, in units of their noise.
+        Looked-up columns measure about 1, others thousands and more: their positions are spread over all classes.
+    own_deviations : float
+        Standard deviations of noise that a looked-up column's own part must exceed.
+    """
+
+    noise_energy: float = field(default=25.0, metadata={"plateau": (1.56, 400.0)})
+    own_deviations: float = field(default=10.0, metadata={"plateau": (0.625, 160.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,39 +67,38 @@ class Split:
     classes: np.ndarray = field(repr=False)
 
 
-def split(update: Update) -> Split | str:
-    """Take the gradient of a tied head apart.
-
-    The answer is kept with the update, because two attacks start from it.
+def split(update: Update, subspace: Subspace, rules: TiedRules | None = None) -> Split:
+    """Take the gradient of a tied head apart. Attacks share the answer by `Reading.split`.
 
     Parameters
     ----------
     update : Update
         Whose head is tied.
+    subspace : Subspace
+        Of its gradient, both uses together.
+    rules : TiedRules, optional
+        The deciding numbers.
 
     Returns
     -------
-    Split or str
-        A string is the reason why it cannot be done.
+    Split
+        The tokens that were looked up, and the gradient of the projection alone.
+
+    Raises
+    ------
+    NotApplicable
+        Where noise hides the look-ups, or too few columns belong to the projection alone.
     """
-    if "tied" not in update.scratch:
-        subspace = find_subspace(update)
-        update.scratch["tied"] = subspace if isinstance(subspace, str) else _split(update, subspace)
-    found: Split | str = update.scratch["tied"]
-    return found
-
-
-def _split(update: Update, subspace: Subspace) -> Split | str:
     if not subspace.exact:
-        return (
+        raise NotApplicable(
             "its noise is more than rounding: what a look-up adds cannot be told from it. Either the batch has as many "
             "label positions and tokens as the head has features, or the update was protected by noise"
         )
-    tokens = subspace.columns[_alone(subspace)]
+    tokens = subspace.columns[_alone(subspace, rules or TiedRules())]
     others = subspace.columns.size - tokens.size
     positions = subspace.positions - tokens.size
     if others <= positions + 1:
-        return (
+        raise NotApplicable(
             f"{tokens.size} of the {subspace.columns.size} columns with a gradient stand alone, which leaves too few "
             f"to tell what the look-ups added: {others} for {positions} label positions. Use a smaller batch"
         )
@@ -111,11 +122,11 @@ def _split(update: Update, subspace: Subspace) -> Split | str:
 
 
 def _merge(columns: np.ndarray) -> np.ndarray:
-    """Append what makes the last axis sum to zero."""
+    """Append one column that makes the last axis sum to zero."""
     return np.concatenate([columns, -columns.sum(axis=-1, keepdims=True)], axis=-1)
 
 
-def _alone(subspace: Subspace) -> np.ndarray:
+def _alone(subspace: Subspace, rules: TiedRules) -> np.ndarray:
     """Tell which columns have a direction in which no other column has more than noise, shape (C',)."""
     columns, noise = subspace.coordinates, subspace.noise
     # The direction in which column c stands out most against all others is (M M^T)^-1 m_c; by way of an orthogonal
@@ -133,5 +144,5 @@ def _alone(subspace: Subspace) -> np.ndarray:
     along[np.arange(candidates.size), candidates] = 0.0
     energy = np.einsum("ij,ij->i", along, along)
     explained = float(noise @ noise)
-    alone[candidates] = (energy < _NOISE_ENERGY * explained) & (own > _OWN_DEVIATIONS * noise[candidates])
+    alone[candidates] = (energy < rules.noise_energy * explained) & (own > rules.own_deviations * noise[candidates])
     return alone

@@ -1,4 +1,4 @@
-"""Proofs that classes are absent, made when somebody asks: there are as many as classes, and few readers."""
+"""Proofs that classes are absent, each made when it is asked for: they are as many as the classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Absences(Sequence[Certificate]):
     Parameters
     ----------
     subspace : Subspace
-        Where the columns come from.
+        The columns.
     separation : Separation
         The decisions.
     classes : int

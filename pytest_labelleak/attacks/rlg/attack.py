@@ -3,27 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Certificate, Recovery, Status
+from ...core.recovery import Certificate, NotApplicable, Recovery, Status
 from ...core.update import Update
-from ..gradient.head import coarseness
-from ..gradient.subspace import Subspace, find_subspace
-from ..gradient.tied import split
+from ..gradient.head import CoarsenessRules
+from ..gradient.reading import Reading
+from ..gradient.subspace import Subspace, SubspaceRules
+from ..gradient.tied import TiedRules
 from .absence_proofs import Absences
-from .separation import DEVIATIONS, SEPARATED, Separation, separate
+from .separation import Separation, SeparationRules, separate
 
-__all__ = ["RLG"]
+__all__ = ["RLG", "RLGRules"]
 
-# How much more a direction may give to the other classes than it takes from the label, as a share of the latter.
-# Rounding of probabilities makes a tenth for samples within a few units of the last place of one, erased rows many
-# times as much.
-_SURPLUS = 1.0
-# Where all columns together are further from zero than this share of their sizes, classes have units of their own.
-_BALANCED = 0.1
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RLGRules:
+    """Deciding numbers of `RLG`.
+
+    Attributes
+    ----------
+    deviations : float
+        Standard deviations of noise that a column may be off by. Rounding can afford many.
+    surplus : float
+        Largest excess of a direction's gifts to the other classes over its taking from the label, as a share of the
+        latter. Rounding of probabilities makes a tenth for samples within a few units of the last place of one;
+        erased rows make many times as much.
+    balanced : float
+        Length of the sum of all columns, as a share of their summed sizes, beyond which classes have units of their
+        own and no direction has to balance.
+    coarseness : CoarsenessRules
+        The number of coarse entries.
+    subspace : SubspaceRules
+        The numbers of rank and noise.
+    tied : TiedRules
+        The numbers for heads that are tied to the input embedding.
+    separation : SeparationRules
+        The numbers of the cone.
+    """
+
+    deviations: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
+    surplus: float = field(default=1.0, metadata={"plateau": (0.25, 4.0)})
+    balanced: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
+    coarseness: CoarsenessRules = field(default_factory=CoarsenessRules)
+    subspace: SubspaceRules = field(default_factory=SubspaceRules)
+    tied: TiedRules = field(default_factory=TiedRules)
+    separation: SeparationRules = field(default_factory=SeparationRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +59,20 @@ class RLG:
     """Name every class that some direction separates from all other classes.
 
     Needs neither weights nor bias, no sign of the features and no batch size: the rank, that is the
-    number of label positions, is found from the gradient's own noise (`_subspace`), and a class is
-    present if its column lies outside the cone of the others (`_cone`). Scaling the gradient, its rows
+    number of label positions, is found from the gradient's own noise (`gradient.subspace`), and a class is
+    present if its column lies outside the cone of the others (`separation`). Scaling the gradient, its rows
     or its columns changes nothing.
 
     Assumes fewer label positions than features and than classes less one, and rows that are negative
     at the label alone (softmax cross-entropy with one label per position).
 
     If the head is tied to the input embedding, the tokens that were looked up are named first, from the
-    columns they own, and the rest of the gradient is read as usual (`_tied`).
+    columns they own, and the rest of the gradient is read as usual (`gradient.tied`).
+
+    Parameters
+    ----------
+    rules : RLGRules
+        The deciding numbers.
 
     References
     ----------
@@ -54,17 +87,19 @@ class RLG:
     reads_tied: ClassVar[bool] = True
     certifies: ClassVar[bool] = True
 
+    rules: RLGRules = field(default_factory=RLGRules)
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes, each with its direction."""
-        if not update.head.tied:
-            return self._read(update)
-        coarse = coarseness(update)
-        if coarse is not None:
-            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
-        parts = split(update)
-        if isinstance(parts, str):
-            return Recovery.not_applicable(self.name, parts)
-        rest = self._read(parts.rest)
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the separable classes of a reading, each with its direction."""
+        if not reading.update.head.tied:
+            return self._read(reading)
+        reading.require_fine(self.rules.coarseness)
+        parts = reading.split(self.rules.subspace, self.rules.tied)
+        rest = self._read(Reading(parts.rest))
         named = [
             dataclasses.replace(proof, label=int(parts.classes[proof.label]))
             for proof in rest.certificates
@@ -78,21 +113,17 @@ class RLG:
             details=dict(rest.details) | {"looked_up": int(parts.tokens.size)},
         )
 
-    def _read(self, update: Update) -> Recovery:
-        coarse = coarseness(update)
-        if coarse is not None:
-            return Recovery.not_applicable(self.name, f"{coarse}, and what is left has no low rank")
-        subspace = find_subspace(update)
-        if isinstance(subspace, str):
-            return Recovery.not_applicable(self.name, subspace)
+    def _read(self, reading: Reading) -> Recovery:
+        rules = self.rules
+        reading.require_fine(rules.coarseness)
+        subspace = reading.subspace(rules.subspace)
         details = {
             "rank": subspace.positions,
             "gap": float(f"{subspace.gap:.2g}"),
             "noise_ratio": float(f"{subspace.noise_ratio:.2g}"),
         }
         if subspace.positions >= subspace.columns.size - 1:
-            return Recovery.not_applicable(
-                self.name,
+            raise NotApplicable(
                 f"the gradient's rank {subspace.positions} leaves no room among {subspace.columns.size} classes with a "
                 "gradient: every one of them could be separated; use a smaller batch",
                 **details,
@@ -100,13 +131,15 @@ class RLG:
         separation = separate(
             subspace.coordinates,
             subspace.noise,
+            deviations=rules.deviations,
+            rules=rules.separation,
             leading=subspace.positions,
             balance=1.0 / subspace.column_scale,
         )
         # Directions come from projections and programs with tolerances of their own: each is checked against all
         # columns, and a class whose direction does not separate is not named.
         verified = separation.verified()
-        balanced = _balanced(subspace, separation)
+        balanced = _balanced(subspace, separation, rules)
         certificates = [
             Certificate(
                 label=int(subspace.columns[column]),
@@ -115,15 +148,14 @@ class RLG:
                 direction=subspace.directions @ direction,
             )
             for column, direction in separation.directions.items()
-            if verified[column] > SEPARATED and column in balanced
+            if verified[column] > rules.separation.separated and column in balanced
         ]
         # Every label takes a direction of its own. Where rounding has erased some rows, columns at the rim of
         # the cone stand out too; more classes than directions cannot be labels, and the clearest are taken.
         certificates = sorted(certificates, key=lambda certificate: -certificate.margin)[: subspace.rank]
         certificates.sort(key=lambda certificate: certificate.label)
         if not certificates and not subspace.exact:
-            return Recovery.not_applicable(
-                self.name,
+            raise NotApplicable(
                 f"no class stands out in the {subspace.positions} leading direction(s), and what is left beyond them "
                 "is no rounding: the update is noisy, or the batch has as many label positions as there are features "
                 "that fire",
@@ -138,12 +170,12 @@ class RLG:
             labels=tuple(sorted(certificate.label for certificate in certificates)),
             positions=subspace.positions if subspace.exact else None,
             certificates=tuple(certificates),
-            absences=Absences(subspace, separation, update.classes),
+            absences=Absences(subspace, separation, reading.update.classes),
             details=details | {"tested": separation.tested, "doubtful": doubtful},
         )
 
 
-def _balanced(subspace: Subspace, separation: Separation) -> set[int]:
+def _balanced(subspace: Subspace, separation: Separation, rules: RLGRules) -> set[int]:
     """Return the present columns whose direction takes as much from the label as it gives to all others.
 
     The rows ``p - onehot(y)`` sum to zero over the classes, and so does every combination of them. A row whose
@@ -153,13 +185,13 @@ def _balanced(subspace: Subspace, separation: Separation) -> set[int]:
     """
     masses = 1.0 / subspace.column_scale
     total = subspace.coordinates @ masses
-    if np.linalg.norm(total) > _BALANCED * float(masses.sum()):
+    if np.linalg.norm(total) > rules.balanced * float(masses.sum()):
         return set(separation.directions)
-    noise = DEVIATIONS * float(np.linalg.norm(subspace.noise * masses))
+    noise = rules.deviations * float(np.linalg.norm(subspace.noise * masses))
     found = set()
     for column, direction in separation.directions.items():
         taken = -float(direction @ subspace.coordinates[:, column]) * masses[column]
         surplus = float(direction @ total)
-        if surplus <= max(_SURPLUS * taken, noise):
+        if surplus <= max(rules.surplus * taken, noise):
             found.add(column)
     return found

@@ -1,7 +1,7 @@
 """Distance from a cone with far more columns than rows: non-negative least squares by column generation.
 
-scipy's solver never sees all columns: it gets a working set, its answer prices the rest by one matrix
-product, and the worst violators join the set until none is left.
+scipy's solver never sees all columns. The solver gets a working set; its answer prices the rest by one matrix
+product; and the worst violators join the set until none is left.
 
 References
 ----------

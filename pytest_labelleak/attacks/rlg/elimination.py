@@ -1,19 +1,47 @@
-"""What a basis that contains the label columns says about all other classes at once.
+"""All other classes at once: combinations of a basis that contains the label columns.
 
-Let B be independent columns that hold the labels (_extreme), and ``x_j = sum_b T_bj x_b`` every column in that
-basis. Three things follow without a test of any single class:
+Let B be independent columns that hold the labels (`label_program`), and ``x_j = sum_b T_bj x_b`` every column in that
+basis. Three facts follow without a test of any single class:
 
-* Row b of T is what the b-th dual vector gives on every column: one on its own, zero on the rest of the basis.
-  Where it is negative everywhere else, the class is separated, and the dual is its direction.
-* To show that class j is absent, x_j must be a *non-negative* combination of others. A **closing**, weights
-  under which all columns sum to zero, turns any combination into one: added often enough, it lifts the
-  negative coefficients. The gradient's own columns are one, since softmax errors sum to zero.
+* Row b of T holds the values of the b-th dual vector on every column: one on its own, zero on the rest of the basis.
+  If the row is negative everywhere else, the class is separated, and the dual is its direction.
+* Class j is absent if x_j is a *non-negative* combination of others. A **closing**, weights
+  under which all columns sum to zero, turns any combination into such a one: added often enough, it lifts the
+  negative coefficients. The gradient's own columns are a closing, since softmax errors sum to zero.
 * Where labels repeat, the basis has other columns E beside the labels, for which closings are expensive. In the
   quotient by the label columns, of dimension |E|, both ``x_e`` and ``-x_e`` are non-negative combinations,
   found by small projections, and replace x_e wherever its coefficient is negative.
 
-The price of a combination, what its coefficients amplify of the columns' noise, bounds the column's
-distance from the cone of the others (_cone).
+The price of a combination is the noise of the columns, amplified by its coefficients. The price bounds the column's
+distance from the cone of the others (`separation`).
+
+Examples
+--------
+Two samples and four classes: outputs (.4, .2, .2, .2) with label 0, outputs (.1, .5, .2, .2) with label 1. The errors
+``p - onehot(y)`` are the rows of the array below, and its columns are the points x_0 to x_3.
+
+>>> import numpy as np
+>>> points = np.array([[-0.6, 0.2, 0.2, 0.2],
+...                    [0.1, -0.5, 0.2, 0.2]])
+>>> tilted = np.vstack([points, np.full(4, 1e-6)])  # and a tilt for every column
+>>> basis = examine(tilted, np.array([0, 1]))
+>>> basis.coefficients.round(6)
+array([[ 1. ,  0. , -0.5, -0.5],
+       [ 0. ,  1. , -0.5, -0.5]])
+
+Each row is one on its own label and negative on all columns outside the basis: both labels are separated. Class 2
+is absent. Its combination ``x_2 = -.5 x_0 - .5 x_1`` is negative, but all four columns sum to zero, and half of that
+closing gives ``x_2 = .5 x_2 + .5 x_3``. Half of x_2 goes to the other side, and x_2 is one times x_3:
+
+>>> closed = close(basis, tilted, np.ones(4))
+>>> others, coefficients = closed.combine(2)
+>>> others.tolist(), coefficients.round(6).tolist()
+([3], [1.0])
+
+Its price is the tilt of all terms before that division, and there is no such bound for the labels:
+
+>>> closed.bound.round(8).tolist()
+[inf, inf, 2e-06, 2e-06]
 """
 
 from __future__ import annotations
@@ -25,14 +53,27 @@ import scipy.linalg
 
 from .cone_projection import Projection, project
 
-__all__ = ["SLACK", "Basis", "close", "close_sparsely", "examine", "replace_repeated"]
+__all__ = ["Basis", "EliminationRules", "close", "close_sparsely", "examine", "replace_repeated"]
 
-#: Share of its own tilt that a column may be on the wrong side of a direction and still count as on the right one.
-SLACK = 0.1
-# A combination of which the column itself is nearly all says nothing.
-_OWN_SHARE = 0.01
-# A basis whose triangular factor is worse conditioned than this says nothing about the other columns.
-_CONDITION = 1e10
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EliminationRules:
+    """Deciding numbers of the elimination.
+
+    Attributes
+    ----------
+    slack : float
+        Share of its own tilt that a column may be on the wrong side of a direction and still count as on the right one.
+    own_share : float
+        Smallest share that others must have in a combination of a column. A combination of nearly the column itself
+        shows nothing.
+    condition : float
+        Largest condition of a basis' triangular factor. A basis beyond it shows nothing about the other columns.
+    """
+
+    slack: float = field(default=0.1, metadata={"plateau": (0.00625, 0.4)})
+    own_share: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
+    condition: float = field(default=1e10, metadata={"plateau": (625000000.0, 160000000000.0)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +105,7 @@ class _Replacements:
     Attributes
     ----------
     positions : ndarray of int, shape (m,)
-        Where in the basis the columns E are.
+        Places of the columns E in the basis.
     opposite : tuple of Projection
         For ``-x_e``.
     own : tuple of Projection
@@ -74,7 +115,7 @@ class _Replacements:
     own_labels : ndarray of shape (k, m)
         The same for `own`.
     missed, own_missed : ndarray of shape (m,)
-        Norm of what they leave.
+        Norm of their remainder.
     paid, own_paid : ndarray of shape (m,)
         Tilt of their columns.
     """
@@ -103,9 +144,11 @@ class Basis:
     coefficients : ndarray of shape (k, C')
         Every column as a combination of the basis.
     outside : ndarray of shape (C',)
-        Norm of what these combinations leave.
+        Norm of the remainder of these combinations.
     bound : ndarray of shape (C',)
         Upper bounds of the distances from the cones of the others; infinite where there is none.
+    rules : EliminationRules
+        The deciding numbers.
     """
 
     columns: np.ndarray = field(repr=False)
@@ -113,12 +156,13 @@ class Basis:
     coefficients: np.ndarray = field(repr=False)
     outside: np.ndarray = field(repr=False)
     bound: np.ndarray = field(repr=False)
+    rules: EliminationRules
     _best: np.ndarray = field(repr=False)
     _closings: tuple[_Closing, ...] = field(default=(), repr=False)
     _replacements: _Replacements | None = field(default=None, repr=False)
 
     def combine(self, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a column as a non-negative combination of others, the one that `bound` is the price of.
+        """Return the non-negative combination of others that has the price `bound`.
 
         Parameters
         ----------
@@ -154,13 +198,13 @@ class Basis:
         total[self.columns] += lifted + times * closing.basis
         rest = 1.0 - total[column]
         total[column] = 0.0
-        # What rounding left below zero where a coefficient was to become zero.
+        # Rounding leaves some coefficients that should be zero below it.
         total = np.maximum(total, 0.0) / rest
         used = np.flatnonzero(total)
         return used, total[used]
 
 
-def examine(tilted: np.ndarray, chosen: np.ndarray) -> Basis | None:
+def examine(tilted: np.ndarray, chosen: np.ndarray, rules: EliminationRules | None = None) -> Basis | None:
     """Represent all columns by a basis.
 
     Parameters
@@ -169,17 +213,20 @@ def examine(tilted: np.ndarray, chosen: np.ndarray) -> Basis | None:
         Columns, and their tilt as the last row.
     chosen : ndarray of int, shape (k,)
         Independent columns, k <= r.
+    rules : EliminationRules, optional
+        The deciding numbers.
 
     Returns
     -------
     Basis or None
         Without any bound yet; None if the columns are not independent.
     """
+    rules = rules or EliminationRules()
     points = tilted[:-1]
     count = points.shape[1]
     orthogonal, triangle = scipy.linalg.qr(points[:, chosen], mode="economic", check_finite=False)
     diagonal = np.abs(np.diag(triangle))
-    if diagonal.min() * _CONDITION < diagonal.max():
+    if diagonal.min() * rules.condition < diagonal.max():
         return None
     duals = scipy.linalg.solve_triangular(triangle, orthogonal.T, check_finite=False)
     coefficients = duals @ points
@@ -190,6 +237,7 @@ def examine(tilted: np.ndarray, chosen: np.ndarray) -> Basis | None:
         coefficients=coefficients,
         outside=np.linalg.norm(points - points[:, chosen] @ coefficients, axis=0),
         bound=np.full(count, np.inf),
+        rules=rules,
         _best=np.zeros(count, dtype=np.int64),
     )
 
@@ -204,7 +252,7 @@ def replace_repeated(basis: Basis, tilted: np.ndarray, positions: np.ndarray, fr
     tilted : ndarray of shape (r + 1, C')
         Columns, and their tilt.
     positions : ndarray of int, shape (m,)
-        Which members of the basis.
+        Places of those columns in the basis.
     frame : ndarray of shape (r, m)
         Orthonormal basis of the space orthogonal to the rest of the basis, within its span.
 
@@ -222,7 +270,7 @@ def replace_repeated(basis: Basis, tilted: np.ndarray, positions: np.ndarray, fr
     for sign in (1.0, -1.0):
         for column in extra:
             target = np.append(sign * quotient[:-1, column], 0.0)
-            answer = project(quotient, target, tolerance=SLACK * tilt, working=extra, excluded=int(column))
+            answer = project(quotient, target, tolerance=basis.rules.slack * tilt, working=extra, excluded=int(column))
             left = sign * points[:, column] - points[:, answer.support] @ answer.coefficients
             labels = basis.duals @ left
             labels[positions] = 0.0
@@ -250,7 +298,7 @@ def replace_repeated(basis: Basis, tilted: np.ndarray, positions: np.ndarray, fr
 
 
 def close(basis: Basis, tilted: np.ndarray, others: np.ndarray) -> Basis:
-    """Use weights of the other columns, and what the basis must have with them, as a closing.
+    """Use weights of the other columns as a closing, together with the weights that the basis must have then.
 
     Parameters
     ----------
@@ -299,7 +347,7 @@ def close_sparsely(basis: Basis, tilted: np.ndarray, working: np.ndarray) -> Bas
     tilt = tilted[-1]
     target = np.append(-tilted[:-1, basis.columns].sum(axis=1), 0.0)
     scale = float(np.linalg.norm(target)) or 1.0
-    nearest = project(tilted, target / scale, tolerance=SLACK * tilt, working=working)
+    nearest = project(tilted, target / scale, tolerance=basis.rules.slack * tilt, working=working)
     others = np.zeros(tilt.size)
     others[nearest.support] = scale * nearest.coefficients
     return _with_closing(basis, tilted, np.ones(basis.columns.size), others)
@@ -341,13 +389,14 @@ def _with_closing(basis: Basis, tilted: np.ndarray, weights: np.ndarray, others:
         extra = chosen[swap.positions]
         lifted[:, extra] = swap.own_labels
         missed[extra], paid[extra], own[extra] = swap.own_missed, swap.own_paid, 0.0
-    # What of the column itself comes in with the closing, or with a replacement, goes to the other side.
+    # A closing or a replacement may bring in the column itself: that share goes to the other side.
     times = _times(lifted, weights)
     if swap is not None:
         own[extra] = times[extra] * weights[swap.positions]
     rest = 1.0 - own - times * others
     price = np.hypot(paid + tilt[chosen] @ lifted + times * closing.paid, missed + times * closing.missed)
-    price = np.where(rest > _OWN_SHARE, price / np.maximum(rest, _OWN_SHARE), np.inf)
+    least = basis.rules.own_share
+    price = np.where(rest > least, price / np.maximum(rest, least), np.inf)
     price[chosen[lifting]] = np.inf
     better = price < basis.bound
     return replace(

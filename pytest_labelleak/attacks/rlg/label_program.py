@@ -8,15 +8,16 @@ the label columns with *non-positive* coefficients, and for a target
     t = - sum_{j not in L} w_j x_j,  w > 0,
 
 the linear program "minimise sum(u) subject to X u = t, u >= 0" has one solution, and its support is L: any other
-column in it could be bought cheaper, because using it only raises what the labels have to pay. The published
-procedure solves one program per class; this is one for all of them, with S rows, and most of its columns
-never enter it: it starts from a few and takes in those that its prices ask for.
+column in it could be bought cheaper, because using it only raises the labels' cost. The published
+procedure solves one program per class; this is one for all of them, with S rows. Most columns
+never enter it: the program starts from a few and takes in those that its prices ask for.
 
 Where labels repeat, S columns are needed and there are fewer labels: the support is the labels and a few
-others, and these others change with the weights w. What several programs with different weights agree on is
-the labels.
+others, and these others change with the weights w. The labels are the columns that several programs with different
+weights agree on.
 
-All of this only *proposes* columns. Whether a class is present is decided by its certificate (_cone).
+The program only *proposes* columns. Whether a class is present is decided by its certificate (`separation`), so that
+none of the numbers below decides an answer.
 
 References
 ----------
@@ -35,9 +36,9 @@ from scipy.optimize import linprog
 
 __all__ = ["Extreme", "extreme_columns"]
 
-# Not being able to meet the target costs this much per unit, so that any real column is cheaper.
+# Cost of a unit of the target that no column meets: any real column is cheaper.
 _ARTIFICIAL_COST = 1e4
-# The solver's own feasibility tolerance is 1e-10; what it calls a price above one must be that with certainty.
+# The solver's own feasibility tolerance, and the excess over one that a price must have to be above one for certain.
 _SOLVER_TOLERANCE = 1e-10
 _PRICE_TOLERANCE = 1e-7
 # Columns that enter per round, and the working set to begin with, as multiples of the number of rows.

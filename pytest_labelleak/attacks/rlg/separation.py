@@ -1,10 +1,10 @@
-"""Which classes are present: linear separation from all other classes, decided on a tilted cone.
+"""Present and absent classes: linear separation from all other classes, decided on a tilted cone.
 
 Let the columns x_j (one per class, unit length) be the gradient's columns in an orthonormal basis of its
-column space (see _subspace). Every label position contributes a row ``p - onehot(y)`` that is negative at
+column space (`gradient.subspace`). Every label position contributes a row ``p - onehot(y)`` that is negative at
 its label alone, so for a present class c there is a direction a with ``a.x_c < 0 <= a.x_j`` for all j != c.
-That is: x_c lies outside the cone of the other columns. For an absent class it lies inside, because the
-columns, suitably weighted, sum to zero.
+In other words, x_c lies outside the *cone* of the other columns, which holds all their non-negative combinations. The
+column of an absent class lies inside, because the columns, suitably weighted, sum to zero.
 
 **The tilt.** A trained network gives most absent classes a share of 1e-9 of some confident sample, and
 rounding turns it into -1e-9. Columns that point the wrong way by less than their noise then span
@@ -20,15 +20,15 @@ does no harm.
 **The decision.** The optimal residual is ``(a, -s)`` with ``s = sum t_j u_j``, and by optimality
 ``a.x_j <= s t_j`` for every other column. If ``|a| > s``, then ``-a / |a|`` separates x_c from columns that
 are off by no more than their noise: present, and that direction is the proof. If not, the combination
-represents x_c up to what noise explains: absent, and the combination is the proof. The ratio ``|a| / s`` is
+represents x_c up to noise: absent, and the combination is the proof. The ratio ``|a| / s`` is
 reported as the margin; it is thousands on one side and thousandths on the other, and does not depend on
 any scale.
 
-**Finding both without testing every class.** One linear program proposes the label columns (_extreme). In a
+**Finding both without testing every class.** One linear program proposes the label columns (`label_program`). In a
 basis that contains them, the dual vectors separate labels that occur once, all together; labels that repeat
 are separated in the small space that the other labels leave over; and closings make every other column a
-non-negative combination, with its price (_basis). Only classes about which all of this says nothing are
-projected one by one. The programs and the bases propose; what decides is the direction or the combination, and
+non-negative combination, with its price (`elimination`). Only classes without any such answer are
+projected one by one. The programs and the bases propose. The direction or the combination decides, and
 each is computed again from the columns themselves.
 
 References
@@ -47,31 +47,45 @@ import numpy as np
 import scipy.linalg
 
 from .cone_projection import Projection, project
-from .elimination import SLACK, Basis, close, close_sparsely, examine, replace_repeated
+from .elimination import Basis, EliminationRules, close, close_sparsely, examine, replace_repeated
 from .label_program import Extreme, extreme_columns
 
-__all__ = ["DEVIATIONS", "SEPARATED", "Combination", "Separation", "separate"]
+__all__ = ["Combination", "Separation", "SeparationRules", "separate"]
 
-#: Standard deviations of noise that a column may be off by.
-DEVIATIONS = 10.0
-#: Nearer to the cone of the others than this many times the usual tilt, a class is not called present.
-SEPARATED = 10.0
-# The two answers are orders of magnitude apart; within one of the border, neither is certain.
-_DOUBTFUL = 10.0
-# Below this many columns a program that finds candidates saves nothing.
+# A column that a program finds candidates among must have more neighbours than this; with fewer, every column is
+# tested, which is the same decision without the saving. Decides nothing.
 _TEST_ALL_BELOW = 64
-# Programs solved at most; each costs as much as a few projections of single classes.
+# Programs solved at most, and the spread of the logarithms of the weights of all but the first: so uneven that the
+# support changes but for the labels. Programs propose; directions and combinations decide.
 _MOST_DRAWS = 7
-# Spread of the logarithms of the weights of all but the first: so uneven that the support changes but for the labels.
 _SPREAD = 3.0
-# Directions checked in one product.
+# Directions checked in one product, and columns tested before the border is looked at again: memory and time.
 _CHECKED_AT_ONCE = 64
+_CHUNK = 8
 # Columns that may be left without a bound before another closing is worth its time.
 _FEW = 16
-# Columns of unit length are never known better than this, whatever is said of their noise.
+# Columns of unit length are known no better than this in double arithmetic, however small their noise is.
 _ROUNDING = float(np.finfo(np.float64).eps)
-# Columns tested before the border is looked at again.
-_CHUNK = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeparationRules:
+    """Deciding numbers of the separation.
+
+    Attributes
+    ----------
+    separated : float
+        Distance from the cone of the others from which on a class is called present, in units of the median tilt.
+    doubtful : float
+        Factor around the border between the two answers within which neither is certain. The answers are orders of
+        magnitude apart.
+    elimination : EliminationRules
+        The numbers of the elimination.
+    """
+
+    separated: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
+    doubtful: float = field(default=10.0, metadata={"plateau": (2.5, 160.0)})
+    elimination: EliminationRules = field(default_factory=EliminationRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,9 +99,9 @@ class Combination:
     coefficients : ndarray of shape (k,)
         Positive.
     missed : float
-        Norm of what the combination leaves of the column.
+        Norm of the column's remainder beside the combination.
     paid : float
-        What its coefficients amplify of the columns' noise, `deviations` times over.
+        The columns' tilt, amplified by the coefficients.
     """
 
     columns: np.ndarray = field(repr=False)
@@ -113,7 +127,8 @@ class Separation:
     tested : int
         Number of columns that needed a projection of their own.
     weakest : float
-        Distance of the nearest present column from the cone of the others, or what would have been taken for one.
+        Distance of the nearest present column from the cone of the others; without a present column, the smallest
+        distance that would have been called safe.
     """
 
     present: np.ndarray = field(repr=False)
@@ -162,10 +177,9 @@ class Separation:
         Returns
         -------
         dict of int to float
-            For each present column: how far it is on its own side of its direction, in units of the usual tilt,
-            over how far the worst other column is on that side too, in units of that column's tilt and at least
-            one. It takes others with coefficients of that size to represent the column; negative if it is on
-            the wrong side itself.
+            For each present column the ratio of two depths on its own side of its direction: its own, in units of the
+            median tilt, and that of the worst other column, in units of that column's tilt and at least one. Others
+            need coefficients of that size to represent the column. Negative if the column is on the wrong side.
         """
         columns = list(self.directions)
         price = float(np.median(self._tilt))
@@ -181,12 +195,12 @@ class Separation:
 
 
 class _Test:
-    """The state of one decision: what is known about every column so far."""
+    """The state of one decision: distance, margin and proof of every column, as far as they are known."""
 
-    def __init__(self, points: np.ndarray, tilt: np.ndarray) -> None:
-        self.points, self.tilt = points, tilt
+    def __init__(self, points: np.ndarray, tilt: np.ndarray, rules: SeparationRules) -> None:
+        self.points, self.tilt, self.rules = points, tilt, rules
         self.tilted = np.vstack([points, tilt])
-        self.tolerance = SLACK * tilt
+        self.tolerance = rules.elimination.slack * tilt
         self.price = float(np.median(tilt))
         self.distance = np.full(tilt.size, np.nan)
         self.margin = np.full(tilt.size, np.nan)
@@ -196,8 +210,13 @@ class _Test:
 
     @property
     def border(self) -> float:
-        """What is represented at a smaller price than any present class keeps as its distance is absent."""
-        return min((float(self.distance[column]) for column in self.directions), default=0.0) / _DOUBTFUL
+        """Price below which a representation shows its class to be absent: safely less than any present distance."""
+        return min((float(self.distance[column]) for column in self.directions), default=0.0) / self.rules.doubtful
+
+    @property
+    def near(self) -> float:
+        """Distance from the cone of the others below which a class is not called present."""
+        return self.rules.separated * self.price
 
     def _record(self, column: int, direction: np.ndarray, margin: float) -> None:
         self.directions[column] = direction
@@ -219,7 +238,7 @@ class _Test:
         length = float(np.linalg.norm(separating))
         self.distance[column] = answer.distance
         self.margin[column] = length / max(paid, self.price) if answer.optimal else 0.0
-        if self.margin[column] > 1.0 and answer.distance > SEPARATED * self.price:
+        if self.margin[column] > 1.0 and answer.distance > self.near:
             # The residual points from the cone to the class; descent is the other way.
             self._record(column, -separating / length, self.margin[column])
         else:
@@ -232,7 +251,7 @@ class _Test:
         others = basis.coefficients / (lengths[:, None] * self.tilt)
         others[np.arange(count), basis.columns] = -np.inf
         worst = others.max(axis=1)
-        for k in np.flatnonzero(worst < SLACK):
+        for k in np.flatnonzero(worst < self.rules.elimination.slack):
             margin = 1.0 / max(float(worst[k]), float(lengths[k]) * self.price)
             self._record(int(basis.columns[k]), -basis.duals[k] / lengths[k], margin)
 
@@ -240,8 +259,8 @@ class _Test:
         """Separate likely labels by directions that are zero on the other labels.
 
         Among the rows ``p - onehot(y)``, averaged per label, there is for every label a combination that is zero
-        at all other labels and of one sign elsewhere (_extreme). So it is enough to look in the space
-        that the other labels leave over: one dimension and as many as there are repetitions.
+        at all other labels and of one sign elsewhere (`label_program`). The space that the other labels leave over
+        therefore suffices: one dimension and as many as there are repetitions.
         """
         position = {int(column): k for k, column in enumerate(basis.columns)}
         extra = np.setdiff1d(basis.columns, labels)
@@ -259,12 +278,12 @@ class _Test:
                 tolerance=self.tolerance,
                 working=extra,
                 excluded=column,
-                enough=SEPARATED * self.price,
+                enough=self.near,
             )
             paid = abs(float(answer.residual[-1]))
             length = float(np.linalg.norm(answer.residual[:-1]))
             margin = length / max(paid, self.price) if answer.optimal else 0.0
-            if margin > _DOUBTFUL:  # a safe yes; anything else is looked at in the whole space
+            if margin > self.rules.doubtful:  # a safe yes; any other answer is looked at in the whole space
                 direction = frame @ answer.residual[:-2] + answer.residual[-2] * left
                 self._record(column, -direction / np.linalg.norm(direction), margin)
 
@@ -278,7 +297,7 @@ def _propose(points: np.ndarray, leading: int, balance: np.ndarray, test: _Test)
     weights, common = np.ones(count), np.arange(count)
     for draw in range(_MOST_DRAWS):
         extreme = extreme_columns(points[:leading], weights, begin=found[-1].working if found else None)
-        basis = None if extreme is None else examine(test.tilted, extreme.support)
+        basis = None if extreme is None else examine(test.tilted, extreme.support, test.rules.elimination)
         if extreme is None or basis is None:
             break
         found.append(extreme)
@@ -286,7 +305,7 @@ def _propose(points: np.ndarray, leading: int, balance: np.ndarray, test: _Test)
         test.by_duals(basis)
         if len(test.directions) == basis.columns.size:
             break  # no label is repeated: the basis is the labels, and nothing is left to find
-        # The first target was pulled away from labels that it did not know; what it found is left out from now on.
+        # The first target was pulled away from labels that it did not know; the columns it found are left out next.
         weights = np.exp(_SPREAD * rng.standard_normal(count))
         weights[found[0].support] = 0.0
         if draw:
@@ -296,7 +315,7 @@ def _propose(points: np.ndarray, leading: int, balance: np.ndarray, test: _Test)
             common = agreed
     if not bases:
         _, _, pivots = scipy.linalg.qr(points, mode="economic", pivoting=True, check_finite=False)
-        basis = examine(test.tilted, pivots[: points.shape[0]])
+        basis = examine(test.tilted, pivots[: points.shape[0]], test.rules.elimination)
         if basis is None:
             return []
         test.by_duals(basis)
@@ -311,7 +330,7 @@ def _propose(points: np.ndarray, leading: int, balance: np.ndarray, test: _Test)
     for others in (balance, np.ones(count)):
         basis = close(basis, test.tilted, others)
     # Noise that adds up over all columns spoils those two; a closing of few columns takes a projection.
-    if np.count_nonzero(basis.bound > max(test.border, SEPARATED * test.price)) > basis.columns.size + _FEW:
+    if np.count_nonzero(basis.bound > max(test.border, test.near)) > basis.columns.size + _FEW:
         basis = close_sparsely(basis, test.tilted, basis.columns)
     return [basis]
 
@@ -320,7 +339,8 @@ def separate(
     points: np.ndarray,
     noise: np.ndarray,
     *,
-    deviations: float = DEVIATIONS,
+    deviations: float,
+    rules: SeparationRules | None = None,
     leading: int | None = None,
     balance: np.ndarray | None = None,
     most_tests: int | None = None,
@@ -333,15 +353,17 @@ def separate(
         Columns of about unit length.
     noise : ndarray of shape (C',)
         Standard deviation per coordinate of the noise in each.
-    deviations : float, default 10
-        How many of these a column may be off by. What was rounded by exact arithmetic can afford many.
+    deviations : float
+        Standard deviations that a column may be off by: its tilt.
+    rules : SeparationRules, optional
+        The deciding numbers.
     leading : int, optional
         Number of leading coordinates that are certainly signal; candidates are looked for in these.
     balance : ndarray of shape (C',), optional
         Positive weights under which the columns sum to zero, up to noise; by default all the same.
     most_tests : int, optional
-        Give up on the rest, as absent, after about so many columns were tested: those furthest from the bounds, the
-        likeliest, come first. For who wants directions, not a decision on every column.
+        Stop after about this many single-column tests. Columns are tested in the order of their upper bound, most
+        promising first; columns that were not tested are reported absent. Use it when only directions are needed.
 
     Returns
     -------
@@ -349,7 +371,8 @@ def separate(
         The decisions and their evidence.
     """
     count = points.shape[1]
-    test = _Test(points, np.maximum(deviations * noise, _ROUNDING))
+    rules = rules or SeparationRules()
+    test = _Test(points, np.maximum(deviations * noise, _ROUNDING), rules)
     bases: list[Basis] = []
     bound, working = np.full(count, np.inf), np.arange(count)
     if count > _TEST_ALL_BELOW:
@@ -357,23 +380,23 @@ def separate(
         for basis in bases:
             bound, working = basis.bound, basis.columns
     while True:
-        waiting = np.flatnonzero(np.isnan(test.distance) & (bound > max(test.border, SEPARATED * test.price)))
+        waiting = np.flatnonzero(np.isnan(test.distance) & (bound > max(test.border, test.near)))
         if waiting.size == 0 or (most_tests is not None and test.projected >= most_tests):
             break
-        # First those without any bound, the bases: what they turn out to be sets the border for the rest.
+        # Columns without any bound, the bases, come first: their answers set the border for the rest.
         unbounded = np.count_nonzero(np.isinf(bound[waiting]))
         for column in waiting[np.argsort(bound[waiting])[::-1][: unbounded or _CHUNK]]:
             test.directly(int(column), working)
     present = np.zeros(count, dtype=bool)
     present[list(test.directions)] = True
-    close = (test.margin < _DOUBTFUL) & (test.margin > 1.0 / _DOUBTFUL)
+    close = (test.margin < rules.doubtful) & (test.margin > 1.0 / rules.doubtful)
     return Separation(
         present=present,
         margin=test.margin,
         directions=test.directions,
         doubtful=np.flatnonzero(close),
         tested=test.projected,
-        weakest=min((test.distance[column] for column in test.directions), default=_DOUBTFUL * SEPARATED * test.price),
+        weakest=min((test.distance[column] for column in test.directions), default=rules.doubtful * test.near),
         _points=points,
         _tilt=test.tilt,
         _projections=test.projections,

@@ -2,6 +2,6 @@
 
 Reading order::
 
-    explaining  columns explained one after the other until none stands out
+    explaining  columns explained by others inside their intervals
     attack      the attack itself
 """

@@ -1,20 +1,46 @@
-"""Labels from a gradient of which every entry is known up to an interval: explain, and name what cannot be explained.
+"""Labels from intervals: explain every column by others, and name the columns that nothing explains.
 
-A label column of class y is ``-m_y h_y`` plus little, where m_y is all the probability that its sample gives to other
+A label column of class y is ``-m_y h_y`` plus little, where m_y is the probability that its sample gives to other
 classes. A class without a label has the column ``sum over y of p_yj h_y``: a combination of *negated* label columns
 with coefficients ``p_yj / m_y``, at least zero and at most one. So the label columns are the fewest columns whose
 negatives explain all others. And since the coefficients are small, the column with the largest unexplained part is a
-label: an absent class takes less from each sample than this sample's label gives. That is the successive projection
-algorithm for separable non-negative factorisation [1]_, with the sign as a bonus.
+label: an absent class takes less from each sample than this sample's label gives. The method is the successive
+projection algorithm for separable non-negative factorisation [1]_, with the sign as a bonus.
 
-Explaining means staying inside the intervals (see `_bounds`), which is where dropping and rounding differ from noise:
-what was dropped costs nothing as long as it is explained by something small. What was wholly dropped is gone: columns
-without any entry left differ in nothing, so nobody can tell which of them had a label.
+A column is explained if a combination stays inside its intervals (`gradient.intervals`). The distances of the best
+combination's entries from their intervals are the column's *unexplained part*; the column sticks out by the length of
+that part. Intervals are where dropping and rounding differ from noise: a dropped entry costs nothing as long as a
+small value explains it. A column that was dropped as a whole is gone: columns without any entry do not differ, so
+that their labels cannot be told apart.
 
-Where a label comes several times, its negated column is only a mean of its samples, and other columns stick out to
-either side. They take part as directions of either sign, and are not named. Two things tell them from labels: a second
-column sticks out the same way, where a label has none but opposite ones; and they lie in the cone of the
-others (see `_cone`). Where too little is left for either, they are named wrongly.
+A label that comes several times has the mean of its samples for a column, and other columns stick out to
+either side of it. Such columns become *members* of the explanation too, with coefficients of either sign, and are not
+named. Two facts tell them from labels: a second column sticks out the same way, where a label has opposite ones
+alone; and they lie in the cone of the others (`rlg.separation`). Where too little is left for either, they are named
+wrongly.
+
+Examples
+--------
+Two features, four classes, two samples: outputs (.4, .2, .2, .2) with label 0 and features (8, 0), outputs
+(.1, .5, .2, .2) with label 1 and features (0, 8). The summed gradient is
+
+    -4.8   1.6   1.6   1.6
+      .8  -4.0   1.6   1.6
+
+and a defence drops the .8. The smallest survivor, 1.6, is the unit: column 0 is (-3, 0) with an interval of +-1 around
+the zero, column 1 is (1, -2.5), columns 2 and 3 are (1, 1).
+
+* Column 0 is the longest, and becomes the first member: its negative, (3, 0 +- 1), may explain the others.
+* A third of it explains the first entry of column 1. The second, -2.5, sticks out: column 1 is the second member.
+* Columns 2 and 3 are explained: ``(1, 1) = .47 (3, 0) + .4 (-1, 2.5)``. The labels are 0 and 1.
+
+>>> import numpy as np
+>>> from pytest_labelleak import Update
+>>> update = Update.from_arrays(np.array([[-4.8, 1.6, 1.6, 1.6], [0.0, -4.0, 1.6, 1.6]]))
+>>> intervals = Intervals(kind="dropped", unit=1.6, bias_unit=None, rows=np.arange(2), columns=np.arange(4))
+>>> found = explain(update, intervals)
+>>> sorted(found.labels), found.explained_by
+([0, 1], 2)
 
 References
 ----------
@@ -30,47 +56,85 @@ import numpy as np
 import scipy.linalg
 
 from ...core.update import Update
-from ..gradient.intervals import Bounds
+from ..gradient.intervals import Intervals
 from ..rlg.cone_projection import project
 
-__all__ = ["Peeled", "peel"]
+__all__ = ["Explained", "ExplainingRules", "explain"]
 
-# An entry of a label that nothing explains sticks out by 1, the smallest that can be seen; chance may explain some
-# of it.
-_STICKS_OUT = 0.5
-# Columns that stick out about as much are taken together, if they do so in directions of their own.
-_AS_LARGE = 0.7
-_BATCH_COSINE = 0.5
-_CANDIDATES = 32
-# Iterations of the fit: few where it goes on later, many where something is decided by it.
-_ITERATIONS, _THOROUGH = 8, 60
-_SWEEPS = 2
+# Columns whose intervals are fitted in one product: memory alone.
 _COLUMNS_PER_BLOCK = 1024
-# About as many columns as a third of the rows explain anything, also pure noise.
-_MOST, _FEWEST = 256, 8
-# A member is no label if another column sticks out the same way. (If that is far smaller, it is the fit's accuracy.)
+# Sweeps of coordinate descent within one step of the fit, which goes on with further steps.
+_SWEEPS = 2
+# Columns looked at more closely in one round, and members suspected of being none; others come in the next round.
+_CANDIDATES = 32
 _SUSPECTS = 3
-_ALIKE = 0.5
-_SAME_SIZE = 0.05
-# Intervals are too narrow if far more columns stick out slightly than there are members, and entries are far larger.
-_CROWD = 10
-_FAR = 4.0
-_LARGEST_SLACK = 3.0
-# The cone test of the members (see _cone): tilt in standard deviations, its floor, and when a column counts as inside.
-_DEVIATIONS = 2.0
-_SMALLEST_TILT = 1e-6
-_HELD = 0.7
+# Rounds in which the cone may send members back.
 _RECHECKS = 4
+# Members at most. About as many columns as a third of the rows explain anything, pure noise as well.
+_MOST, _FEWEST = 256, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainingRules:
+    """Deciding numbers of the explanation. Lengths are in units of the smallest entry that can be seen.
+
+    Attributes
+    ----------
+    sticks_out : float
+        Length from which on an unexplained part counts. An entry of a label that nothing explains has 1; chance may
+        explain some of it.
+    shorter : float
+        Share of the longest unexplained part that further columns of the same round may lack.
+    own_direction : float
+        Cosine to the other columns of the round below which a column has a direction of its own.
+    alike : float
+        Cosine between two unexplained parts from which on they stick out the same way.
+    same_size : float
+        Share of a member's unexplained part below which another's is the fit's inaccuracy.
+    opposed : float
+        Share of an unexplained part that may remain for the member with either sign to explain it.
+    crowd : int
+        Columns that may stick out slightly beside twice the members, before the intervals count as too narrow.
+    far : float
+        Length of an entry from which on the intervals may be too narrow at all.
+    widening : float
+        Length by which intervals that are too narrow are widened, up to three times.
+    deviations : float
+        Tilt of the cone, in standard deviations.
+    smallest_tilt : float
+        Floor of the tilt, for columns that are known exactly.
+    inside : float
+        Ratio of separation to price below which a member lies in the cone of the others.
+    iterations : int
+        Steps of a fit that is continued later.
+    thorough : int
+        Steps of a fit that decides.
+    """
+
+    sticks_out: float = field(default=0.5, metadata={"plateau": (0.5, 0.75)})
+    shorter: float = field(default=0.3, metadata={"plateau": (0.0187, 4.8)})
+    own_direction: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
+    alike: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
+    same_size: float = field(default=0.05, metadata={"plateau": (0.00313, 0.8)})
+    opposed: float = field(default=0.5, metadata={"plateau": (0.125, 0.5)})
+    crowd: int = field(default=10, metadata={"plateau": (1, 40)})
+    far: float = field(default=4.0, metadata={"plateau": (0.25, 64.0)})
+    widening: float = field(default=1.0, metadata={"plateau": (0.25, 16.0)})
+    deviations: float = field(default=2.0, metadata={"plateau": (0.125, 32.0)})
+    smallest_tilt: float = field(default=1e-6, metadata={"plateau": (6.25e-08, 1.6e-05)})
+    inside: float = field(default=0.7, metadata={"plateau": (0.0437, 2.8)})
+    iterations: int = field(default=8, metadata={"plateau": (4, 128)})
+    thorough: int = field(default=60, metadata={"plateau": (15, 960)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Peeled:
+class Explained:
     """Labels found by explaining the rest, each with a direction along which its column descends.
 
     Attributes
     ----------
     labels : dict of int to float
-        Classes named, and how far their columns stick out, in units of the smallest entry that can be seen.
+        Classes named, and the length of their unexplained parts.
     directions : dict of int to ndarray of shape (d,) or (d + 1,)
         Functional of the gradient's rows for each of them.
     explained_by : int
@@ -83,14 +147,14 @@ class Peeled:
 
 
 class _Explanation:
-    """Columns chosen so far, and the coefficients with which they explain the others."""
+    """The members so far, and the coefficients with which they explain all columns."""
 
-    def __init__(self, update: Update, bounds: Bounds) -> None:
-        self._update, self._bounds = update, bounds
-        self.classes = bounds.columns
+    def __init__(self, update: Update, intervals: Intervals, rules: ExplainingRules) -> None:
+        self._update, self._intervals, self.rules = update, intervals, rules
+        self.classes = intervals.columns
         self.slack = 0.0  # added to all half-widths
-        self.members: list[int] = []  # positions in `classes`
-        self.label = np.zeros(0, dtype=bool)  # which of them; the others have either sign
+        self.members: list[int] = []  # places in `classes`
+        self.label = np.zeros(0, dtype=bool)  # members that are labels; the others have either sign
         self._freed = np.zeros(0, dtype=bool)
         self.coefficients = np.zeros((0, self.classes.size))
         self._against = np.zeros((0, 0))
@@ -102,7 +166,7 @@ class _Explanation:
 
     def intervals(self, columns: np.ndarray | list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return centres and half-widths of some columns."""
-        centre, width = self._bounds.of(self._update, self.classes[columns])
+        centre, width = self._intervals.of(self._update, self.classes[columns])
         return centre, width + self.slack
 
     def add(self, columns: list[int]) -> None:
@@ -115,14 +179,16 @@ class _Explanation:
         self._freed = np.append(self._freed, np.zeros(len(columns), dtype=bool))
         self.coefficients = np.vstack([self.coefficients, np.zeros((len(columns), self.classes.size))])
 
-    def fit(self, columns: np.ndarray, iterations: int = _ITERATIONS) -> None:
-        """Improve the coefficients of some columns; sets what sticks out of their intervals, norm and largest entry."""
+    def fit(self, columns: np.ndarray, iterations: int | None = None) -> None:
+        """Improve the coefficients of some columns; sets norm and largest entry of their unexplained parts."""
+        iterations = self.rules.iterations if iterations is None else iterations
         for start in range(0, columns.size, _COLUMNS_PER_BLOCK):
             block = columns[start : start + _COLUMNS_PER_BLOCK]
             self.unexplained(block, iterations)
 
-    def unexplained(self, columns: np.ndarray, iterations: int = _THOROUGH) -> np.ndarray:
-        """Fit some columns and return how far each entry stays outside of its interval, signed."""
+    def unexplained(self, columns: np.ndarray, iterations: int | None = None) -> np.ndarray:
+        """Fit some columns and return the signed distance of each entry from its interval."""
+        iterations = self.rules.thorough if iterations is None else iterations
         centre, width = self.intervals(columns)
         if not self.members:
             outside = _outside(centre, width)
@@ -139,6 +205,7 @@ class _Explanation:
 
     def inside_cone(self, columns: np.ndarray) -> np.ndarray:
         """Return for every member whether the cone of all `columns` but itself holds it."""
+        rules = self.rules
         basis, _ = scipy.linalg.qr(self._against, mode="economic", check_finite=False)
         points = np.empty((basis.shape[1], columns.size))
         noise = np.empty(columns.size)
@@ -150,20 +217,21 @@ class _Explanation:
             noise[here] = np.sqrt(np.mean(width**2, axis=0) / 3.0)  # evenly spread over the interval
         length = np.linalg.norm(points, axis=0)
         # A column no larger than its own uncertainty has no direction that could be used against a label.
-        certain = (length > _DEVIATIONS * noise * np.sqrt(basis.shape[1])) | np.isin(columns, self.members)
+        certain = (length > rules.deviations * noise * np.sqrt(basis.shape[1])) | np.isin(columns, self.members)
         columns, points, noise, length = columns[certain], points[:, certain], noise[certain], length[certain]
         length[length == 0] = 1.0
         # Exact columns get a tilt of rounding size, so that they are not used with coefficients of any size either.
-        tilt = np.maximum(_DEVIATIONS * noise / length, _SMALLEST_TILT)
+        tilt = np.maximum(rules.deviations * noise / length, rules.smallest_tilt)
         tilted = np.vstack([points / length, tilt])
         place = {int(column): k for k, column in enumerate(columns)}
         own = np.array([place[member] for member in self.members])
-        held = np.zeros(own.size, dtype=bool)
+        within = np.zeros(own.size, dtype=bool)
         for member, k in enumerate(own):
             target = np.append(tilted[:-1, k], 0.0)
             answer = project(tilted, target, tolerance=0.1 * tilt, working=own, excluded=int(k))
-            held[member] = float(np.linalg.norm(answer.residual[:-1])) < _HELD * abs(float(answer.residual[-1]))
-        return held
+            price = abs(float(answer.residual[-1]))
+            within[member] = float(np.linalg.norm(answer.residual[:-1])) < rules.inside * price
+        return within
 
     def check(self, columns: np.ndarray) -> bool:
         """Ask the cone which members are labels, and return whether that changes anything."""
@@ -173,82 +241,92 @@ class _Explanation:
         return changed
 
     def free(self, members: list[int]) -> None:
-        """Take some members for no labels, for good."""
+        """Mark some members as no labels, for good."""
         self._freed[members] = True
         self.label[members] = False
 
     def opposed(self, column: int, outside: np.ndarray) -> int | None:
-        """Return a member whose column, not negated, explains most of what sticks out of another; or None.
+        """Return a member whose column, not negated, explains most of another's unexplained part; or None.
 
         Parameters
         ----------
         column : int
-            The other.
+            The other column.
         outside : ndarray of shape (rows,)
-            What sticks out of it.
+            Its unexplained part.
+
+        Returns
+        -------
+        int or None
+            Index of the member.
         """
+        rules = self.rules
         own = self.unexplained(np.array(self.members))
         length = np.linalg.norm(own, axis=0) * np.linalg.norm(outside)
         cosine = np.divide(outside @ own, length, out=np.zeros_like(length), where=length > 0)
         centre, width = self.intervals([column])
         for k in np.argsort(-cosine)[:_SUSPECTS]:
-            if cosine[k] < _ALIKE:
+            if cosine[k] < rules.alike:
                 break
-            if not self.label[k] or np.linalg.norm(outside) < _SAME_SIZE * np.linalg.norm(own[:, k]):
+            if not self.label[k] or np.linalg.norm(outside) < rules.same_size * np.linalg.norm(own[:, k]):
                 continue
             lowest = np.where(self.label, 0.0, -np.inf)
             lowest[k] = -np.inf
-            _, left = _fit(centre, width, self._against, self._loose, self.coefficients[:, [column]], lowest, _THOROUGH)
-            if np.linalg.norm(left) < 0.5 * np.linalg.norm(outside):
+            start = self.coefficients[:, [column]]
+            _, left = _fit(centre, width, self._against, self._loose, start, lowest, rules.thorough)
+            if np.linalg.norm(left) < rules.opposed * np.linalg.norm(outside):
                 return int(k)
         return None
 
 
-def peel(update: Update, bounds: Bounds) -> Peeled | None:
+def explain(update: Update, intervals: Intervals, rules: ExplainingRules | None = None) -> Explained | None:
     """Name the classes whose columns are needed to explain all others.
 
     Parameters
     ----------
     update : Update
-        What was shared.
-    bounds : Bounds
-        What is known of every entry.
+        The update that was shared.
+    intervals : Intervals
+        The interval of every entry.
+    rules : ExplainingRules, optional
+        The deciding numbers.
 
     Returns
     -------
-    Peeled or None
-        None if too many columns stick out: then the intervals are not what they were taken for.
+    Explained or None
+        None if too many columns stick out: then the intervals are wrong.
     """
-    state = _Explanation(update, bounds)
+    rules = rules or ExplainingRules()
+    state = _Explanation(update, intervals, rules)
     level = float(state.size.max(initial=0.0))
-    most = max(_FEWEST, min(_MOST, bounds.rows.size // 3))
-    coarse = float(state.peak.max(initial=0.0)) > _FAR
+    most = max(_FEWEST, min(_MOST, intervals.rows.size // 3))
+    coarse = float(state.peak.max(initial=0.0)) > rules.far
     rechecks, stale = 0, False
     while True:
-        floor = max(level / 2.0, _STICKS_OUT)
+        floor = max(level / 2.0, rules.sticks_out)
         active = np.flatnonzero(state.size >= floor)
         if state.members and stale:
             state.fit(active)
             stale = False
         waiting = _waiting(state, active, floor)
         slight = waiting[state.peak[waiting] <= 1.0]
-        crowd = 2 * len(state.members) + _CROWD
+        crowd = 2 * len(state.members) + rules.crowd
         suspicious = coarse and bool(state.members) and slight.size > crowd
         if suspicious:  # or the fit has only not come far enough
-            state.fit(slight, _THOROUGH)
+            state.fit(slight, rules.thorough)
             waiting = _waiting(state, active, floor)
         if suspicious and np.count_nonzero(state.peak[waiting] <= 1.0) > crowd:
             # Far more columns stick out a little than have stuck out far: the intervals are too narrow. Noise was
             # added before entries were dropped, or they were rounded at random.
-            state.slack += 1.0
+            state.slack += rules.widening
             stale = True
-            if state.slack > _LARGEST_SLACK:
+            if state.slack > 3.0 * rules.widening:
                 return None
         elif waiting.size:
             if len(state.members) >= most:
                 return None
             stale = _take(state, waiting, floor)
-        elif floor > _STICKS_OUT:
+        elif floor > rules.sticks_out:
             level, stale = floor, True
         elif rechecks == _RECHECKS or not state.members or not state.check(active):
             break
@@ -262,17 +340,17 @@ def peel(update: Update, bounds: Bounds) -> Peeled | None:
         margin = float(np.linalg.norm(own[:, k]))
         if margin == 0:
             continue
-        direction = np.zeros(update.features + (bounds.bias_unit is not None))
-        direction[bounds.rows] = -own[: bounds.rows.size, k] / margin / bounds.unit
-        if bounds.bias_unit is not None:
-            direction[-1] = -own[-1, k] / margin / bounds.bias_unit
+        direction = np.zeros(update.features + (intervals.bias_unit is not None))
+        direction[intervals.rows] = -own[: intervals.rows.size, k] / margin / intervals.unit
+        if intervals.bias_unit is not None:
+            direction[-1] = -own[-1, k] / margin / intervals.bias_unit
         labels[label], directions[label] = margin, direction
-    return Peeled(labels=labels, directions=directions, explained_by=len(state.members))
+    return Explained(labels=labels, directions=directions, explained_by=len(state.members))
 
 
 def _waiting(state: _Explanation, active: np.ndarray, floor: float) -> np.ndarray:
     """Return the columns that stick out and are no members yet."""
-    waiting = active[(state.norm[active] >= floor) & (state.peak[active] > _STICKS_OUT)]
+    waiting = active[(state.norm[active] >= floor) & (state.peak[active] > state.rules.sticks_out)]
     others: np.ndarray = waiting[~np.isin(waiting, state.members)]
     return others
 
@@ -280,21 +358,22 @@ def _waiting(state: _Explanation, active: np.ndarray, floor: float) -> np.ndarra
 def _take(state: _Explanation, waiting: np.ndarray, floor: float) -> bool:
     """Add the columns that stick out most, or free the members that turn out not to be labels.
 
-    Returns whether anything changed: a closer look at the candidates may explain all of them.
+    The answer tells whether anything changed: a closer look at the candidates may explain all of them.
     """
+    rules = state.rules
     order = waiting[np.argsort(-state.norm[waiting])][:_CANDIDATES]
     outside = state.unexplained(order)
-    keep = np.flatnonzero((state.norm[order] >= floor) & (state.peak[order] > _STICKS_OUT))
+    keep = np.flatnonzero((state.norm[order] >= floor) & (state.peak[order] > rules.sticks_out))
     if keep.size == 0:
         return False
     keep = keep[np.argsort(-state.norm[order[keep]])]
-    keep = keep[state.norm[order[keep]] >= _AS_LARGE * state.norm[order[keep[0]]]]
+    keep = keep[state.norm[order[keep]] >= (1.0 - rules.shorter) * state.norm[order[keep[0]]]]
     # Others that stick out about as much, in directions of their own, are taken along.
     unit = outside[:, keep] / state.norm[order[keep]]
     alike = np.abs(unit.T @ unit)
     chosen: list[int] = []
     for k in range(keep.size):
-        if all(alike[k, other] < _BATCH_COSINE for other in chosen):
+        if all(alike[k, other] < rules.own_direction for other in chosen):
             chosen.append(k)
     columns = [int(order[keep[k]]) for k in chosen]
     if state.members:
@@ -331,20 +410,22 @@ def _fit(
     centre, width : ndarray of shape (rows, n)
         The intervals.
     against : ndarray of shape (rows, k)
-        What to combine.
+        Columns to combine.
     loose : ndarray of shape (rows, k)
-        Half-width of its own intervals: what is combined is not known any better.
+        Half-widths of their own intervals, which widen the others' in proportion to the coefficients.
     values : ndarray of shape (k, n)
-        Where to start.
+        Coefficients to start from.
     lowest : ndarray of shape (k,)
         Smallest value allowed for each coefficient.
+    iterations : int
+        Number of steps.
 
     Returns
     -------
     values : ndarray of shape (k, n)
         The coefficients.
     outside : ndarray of shape (rows, n)
-        How far each entry stays outside.
+        Signed distance of each entry from its interval.
     """
     gram = against.T @ against
     loose_squares = loose**2

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
 from ..gradient.head import bias_gradient
 
@@ -41,9 +41,9 @@ class BiasSign:
         """Return the classes that descend."""
         bias = bias_gradient(update)
         if bias is None:
-            return Recovery.not_applicable(self.name, "the head has no bias gradient")
+            raise NotApplicable("the head has no bias gradient")
         if not np.any(bias):
-            return Recovery.not_applicable(self.name, "the head's bias gradient is zero everywhere")
+            raise NotApplicable("the head's bias gradient is zero everywhere")
         smoothing = update.head.label_smoothing
         bound = smoothing / update.classes if smoothing and update.reduction == "mean" else 0.0
         return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(np.flatnonzero(bias < -bound).tolist()))

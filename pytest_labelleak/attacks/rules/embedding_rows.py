@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update, unit_roundoff
-from ..gradient.head import bias_gradient, coarseness, column_sums
-from ..gradient.tied import split
+from ..gradient.head import bias_gradient, column_sums
+from ..gradient.reading import Reading
 
-__all__ = ["EmbeddingRows"]
+__all__ = ["EmbeddingRows", "EmbeddingRules"]
 
-#: Rows whose rank is looked at; more would only take longer.
+# Rows whose rank is looked at; more would only take longer.
 _MOST_ROWS = 512
-#: Where every row moves, those that were looked up must be this much larger than all others. Rows of noise differ from
-#: one another by a factor of two or three, those of a weight penalty hardly more.
-_GAP = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRules:
+    """When a variable is a lookup table. Plateaus: `benchmarks/bench_rules.py`.
+
+    Attributes
+    ----------
+    gap : float
+        Where every row moves, rows that were looked up must be this many times larger than all others. Rows of noise
+        differ from one another by a factor of two or three, rows of a weight penalty hardly more.
+    moving : float
+        Largest share of the rows that a batch looks up.
+    roundings : float
+        Singular values this many roundings of the compute dtype below the largest are rounding.
+    agreement : float
+        Share of the classes of the rows that the head must raise, where the variable's name says nothing.
+    """
+
+    gap: float = field(default=10.0, metadata={"plateau": (6.67, 160.0)})
+    moving: float = field(default=0.5, metadata={"plateau": (0.25, 0.75)})
+    roundings: float = field(default=64.0, metadata={"plateau": (4.0, 1020.0)})
+    agreement: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +49,7 @@ class EmbeddingRows:
     gradient. In a model trained to predict the next token, the inputs are the labels, shifted by one
     position: the table names them all, but for the last of each sequence, and adds the start token.
     Zeros survive sign compression, dropping, scaling and quantisation. A weight penalty and noise move all rows; in a
-    variable that is called an embedding, those that were looked up still stand out while they are ten times larger.
+    variable that is called an embedding, rows that were looked up still stand out while they are ten times larger.
 
     The table is found by its shape, one row per class, most of them zero, and by its name. The kernel of
     a dense layer that happens to have as many inputs as there are classes looks the same where inputs
@@ -37,7 +57,12 @@ class EmbeddingRows:
     on their own, while a dense kernel's rank is at most the number of samples; and the head's gradient
     raises most of the classes they name.
 
-    Where the table is also the head's kernel, every row has a gradient; those that were looked up stand alone.
+    Where the table is also the head's kernel, every row has a gradient; rows that were looked up stand alone.
+
+    Parameters
+    ----------
+    rules : EmbeddingRules
+        The numbers that decide.
 
     References
     ----------
@@ -50,18 +75,24 @@ class EmbeddingRows:
     cost: ClassVar[str] = "pass"
     reads_tied: ClassVar[bool] = True
 
+    rules: EmbeddingRules = EmbeddingRules()
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the tokens that were looked up."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the tokens that were looked up, of a reading."""
+        update = reading.update
         if update.head.tied:
-            return self._read_tied(update)
+            return self._read_tied(reading)
         tables = {
             key: array
             for key, array in update.gradients.items()
             if key != update.head.kernel and array.ndim == 2 and array.shape[0] == update.classes
         }
         if not tables:
-            return Recovery.not_applicable(
-                self.name,
+            raise NotApplicable(
                 f"no variable besides the head's kernel has one row for each of the {update.classes} classes: the "
                 "model reads no tokens, its embedding is frozen, or it is tied to the head",
             )
@@ -69,16 +100,16 @@ class EmbeddingRows:
         reasons = []
         for key, table in tables.items():
             rows = np.flatnonzero(np.any(table != 0, axis=1))
-            if 2 * rows.size > table.shape[0] and "emb" in key.lower():
-                rows = _standing_out(table, rows)
-            reason = _why_no_table(key, table, rows, update)
+            if rows.size > self.rules.moving * table.shape[0] and "emb" in key.lower():
+                rows = _standing_out(table, rows, self.rules)
+            reason = _why_no_table(key, table, rows, update, self.rules)
             if reason is None:
                 found[key] = rows
             else:
                 reasons.append(f"{key!r} {reason}")
         if not found:
-            return Recovery.not_applicable(self.name, "; ".join(reasons))
-        # Of several, such as the two sides of a translation, the one whose tokens the head is made to say.
+            raise NotApplicable("; ".join(reasons))
+        # Of several tables, such as the two sides of a translation, the head is made to say the tokens of one.
         best = max(found, key=lambda key: (_agreement(update, found[key]), -found[key].size)) if len(found) > 1 else ""
         best = best or next(iter(found))
         how = "only" if np.count_nonzero(np.any(tables[best] != 0, axis=1)) == found[best].size else "above all"
@@ -91,10 +122,13 @@ class EmbeddingRows:
             details={"rows": int(found[best].size)},
         )
 
-    def _read_tied(self, update: Update) -> Recovery:
-        parts = coarseness(update) or split(update)
-        if isinstance(parts, str):
-            return Recovery.not_applicable(self.name, f"the head is tied to the embedding, and {parts}")
+    def _read_tied(self, reading: Reading) -> Recovery:
+        update = reading.update
+        try:
+            reading.require_fine()
+            parts = reading.split()
+        except NotApplicable as refusal:
+            raise NotApplicable(f"the head is tied to the embedding, and {refusal.because}") from None
         return Recovery(
             attack=self.name,
             status=Status.RECOVERED,
@@ -105,39 +139,39 @@ class EmbeddingRows:
         )
 
 
-def _standing_out(table: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return those of `rows` that are far larger than all others, if they are the lesser part; else all of `rows`."""
+def _standing_out(table: np.ndarray, rows: np.ndarray, rules: EmbeddingRules) -> np.ndarray:
+    """Return the rows that are far larger than all others, if they are the lesser part; else all of `rows`."""
     sizes = np.abs(table[rows].astype(np.float64)).max(axis=1)
     order = np.argsort(sizes)[::-1]
     falling = sizes[order]
-    half = table.shape[0] // 2
-    ratios = falling[:half] / falling[1 : half + 1]
-    if not ratios.size or not np.isfinite(falling[0]) or ratios.max() < _GAP:
+    most = int(rules.moving * table.shape[0])
+    ratios = falling[:most] / falling[1 : most + 1]
+    if not ratios.size or not np.isfinite(falling[0]) or ratios.max() < rules.gap:
         return rows
     largest = order[: int(np.argmax(ratios)) + 1]
     return np.asarray(np.sort(rows[largest]))
 
 
-def _why_no_table(key: str, table: np.ndarray, rows: np.ndarray, update: Update) -> str | None:
-    """Say why the moving rows of a variable are not those of an embedding, or return None."""
+def _why_no_table(key: str, table: np.ndarray, rows: np.ndarray, update: Update, rules: EmbeddingRules) -> str | None:
+    """Say why the moving rows of a variable are no rows of an embedding, or return None."""
     if rows.size == 0:
         return "has no gradient"
-    if 2 * rows.size > table.shape[0]:
+    if rows.size > rules.moving * table.shape[0]:
         return f"has a gradient in {rows.size} of {table.shape[0]} rows: it is no lookup table, or noise was added"
     if not np.isfinite(table[rows]).all():
         return "has a gradient that is not finite"
     if "emb" in key.lower():
         return None
-    # Of unit length, so that rare tokens with small gradients count as much as others.
+    # Rows of unit length: rare tokens with small gradients count as much as others.
     some = table[rows[:_MOST_ROWS]].astype(np.float64)
     some /= np.abs(some).max(axis=1, keepdims=True)
     some /= np.linalg.norm(some, axis=1, keepdims=True)
     values = np.linalg.svd(some, compute_uv=False)
-    rounding = 64 * unit_roundoff(update.compute_dtype) * values[0]
+    rounding = rules.roundings * unit_roundoff(update.compute_dtype) * values[0]
     rank = int(np.count_nonzero(values > rounding))
     if rows.size < 2 or rank < values.size:
         return f"has {rows.size} rows with a gradient, of rank {rank}, as a dense layer with dead inputs would"
-    if _agreement(update, rows) <= 0.5:
+    if _agreement(update, rows) <= rules.agreement:
         return f"has {rows.size} rows with a gradient, but the head does not raise the classes of their numbers"
     return None
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
 from ..counting.shares import exact_positions
 from ..gradient.head import column_sums
+from ..gradient.reading import Reading
 
 __all__ = ["LLG"]
 
@@ -37,15 +38,20 @@ class LLG:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
+        return self.read(Reading(update), rng=rng)
+
+    def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
+        """Return the classes and their counts of a reading."""
+        update = reading.update
         sums = column_sums(update)
         negative = np.flatnonzero(sums < 0)
+        # With features of both signs, chance makes half of the sums negative.
         if 2 * negative.size >= update.classes:
-            return Recovery.not_applicable(
-                self.name,
+            raise NotApplicable(
                 f"{negative.size} of {update.classes} column sums are negative: the features are not mostly positive, "
                 "or most classes are present",
             )
-        positions, _ = exact_positions(update)
+        positions, _ = exact_positions(reading)
         if positions is None or positions < negative.size or negative.size == 0:
             return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(negative.tolist()))
         impact = float(sums[negative].sum()) * (1.0 + 1.0 / update.classes) / positions

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.recovery import Recovery, Status
+from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
 from ..gradient.head import kernel_blocks
 
@@ -20,10 +20,10 @@ class Yin:
 
     With features that are non-negative (after ReLU, sigmoid, softmax, or pooling of these) the column
     of an absent class is a sum of products of non-negative numbers. The published rule takes the S
-    smallest column minima; not being told S, this one takes the negative ones.
+    smallest column minima; this attack is not told S, and takes the negative minima.
 
-    Whether the features are non-negative is read off the gradient: with signed features, and under
-    noise, *every* column has negative entries, and the rule says nothing.
+    The sign of the features is read off the gradient: with signed features, and under noise, *every* column has
+    negative entries, and the rule says nothing.
 
     References
     ----------
@@ -44,8 +44,7 @@ class Yin:
             np.minimum(lowest, block.min(axis=0), out=lowest)
             np.maximum(highest, block.max(axis=0), out=highest)
         if not np.any((lowest >= 0) & (highest > 0)):
-            return Recovery.not_applicable(
-                self.name,
+            raise NotApplicable(
                 "every class has a negative entry in its column: the features are not non-negative (no ReLU before "
                 "the head), every class is present, or the update is noisy",
             )

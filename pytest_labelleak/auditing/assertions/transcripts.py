@@ -92,7 +92,7 @@ def assert_transcripts_not_recoverable(
     from ..questions.transcripts import Transcripts
 
     known = None if vocabulary is None else load_vocabulary(vocabulary)
-    question = Transcripts(scorer=TranscriptScorer(limit=word_error_rate, vocabulary=known))
+    question = Transcripts(scorer=TranscriptScorer(word_error_rate=word_error_rate, vocabulary=known))
     attacks = chosen_attacks(attacks, model, time_budget=time_budget)
     result = run(
         model,

@@ -1,11 +1,13 @@
-"""Do labels and update belong together, and if not, which common mistake would explain it."""
+"""Test whether labels and update belong together, and which common mistake explains that they do not."""
 
 from __future__ import annotations
 
 import enum
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ __all__ = [
 
 
 class Match(str, enum.Enum):
-    """The answer of an update to the labels it was given with.
+    """The relation between an update and the labels given with it.
 
     Attributes
     ----------
@@ -458,7 +460,8 @@ class Explanation:
         Norm of the residual in units of the compute dtype's rounding of the terms that were added up.
     factor : float
         The gradient is this multiple of the explanation, by least squares: 1 for the same weights, a learning rate
-        for a weight difference, negative for a negated one.
+        for a weight difference, negative for a negated one. The residual is that of the multiple, since a factor says
+        nothing of the labels.
     mistake : Mistake or None
         The mistake with which the forward pass explains the gradient.
     other_labels : int or None
@@ -574,32 +577,37 @@ def explanation(
         return _SPACING[compute_dtype] * float(np.linalg.norm(size))
 
     unit = rounding(labels) or np.finfo(float).tiny
-    own = implied(labels)
-    left = float(np.linalg.norm(gradient - own))
-    square = float(np.vdot(own, own))
-    facts = {
-        "relative": left / length if length else (1.0 if left else 0.0),
-        "roundings": left / unit,
-        "factor": float(np.vdot(own, gradient)) / square if square else 0.0,
+
+    def fitted(candidate: np.ndarray) -> tuple[float, float]:
+        """Return the factor by least squares, and the norm of the residual."""
+        square = float(np.vdot(candidate, candidate))
+        factor = float(np.vdot(candidate, gradient)) / square if square else 0.0
+        return factor, float(np.linalg.norm(gradient - factor * candidate))
+
+    def explains(factor: float, left: float) -> bool:
+        return left <= rules.unexplained * unit * abs(factor)
+
+    factor, left = fitted(implied(labels))
+    facts: dict[str, Any] = {
+        "relative": left / length if length else 0.0,
+        "roundings": left / (unit * abs(factor)) if factor else math.inf,
+        "factor": factor,
         "positions": labels.size,
     }
 
     def says(explained: bool, mistake: Mistake | None = None, other_labels: int | None = None) -> Explanation:
-        return Explanation(explained=explained, mistake=mistake, other_labels=other_labels, **facts)  # type: ignore[arg-type]
+        return Explanation(explained=explained, mistake=mistake, other_labels=other_labels, **facts)
 
-    def explains(candidate: np.ndarray) -> bool:
-        return float(np.linalg.norm(gradient - candidate)) <= rules.unexplained * unit
-
-    if explains(own):
-        return says(True)
-    if explains(-own):
-        return says(False, Mistake.NEGATED)
+    if factor and explains(factor, left):
+        return says(factor > 0.0, None if factor > 0.0 else Mistake.NEGATED)
     for mistake, rename in _RENAMED.items():
-        if explains(implied(rename(labels, classes))):
+        renamed = fitted(implied(rename(labels, classes)))
+        if renamed[0] > 0.0 and explains(*renamed):
             return says(False, mistake)
     if 0 < labels.size <= features.shape[1] and np.linalg.matrix_rank(weighted) == labels.size:
         targets = outputs - np.linalg.lstsq(weighted.T, gradient, rcond=None)[0]
         used = targets.argmax(axis=1)
-        if explains(implied(used)):
+        solved = fitted(implied(used))
+        if solved[0] > 0.0 and explains(*solved):
             return says(False, other_labels=int(np.count_nonzero(used != labels)))
     return says(False)

@@ -22,8 +22,10 @@ _PASSES = 4
 #: Entries held in float64 at once; bounds memory and decides nothing.
 _BLOCK = 1 << 22
 
-#: Positions whose matched filter is ranked; bounds work. Positions beyond are taken evenly from the batch.
+#: Positions whose matched filter is ranked, and ranks kept of them; bounds work and memory. Of more positions some are
+#: taken, evenly from the batch.
 _MOST_POSITIONS = 256
+_MOST_RANKS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,8 +99,9 @@ def rank_columns(
     matched = None
     if features is not None and labels.size:
         chosen = np.arange(labels.size)
-        if labels.size > _MOST_POSITIONS:
-            chosen = np.linspace(0, labels.size - 1, _MOST_POSITIONS).astype(np.int64)
+        most = max(1, min(_MOST_POSITIONS, _MOST_RANKS // kernel_gradient.shape[1]))
+        if labels.size > most:
+            chosen = np.linspace(0, labels.size - 1, most).astype(np.int64)
         answers = answers.reshape(-1)[chosen]
         matched = _ranks(_products(kernel_gradient, np.asarray(features)[chosen].T))
     return RankedColumns(

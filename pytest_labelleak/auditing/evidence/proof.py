@@ -202,8 +202,9 @@ def laplace_advantage(shifts: np.ndarray) -> float:
 def pair_bound(update: Mapping[str, np.ndarray], alternative: Mapping[str, np.ndarray], law: NoiseLaw) -> float:
     """Return a bound on the advantage of any test between two updates behind the same defence.
 
-    The alternative is the update with one label (or all positions of one class) replaced and recomputed: what would
-    be shared instead, before clipping and noise. All shared variables must be there.
+    The alternative is the update with one label (or all positions of one class) replaced and recomputed, before
+    clipping and noise. All shared variables must be there. Where noise has a fixed scale and
+    nothing is clipped, only the difference counts: `update` may hold it, and `alternative` zeros.
 
     Parameters
     ----------
@@ -333,8 +334,8 @@ def head_bound(
     adapted = law.clip is not None or law.relative is not None
     if adapted and (kernel_gradient is None or (bias and bias_gradient is None)):
         raise InvalidArgumentError(
-            "the gradients of the head are not given. Expected kernel_gradient (and bias_gradient, with a bias): what "
-            "clipping leaves, and the scale of relative noise, depend on them."
+            "the gradients of the head are not given. Expected kernel_gradient (and bias_gradient, with a bias): "
+            "clipping and the scale of relative noise depend on them."
         )
     variables = {"kernel": kernel_gradient}
     if bias:

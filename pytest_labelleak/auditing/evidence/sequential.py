@@ -13,7 +13,7 @@ __all__ = ["Decision", "Standing", "standing"]
 
 
 class Decision(str, enum.Enum):
-    """The answer of the draws so far to the limit.
+    """Position of the mean advantages, after the draws so far, against the limit.
 
     Attributes
     ----------

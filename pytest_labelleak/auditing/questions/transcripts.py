@@ -146,7 +146,7 @@ class Transcripts:
         shares = [v.stats["rebuilt"] for v in verdicts if v.stats["rebuilt"] is not None]
         return {
             "rebuilt": rounded(max(shares, default=None)),
-            "word_error_rate": self.scorer.limit,
+            "word_error_rate": self.scorer.word_error_rate,
         }
 
     def findings(self, verdicts: Sequence[Verdict]) -> list[Finding]:

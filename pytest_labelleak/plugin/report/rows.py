@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ... import __version__
+from ...core.version import installed_version
 
 __all__ = [
     "FORMAT",
@@ -45,7 +45,7 @@ def build(audits: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "tool": {"name": "pytest-labelleak", "version": __version__},
+        "tool": {"name": "pytest-labelleak", "version": installed_version()},
         "summary": {"audits": len(rows), **counts},
         "audits": rows,
     }
