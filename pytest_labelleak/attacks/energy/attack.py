@@ -11,7 +11,7 @@ import scipy.stats
 
 from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
-from .bulk import discoveries, log_tail, split_in_two, standardised, two_normals
+from .bulk import Split, discoveries, log_tail, split_in_two, standardised, two_normals
 from .columns import Columns, Statistic, read_columns
 
 __all__ = ["Energy", "EnergyRules"]
@@ -29,6 +29,8 @@ class EnergyRules:
         False-discovery rate of the names, once some class stands out at `level`.
     split : float
         Largest share of the variance that two clear parts leave.
+    majority : float
+        The same where the upper part is the larger one.
     uneven : float
         How many times further the energies spread than those of alike columns would, where they are those of a
         gradient that is seen, and not of noise.
@@ -42,14 +44,15 @@ class EnergyRules:
         Times that the evidence is weighted anew by the classes named.
     """
 
-    level: float = 0.005
-    discovery: float = 0.1
-    split: float = 0.15
-    uneven: float = 1.5
-    emptied: float = 0.25
-    directions: int = 16
-    fluctuations: float = 3.3
-    rounds: int = 3
+    level: float = field(default=0.005, metadata={"plateau": (0.005, 0.005)})
+    discovery: float = field(default=0.1, metadata={"plateau": (0.1, 0.1)})
+    split: float = field(default=0.15, metadata={"plateau": (0.15, 0.15)})
+    majority: float = field(default=0.125, metadata={"plateau": (0.125, 0.125)})
+    uneven: float = field(default=1.5, metadata={"plateau": (1.5, 1.5)})
+    emptied: float = field(default=0.25, metadata={"plateau": (0.25, 0.25)})
+    directions: int = field(default=16, metadata={"plateau": (16, 16)})
+    fluctuations: float = field(default=3.3, metadata={"plateau": (3.3, 3.3)})
+    rounds: int = field(default=3, metadata={"plateau": (3, 3)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +133,21 @@ class Energy:
             if tails.min() < best:
                 strongest, best = statistic.name, float(tails.min())
             named |= tails < bound
-            split = split_in_two(_compressed(deviations), self.rules.split)
-            if split.clear and deviations.max() > -deviations.min():
+            split = self._split(_compressed(deviations), sized=statistic.name == "energy")
+            if split.clear:
                 named |= split.upper
         return named, strongest
+
+    def _split(self, values: np.ndarray, *, sized: bool) -> Split:
+        """Split values in two; clear with an upper majority only for sizes, and if clearer than with a minority.
+
+        A long tail downwards is cut off as a few classes below. Crowded batches have a real minority there, whose
+        columns are smaller.
+        """
+        split = split_in_two(values, self.rules.split)
+        if 2 * int(split.upper.sum()) < values.size or (sized and split.left < self.rules.majority):
+            return split
+        return dataclasses.replace(split, clear=False)
 
     def _emptied(self, filled: np.ndarray, live: int) -> np.ndarray:
         """Return the classes whose columns hold far fewer entries than chance leaves in the bulk."""
@@ -191,8 +205,9 @@ class Energy:
             weights = np.maximum(np.linalg.solve(spread, means), 0.0)
             total = standardised(Statistic(name="together", values=weights @ evidence), bulk)
             score = _compressed(total)
-            parts = [(split_in_two(values, self.rules.split), values) for values in (score, *evidence)]
-            best, values = min(parts, key=lambda part: part[0].left)
+            # The energy is the first statistic, and leads the sum where sizes tell.
+            parts = [(self._split(values, sized=index < 2), values) for index, values in enumerate((score, *evidence))]
+            best, values = min(parts, key=lambda part: (not part[0].clear, part[0].left))
             if best.clear:
                 left, found = best.left, self._above_the_tail(values, best.upper)
             else:

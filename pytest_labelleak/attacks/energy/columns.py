@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.stats
 
-from ...core.update import Update
+from ...core.update import Update, unit_roundoff
 from ..gradient.head import bias_gradient, kernel_blocks
 from ..gradient.range_finder import GrowingRange, ScaledGradient
 from ..gradient.rank import visible_directions
@@ -293,5 +293,7 @@ def _leading(update: Update, most: int, fluctuations: float) -> np.ndarray:
     left, values, left_over = found.decompose()
     beyond = float(np.linalg.norm(left_over))
     visible = min(visible_directions(values, beyond, operator, fluctuations=fluctuations), most)
+    # A matrix of low rank has rounding for its other directions.
+    visible = min(visible, int(np.count_nonzero(values > unit_roundoff("float32") * values[0])))
     coordinates: np.ndarray = (left.T @ found.compressed)[:visible]
     return coordinates

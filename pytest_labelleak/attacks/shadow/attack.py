@@ -43,12 +43,12 @@ class ShadowRules:
         Entries that all simulations together may have; larger heads are simulated less often. Six always are.
     """
 
-    power: float = 0.05
-    errors: float = 2.0
-    likely: float = 0.02
-    resembling: float = 0.3
-    ridge: float = 1e-3
-    entries: float = 3e7
+    power: float = field(default=0.05, metadata={"plateau": (0.05, 0.05)})
+    errors: float = field(default=3.0, metadata={"plateau": (3.0, 3.0)})
+    likely: float = field(default=0.02, metadata={"plateau": (0.02, 0.02)})
+    resembling: float = field(default=0.3, metadata={"plateau": (0.3, 0.3)})
+    ridge: float = field(default=1e-3, metadata={"plateau": (1e-3, 1e-3)})
+    entries: float = field(default=3e7, metadata={"plateau": (3e7, 3e7)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
