@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_labelleak import GaussianNoise, Recovery, Update, attack
 from pytest_labelleak.attacks.energy.attack import Energy, EnergyRules
 from pytest_labelleak.attacks.energy.bulk import discoveries, split_in_two, standardised, two_normals
-from pytest_labelleak.attacks.energy.columns import Statistic
+from pytest_labelleak.attacks.energy.columns import Statistic, read_columns
 from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.testing import check_attack, make_head_update, make_update
 
@@ -187,3 +187,14 @@ def test_two_normal_bulks_are_told_apart() -> None:
     assert abs(int(mixture.upper.sum()) - 100) <= 6
     assert mixture.gain > 0.1
     assert two_normals(rng.normal(size=400), start).gain < 0.05
+
+
+def test_the_matched_filter_leaves_out_the_own_part_of_a_class() -> None:
+    gradient = np.random.default_rng(2).normal(size=(30, 12))
+    columns = read_columns(Update.from_arrays(gradient), directions=4, fluctuations=3.3)
+    named = np.arange(12) < 5
+    found = columns.against(named).values
+    entries = gradient / np.abs(gradient).max()
+    for label in range(12):
+        others = entries[:, [c for c in range(5) if c != label]].sum(axis=1)
+        assert found[label] == pytest.approx(others @ entries[:, label] / np.linalg.norm(others))

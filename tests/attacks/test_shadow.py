@@ -124,7 +124,7 @@ def test_wrong_parameters_are_refused(arguments: dict[str, object]) -> None:
         Shadow(**arguments)  # type: ignore[arg-type]
 
 
-@given(seed=st.integers(0, 1000), exponent=st.integers(-60, 60))
+@given(seed=st.integers(0, 1000), exponent=st.sampled_from([-600, -3, 600]))
 @quick
 def test_scale_changes_nothing(seed: int, exponent: int) -> None:
     case = made(seed)

@@ -19,7 +19,7 @@ __all__ = ["Energy", "EnergyRules"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyRules:
-    """The numbers that decide what stands out.
+    """The numbers that decide which classes stand out.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ class Energy:
         return max(mixtures, key=lambda pair: pair[0])[1] if mixtures else answers[0].named
 
     def _from(self, columns: Columns, statistics: list[Statistic], named: np.ndarray) -> _Answer:
-        """Return what the statistics name together, if the classes `named` give them their weights to begin with."""
+        """Return the classes that the statistics name together; the classes `named` give the first weights."""
         left: float | None = None
         score = np.zeros(named.size)
         for _ in range(self.rules.rounds):
@@ -236,7 +236,7 @@ class Energy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Answer:
-    """Classes named together, the score they were named by, and what their split leaves of its variance, if clear."""
+    """Classes named together, the score they were named by, and the share of variance that a clear split leaves."""
 
     named: np.ndarray
     score: np.ndarray

@@ -92,7 +92,7 @@ class Columns:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of one entry of a typical column: the noise, where noise is what columns hold."""
+        """Standard deviation of one entry of a typical column: the noise, where columns hold noise."""
         return float(np.sqrt(np.median(self.energy) / max(self.update.features, 1)))
 
     def statistics(self) -> list[Statistic]:
@@ -237,7 +237,7 @@ def read_columns(update: Update, *, directions: int, fluctuations: float) -> Col
     Parameters
     ----------
     update : Update
-        What was shared.
+        The update that was shared.
     directions : int
         Leading directions looked at, at most.
     fluctuations : float

@@ -44,7 +44,7 @@ class ShadowRules:
     """
 
     power: float = field(default=0.05, metadata={"plateau": (0.05, 0.05)})
-    errors: float = field(default=3.0, metadata={"plateau": (3.0, 3.0)})
+    errors: float = field(default=2.0, metadata={"plateau": (2.0, 2.0)})
     likely: float = field(default=0.02, metadata={"plateau": (0.02, 0.02)})
     resembling: float = field(default=0.3, metadata={"plateau": (0.3, 0.3)})
     ridge: float = field(default=1e-3, metadata={"plateau": (1e-3, 1e-3)})
