@@ -17,6 +17,7 @@ from .counting.bias_counts import BiasCounts
 from .counting.ilrg import ILRG
 from .counting.llg_star import LLGStar
 from .disaggregate.attack import Disaggregate
+from .energy.attack import Energy
 from .gradient.reading import Reading
 from .rlg.attack import RLG
 from .robust.attack import RobustRLG
@@ -25,6 +26,7 @@ from .rules.embedding_rows import EmbeddingRows
 from .rules.idlg import IDLG
 from .rules.llg import LLG
 from .rules.yin import Yin
+from .shadow.attack import Shadow
 
 __all__ = ["ask", "attack", "builtin_attacks", "resolve", "run"]
 
@@ -33,7 +35,7 @@ def builtin_attacks() -> dict[str, Attack]:
     """Return the built-in attacks by name."""
     members: tuple[Attack, ...] = (
         *(BiasSign(), EmbeddingRows(), IDLG(), Yin(), BiasCounts(), LLG(), LLGStar(), ILRG(), RLG(), RobustRLG()),
-        Disaggregate(),
+        *(Disaggregate(), Energy(), Shadow()),
     )
     return {member.name: member for member in members}
 
