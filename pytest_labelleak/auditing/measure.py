@@ -27,6 +27,7 @@ def audit(
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
+    time_budget: float | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -61,6 +62,8 @@ def audit(
         The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
+    time_budget : float, optional
+        Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
@@ -98,6 +101,7 @@ def audit(
     """
     capture_options = {"head": head, "training": training, "class_weight": class_weight}
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    arguments["time_budget"] = time_budget
     for name, flag in (("counts", counts), ("samples", samples)):
         if not isinstance(flag, bool):
             raise InvalidArgumentError(f"{name}={flag!r} is a {type(flag).__name__}. Expected True or False.")

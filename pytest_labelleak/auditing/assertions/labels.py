@@ -23,6 +23,7 @@ def assert_labels_not_recoverable(
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
+    time_budget: float | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -48,6 +49,8 @@ def assert_labels_not_recoverable(
         The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
+    time_budget : float, optional
+        Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
@@ -86,6 +89,7 @@ def assert_labels_not_recoverable(
             "attacks": attacks,
             "defence": defence,
             "seed": seed,
+            "time_budget": time_budget,
         },
         asserted=True,
     )

@@ -22,6 +22,7 @@ def assert_samples_not_isolated(
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
+    time_budget: float | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -59,6 +60,8 @@ def assert_samples_not_isolated(
         The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
+    time_budget : float, optional
+        Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
@@ -92,6 +95,7 @@ def assert_samples_not_isolated(
             "attacks": attacks,
             "defence": defence,
             "seed": seed,
+            "time_budget": time_budget,
         },
         asserted=True,
     )

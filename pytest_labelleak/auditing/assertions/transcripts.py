@@ -19,7 +19,7 @@ def assert_transcripts_not_recoverable(
     threshold: float | None = None,
     word_error_rate: float = 0.0,
     vocabulary: Any = None,
-    time_budget: float = 600.0,
+    time_budget: float | None = None,
     confidence: float | None = None,
     attacks: Any = None,
     defence: Any = None,
@@ -48,9 +48,9 @@ def assert_transcripts_not_recoverable(
         jiwer (extra ``asr``).
     vocabulary : Vocabulary or path, optional
         As for `assert_words_not_recoverable`: words then are words. Without it every label is one.
-    time_budget : float, default 600
-        Seconds that each attack of the default may take on each update. An attack that runs out of them before it has
-        an answer makes the audit inconclusive.
+    time_budget : float, optional
+        Seconds that the audit may take, default 900, and that each attack of the default may take on each update,
+        default 600. An audit whose budget is spent before there is an answer is inconclusive.
     confidence : float, optional
         In (0, 1). Then the audit holds only if an upper bound of the share, one-sided, exact, with the batch
         as the unit, is within the threshold too. By default the mean over the batches is compared.
@@ -93,7 +93,7 @@ def assert_transcripts_not_recoverable(
 
     known = None if vocabulary is None else load_vocabulary(vocabulary)
     question = Transcripts(scorer=TranscriptScorer(word_error_rate=word_error_rate, vocabulary=known))
-    attacks = chosen_attacks(attacks, model, time_budget=time_budget)
+    attacks = chosen_attacks(attacks, model, time_budget=600.0 if time_budget is None else time_budget)
     result = run(
         model,
         batch,
@@ -105,6 +105,7 @@ def assert_transcripts_not_recoverable(
             "attacks": attacks,
             "defence": defence,
             "seed": seed,
+            "time_budget": time_budget,
         },
         asserted=True,
     )

@@ -25,6 +25,7 @@ def assert_words_not_recoverable(
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
+    time_budget: float | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -67,6 +68,8 @@ def assert_words_not_recoverable(
         it, on the sensitive terms too.
     seed : int, optional
         Seeds attacks and defence; default 0.
+    time_budget : float, optional
+        Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
@@ -101,6 +104,7 @@ def assert_words_not_recoverable(
             "attacks": attacks,
             "defence": defence,
             "seed": seed,
+            "time_budget": time_budget,
             "sensitive": sensitive,
         },
         asserted=True,
