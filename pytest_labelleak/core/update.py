@@ -432,7 +432,7 @@ class Update:
         InvalidArgumentError
             If the file is missing, is no archive of an update, or holds pickled objects or wrong arrays.
         """
-        arrays, meta = read_archive(path)
+        arrays, meta = read_archive(path, prefixes=("head/", *(f"{prefix}/" for prefix in _ARCHIVED)))
         if meta is None:
             return cls.from_arrays(
                 arrays["kernel_gradient"],
@@ -446,16 +446,31 @@ class Update:
             start = f"{prefix}/"
             return {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
 
-        attributes: dict[str, Any] = meta["update"]
-        attributes["defences"] = tuple(attributes.get("defences", ()))
-        attributes |= {attribute: of(prefix) for prefix, attribute in _ARCHIVED.items()}
-        head: dict[str, Any] = {**meta["head"], **of("head")}
         try:
-            return cls(head=Head(**head), **attributes)
-        except TypeError:
+            attributes: dict[str, Any] = meta["update"]
+            attributes["defences"] = tuple(attributes.get("defences", ()))
+            attributes |= {attribute: of(prefix) for prefix, attribute in _ARCHIVED.items()}
+            update = cls(head=Head(**{**meta["head"], **of("head")}), **attributes)
+            _check_plain_fields(update)
+        except InvalidArgumentError:
+            raise
+        except Exception:  # of Python, about values of another type than any that `save` writes
             raise InvalidArgumentError(
-                f"{str(path)!r} has unknown fields in its 'meta' entry. Expected one written by Update.save."
+                f"{str(path)!r} has unknown fields or types in its 'meta' entry. Expected one written by Update.save."
             ) from None
+        return update
+
+
+def _check_plain_fields(update: Update) -> None:
+    """Raise TypeError where a file gives a field another type than `Update.save` writes."""
+    text = [*update.defences, *(getattr(update, name) for name in ("compute_dtype", "device", "reduction", "origin"))]
+    head = update.head
+    text += [head.layer, head.kernel, *(name for name in (head.bias,) if name is not None)]
+    arrays = [array for attribute in _ARCHIVED.values() for array in getattr(update, attribute).values()]
+    numbers_ = isinstance(head.label_smoothing, (int, float)) and isinstance(head.tied, bool)
+    plain = numbers_ and all(isinstance(value, str) for value in text)
+    if not plain or any(array.dtype.kind not in "fiub" for array in arrays):
+        raise TypeError
 
 
 #: Arrays in an archive: prefix of their names in the file, and attribute of the update.

@@ -1,4 +1,4 @@
-"""The baseline: a committed file of what each test is known to leak, so that it can only get better."""
+"""The baseline: a committed file of the figures that each test is known to leak, so that none can grow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from ..core.errors import BaselineError
 from ..core.figures import round_up
-from ..core.files import write_text
+from ..core.files import read_text, write_text
 
 __all__ = ["FORMAT", "VERSION", "Baseline"]
 
@@ -154,7 +154,7 @@ class Baseline:
             raise BaselineError(f"baseline {str(path)!r} {reason}. {fix}") from None
 
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except FileNotFoundError:
             refuse("does not exist", "Create it with --labelleak-update-baseline on your own machine, and commit it.")
         except OSError as error:
