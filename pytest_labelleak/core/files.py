@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["exclusive", "obstacle", "open_regular", "read_text", "replacing", "write_text"]
+__all__ = ["exclusive", "obstacle", "open_regular", "open_to_append", "read_text", "replacing", "write_text"]
 
 _NO_FILE = "it is no regular file but a pipe, a socket or a device"
 #: Baselines and lists of terms have some kilobytes. The bound decides about no file that a person wrote.
@@ -101,19 +101,45 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     OSError
         If the file cannot be opened, or is no regular file.
     """
-    # A pipe without a writer blocks in open() itself, unless the flag says otherwise. Windows has no such pipes.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    number = os.open(path, flags)
+    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+
+
+def open_to_append(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file for writing at its end, or refuse a pipe, a socket or a device.
+
+    Parameters
+    ----------
+    path : path_like
+        The file; it is created if it does not exist.
+
+    Returns
+    -------
+    binary file
+        The open file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or is no regular file.
+    """
+    return os.fdopen(_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+
+def _regular(path: str | os.PathLike[str], flags: int) -> int:
+    # A pipe without a partner blocks in open() itself, unless the flag says otherwise. Windows has no such pipes.
+    for name in ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC"):
+        flags |= getattr(os, name, 0)
+    number = os.open(path, flags, 0o666)
     try:
         mode = os.fstat(number).st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(mode):
             raise OSError(_NO_FILE)
-        return os.fdopen(number, "rb")
     except BaseException:
         os.close(number)
         raise
+    return number
 
 
 def read_text(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .archive import read_archive, write_archive
 from .errors import InvalidArgumentError
+from .settings import note_private_values
 from .tensors import to_numpy
 
 __all__ = ["COMPUTE_DTYPES", "Head", "Update", "unit_roundoff"]
@@ -187,6 +188,7 @@ class Update:
 
     def __post_init__(self) -> None:
         """Check names, shapes and dtypes."""
+        note_private_values()
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise InvalidArgumentError(
                 f"compute_dtype={self.compute_dtype!r}. Expected one of {', '.join(COMPUTE_DTYPES)}."
