@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, quoted
 from .sensitive import SensitiveTerms, sensitive_terms
 
 __all__ = ["DEFAULTS", "Scope", "Settings", "activate", "active_scope", "note_private_values"]
@@ -18,9 +18,9 @@ __all__ = ["DEFAULTS", "Scope", "Settings", "activate", "active_scope", "note_pr
 def _threshold(value: Any) -> float:
     expected = "Expected a number in [0, 1]: the attacker's advantage (TPR - FPR) above which a test fails."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgumentError(f"threshold={value!r} is a {type(value).__name__}. {expected}")
+        raise InvalidArgumentError(f"threshold={quoted(value)} is a {type(value).__name__}. {expected}")
     if not 0.0 <= value <= 1.0:  # false for NaN; defined for an integer beyond the largest float
-        raise InvalidArgumentError(f"threshold={value!r} is out of range. {expected}")
+        raise InvalidArgumentError(f"threshold={quoted(value)} is out of range. {expected}")
     return float(value)
 
 
@@ -29,9 +29,9 @@ def _confidence(value: Any) -> float | None:
         return None
     expected = "Expected a number between 0 and 1, such as 0.95, or False to compare the mean alone."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgumentError(f"confidence={value!r} is a {type(value).__name__}. {expected}")
+        raise InvalidArgumentError(f"confidence={quoted(value)} is a {type(value).__name__}. {expected}")
     if not 0.0 < value < 1.0:  # false for NaN
-        raise InvalidArgumentError(f"confidence={value!r} is out of range. {expected}")
+        raise InvalidArgumentError(f"confidence={quoted(value)} is out of range. {expected}")
     return float(value)
 
 
@@ -65,7 +65,7 @@ def _defence(value: Any) -> Any:
 
 def _seed(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidArgumentError(f"seed={value!r}. Expected a non-negative integer.")
+        raise InvalidArgumentError(f"seed={quoted(value)}. Expected a non-negative integer.")
     return value
 
 

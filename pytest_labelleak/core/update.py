@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .archive import read_archive, write_archive
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, quoted
 from .settings import note_private_values
 from .tensors import to_numpy
 
@@ -189,17 +189,17 @@ class Update:
     def __post_init__(self) -> None:
         """Check names, shapes and dtypes."""
         note_private_values()
-        if self.compute_dtype not in COMPUTE_DTYPES:
+        if not isinstance(self.compute_dtype, str) or self.compute_dtype not in COMPUTE_DTYPES:
             raise InvalidArgumentError(
-                f"compute_dtype={self.compute_dtype!r}. Expected one of {', '.join(COMPUTE_DTYPES)}."
+                f"compute_dtype={quoted(self.compute_dtype)}. Expected one of {', '.join(COMPUTE_DTYPES)}."
             )
         if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 1:
-            raise InvalidArgumentError(f"steps={self.steps!r}. Expected an integer of at least 1.")
+            raise InvalidArgumentError(f"steps={quoted(self.steps)}. Expected an integer of at least 1.")
         rate: Any = self.learning_rate
         if rate is not None and (
             isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0.0 < float(rate) < math.inf
         ):
-            raise InvalidArgumentError(f"learning_rate={rate!r}. Expected a positive, finite number, or None.")
+            raise InvalidArgumentError(f"learning_rate={quoted(rate)}. Expected a positive, finite number, or None.")
         object.__setattr__(self, "learning_rate", None if rate is None else float(rate))
         head = self.head
         for name in filter(None, (head.kernel, head.bias)):
