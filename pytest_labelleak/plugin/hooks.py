@@ -15,7 +15,7 @@ from .fixture import LabelLeakFixture
 from .marker import MARKER
 from .options import Options, add_options
 from .redaction import Cleaner, hide_terms, is_ours, passed_through_package, render, render_message
-from .running_test import STATE, ItemState
+from .running_test import STATE, ItemState, count_failed
 from .session import RECORDS, LabelLeakSession
 from .side_channels import SideChannels, package_is_used
 
@@ -23,6 +23,8 @@ _OPTIONS = pytest.StashKey[Options]()
 _BASELINE = pytest.StashKey[Baseline]()
 
 _RUNNING = pytest.StashKey[tuple[pytest.Item, ItemState]]()
+
+_STRAY = pytest.StashKey[int]()
 
 _WORKER_INPUT = "labelleak_baseline"
 _WORKER_OUTPUT = "labelleak_stray"
@@ -74,12 +76,9 @@ def _may_be_private(config: pytest.Config) -> bool:
 
 def _clean_warning(config: pytest.Config, text: str) -> str:
     running = config.stash.get(_RUNNING, None)
-    level = None if running is None else running[1].privacy(running[0], None)
-    if running is None or level is None:
+    if running is None or running[1].last_cleaner is None:
         return text
-    item, state = running
-    clean = state.cleaner(item, level, None)
-    return text if clean is None else str(state.hide(clean(text, hint=False)))
+    return str(running[1].hide(running[1].last_cleaner(text, hint=False)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -96,17 +95,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     state = item.stash[STATE] = ItemState(item, config.stash[_OPTIONS].settings, config.stash[_BASELINE])
     config.stash[_RUNNING] = (item, state)
     with activate(state.scope):
-        return (yield)
+        result = yield
+    config.stash[_STRAY] += state.count_late()
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Collect audits that run between tests, such as those of a thread that outlives its test."""
     config = session.config
+    config.stash[_STRAY] = 0
     with activate(Scope(settings=config.stash[_OPTIONS].settings)) as scope:
         result = yield
-    stray = sum(record["asserted"] and record["outcome"] in ("leaked", "inconclusive") for record in scope.records)
-    stray += len(scope.running)
+    stray = config.stash[_STRAY] + count_failed(scope.records) + len(scope.running)
     if stray and not config.getoption("collectonly"):
         output = getattr(config, "workeroutput", None)
         if output is not None:
@@ -162,6 +163,8 @@ def pytest_runtest_makereport(
     # Of a unittest.TestCase, the exception comes with the report.
     error = None if call.excinfo is None else call.excinfo.value
     state.note_escaped(records, error)
+    if call.when == "call":
+        state.remember_cleaner(item)
     if records:
         setattr(report, RECORDS, records)
     if report.outcome == "passed" and call.when in ("call", "teardown"):

@@ -17,7 +17,7 @@ from .baseline import Baseline
 from .marker import marker_settings
 from .redaction import Cleaner, family, hide_terms, is_ours, passed_through_package, texts_in
 
-__all__ = ["STATE", "ItemState"]
+__all__ = ["STATE", "ItemState", "count_failed"]
 
 _PROPERTY = "labelleak_"
 _STANDARD_LIBRARY = os.path.dirname(threading.__file__) + os.sep
@@ -100,6 +100,7 @@ class ItemState:
         self.called = False
         self._sent = 0
         self._told = False
+        self.last_cleaner: Cleaner | None = None
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith(_PROPERTY)]
 
     @property
@@ -168,6 +169,15 @@ class ItemState:
             audit, _ = self.scope.audits[record["index"]]
             record["escaped"] = any(member is audit for member in ended)
 
+    def count_late(self) -> int:
+        """Count the assertions that failed after the last report of the test, on which they are missing."""
+        return count_failed(self.scope.records[self._sent :])
+
+    def remember_cleaner(self, item: pytest.Item) -> None:
+        """Keep the cleaner of the test's output for warnings, which are reported when its fixtures are gone."""
+        level = self.privacy(item, None)
+        self.last_cleaner = None if level is None else self.cleaner(item, level, None)
+
     def unheard(self, *, ended: bool) -> BaseException | None:
         """Return an error for an audit in another thread of which the test has not heard, once.
 
@@ -187,9 +197,8 @@ class ItemState:
         raised = list(scope.raised_elsewhere)
         lost = [error for error in raised if _is_lost(error)]
         for (audit, thread), record in zip(scope.audits, scope.records, strict=False):
-            failed = record["asserted"] and record["outcome"] in ("leaked", "inconclusive")
             heard = any(getattr(error, "audit", None) is audit for error in raised)
-            if failed and thread != scope.thread and not heard:
+            if count_failed([record]) and thread != scope.thread and not heard:
                 lost.append(LabelLeak(audit.message, audit=audit))
         self._told = bool(lost) or (ended and bool(scope.running))
         leaks = [error for error in lost if isinstance(error, LabelLeak)]
@@ -260,6 +269,22 @@ class ItemState:
         for record in list(self.scope.records):
             _collect(record, figures, words)
         return Cleaner(strict=strict, figures=figures, words=words, texts=texts_in(values))
+
+
+def count_failed(records: Iterable[Mapping[str, Any]]) -> int:
+    """Count the assertions that did not hold.
+
+    Parameters
+    ----------
+    records : iterable of mapping
+        Records of audits.
+
+    Returns
+    -------
+    int
+        The number of records that an assertion left, and that leaked or were inconclusive.
+    """
+    return sum(record["asserted"] and record["outcome"] in ("leaked", "inconclusive") for record in records)
 
 
 _RECEIVE = (
