@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.errors import InvalidArgumentError, quoted
+from ...core.errors import InvalidArgumentError
 from ...core.recovery import Status
 from ...core.update import Update
 from ..decoders.free_contexts import FreeContextDecoder
@@ -87,17 +87,17 @@ class GradientMatching:
         """Check the settings once."""
         for name, known in (("objective", OBJECTIVES), ("labels", LABELS), ("optimiser", OPTIMISERS)):
             if getattr(self, name) not in known:
-                raise InvalidArgumentError(f"{name}={quoted(getattr(self, name))}. Expected one of {', '.join(known)}.")
+                raise InvalidArgumentError(f"{name}={getattr(self, name)!r}. Expected one of {', '.join(known)}.")
         for name in ("attempts", "steps", "patience"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidArgumentError(f"{name}={quoted(value)}. Expected an integer of at least 1.")
+                raise InvalidArgumentError(f"{name}={value!r}. Expected an integer of at least 1.")
         if not isinstance(self.moves, int) or isinstance(self.moves, bool) or self.moves < 0:
-            raise InvalidArgumentError(f"moves={quoted(self.moves)}. Expected an integer of at least 0.")
+            raise InvalidArgumentError(f"moves={self.moves!r}. Expected an integer of at least 0.")
         for name in ("learning_rate", "final_learning_rate", "context_scale", "tolerance"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
-                raise InvalidArgumentError(f"{name}={quoted(value)}. Expected a finite number above 0.")
+                raise InvalidArgumentError(f"{name}={value!r}. Expected a finite number above 0.")
 
     def __call__(
         self,
