@@ -102,6 +102,8 @@ def test_texts_are_searched_for_in_bounds():
     for _ in range(10_000):
         deep = [deep]
     assert texts_in([deep, circle]) == ()
+    nested = [[[0] * 1000] * 1000] * 1000  # a thousand million entries
+    assert texts_in([nested]) == ()
     assert len(texts_in([[f"text {index}" for index in range(10_000)]])) <= 2000
 
 

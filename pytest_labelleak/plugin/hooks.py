@@ -163,7 +163,7 @@ def pytest_runtest_makereport(
     # Of a unittest.TestCase, the exception comes with the report.
     error = None if call.excinfo is None else call.excinfo.value
     state.note_escaped(records, error)
-    if call.when == "call":
+    if call.when == "call" and _may_be_private(item.config):
         state.remember_cleaner(item)
     if records:
         setattr(report, RECORDS, records)

@@ -9,6 +9,7 @@ messages are cleaned, and the frames of pytest and of this package are left out.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import re
@@ -72,6 +73,7 @@ _DERIVED = re.compile(r"±|[Dd]ifference")
 _OWN_WORDS = frozenset({"", "held", "accepted", "leaked", "inconclusive", "recovered", "not_applicable", "not_run"})
 # Private texts of fixtures: bounds on the search, beyond which quotes alone protect.
 _MOST_TEXTS = 2000
+_MOST_VISITS = 20_000
 _DEEPEST = 6
 
 
@@ -240,8 +242,10 @@ def texts_in(values: Iterable[Any]) -> tuple[str, ...]:
     """
     found: set[str] = set()
     waiting = [(value, 0) for value in values]
-    while waiting and len(found) < _MOST_TEXTS:
+    visits = 0
+    while waiting and len(found) < _MOST_TEXTS and visits < _MOST_VISITS:
         value, depth = waiting.pop()
+        visits += 1
         if isinstance(value, bytes):
             value = value.decode("utf-8", "ignore")
         if isinstance(value, str):
@@ -252,14 +256,14 @@ def texts_in(values: Iterable[Any]) -> tuple[str, ...]:
             continue
         inside: Iterable[Any] = ()
         if isinstance(value, dict):
-            inside = [*value.keys(), *value.values()]
+            inside = itertools.chain.from_iterable(value.items())
         elif isinstance(value, (list, tuple, set, frozenset)):
             inside = value
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             inside = [getattr(value, part.name, None) for part in dataclasses.fields(value)]
         elif type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in "USO":
             inside = value.ravel()[:_MOST_TEXTS].tolist()
-        waiting += [(member, depth + 1) for member in list(inside)[:_MOST_TEXTS]]
+        waiting += [(member, depth + 1) for member in itertools.islice(inside, _MOST_TEXTS)]
     return tuple(sorted(found, key=lambda text: (-len(text), text)))
 
 
