@@ -71,6 +71,11 @@ def test_figures_and_names_of_types_stay(text):
     assert Cleaner()(text) == text
 
 
+def test_colours_part_no_figure_and_no_text():
+    assert Cleaner()("\x1b[33m0.95\x1b[39;49;00m < 0.1") == "0.95 < 0.1"
+    assert Cleaner(texts=("Ada",))("\x1b[33mAda\x1b[0m is here", hint=False) == "... is here"
+
+
 def test_strict_hides_decimals_and_texts_but_for_figures_and_names():
     clean = Cleaner(strict=True, figures={2 / 3}, words={"bias_sign"})
     assert clean("assert 0.375 < 0.25", hint=False) == "assert # < #"
