@@ -155,7 +155,7 @@ def test_hostile_archives_get_one_clear_error(kind, tmp_path):
 )
 def test_hostile_metadata_gets_one_clear_error(meta, tmp_path):
     archive(tmp_path / "bad.npz", {"meta": npy(np.array(meta)), "gradient/kernel": npy(np.ones((2, 3)))})
-    refused(tmp_path / "bad.npz", "'meta' entry")
+    refused(tmp_path / "bad.npz", "'meta' entry|compute_dtype=<list")
 
 
 def _valid(compressed):
