@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..core.errors import InvalidArgumentError
+from ..core.errors import InvalidArgumentError, quoted
 from ..core.settings import Settings
 from .questions.asking import asking_for_words
 from .questions.labels import Labels
@@ -100,7 +100,7 @@ def audit(
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
     for name, flag in (("counts", counts), ("samples", samples)):
         if not isinstance(flag, bool):
-            raise InvalidArgumentError(f"{name}={flag!r} is a {type(flag).__name__}. Expected True or False.")
+            raise InvalidArgumentError(f"{name}={quoted(flag)} is a {type(flag).__name__}. Expected True or False.")
     if vocabulary is None:
         for name, value in (("lexicon", lexicon), ("sensitive", sensitive)):
             if value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,18 @@ from .result import Audit
 __all__ = ["run"]
 
 
+def _counted(function: Callable[..., Audit]) -> Callable[..., Audit]:
+    """Count a call as a running audit of the test, in whatever thread it runs."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Audit:
+        with active_scope().auditing():
+            return function(*args, **kwargs)
+
+    return call
+
+
+@_counted
 def run(
     model: Any,
     batch: Any,
@@ -58,9 +71,7 @@ def run(
     members = attacks_.resolve(settings.attacks)
     defence = defences_.resolve(settings.defence)
     question = ask(settings)
-    recorded = None
-    if asserted:
-        recorded = scope.recorded_limit(sum(1 for record in scope.records if record["asserted"]))
+    recorded = scope.next_limit() if asserted else None
     limit = settings.threshold if recorded is None else recorded
     bar = Bar(limit=limit, threshold=settings.threshold, confidence=settings.confidence)
 
@@ -126,7 +137,7 @@ def run(
     )
     # The ceiling is recorded in baselines: this very audit might be above the rounded figure.
     figures = {"asserted": asserted, "figure_ceiling": round_up(result.figure)}
-    scope.records.append({**figures, **result.to_record(show_labels=settings.show_labels)})
+    scope.note(result, {**figures, **result.to_record(show_labels=settings.show_labels)})
     return result
 
 

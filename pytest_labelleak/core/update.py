@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .archive import read_archive, write_archive
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, quoted
+from .settings import note_private_values
 from .tensors import to_numpy
 
 __all__ = ["COMPUTE_DTYPES", "Head", "Update", "unit_roundoff"]
@@ -185,17 +186,18 @@ class Update:
 
     def __post_init__(self) -> None:
         """Check names, shapes and dtypes."""
-        if self.compute_dtype not in COMPUTE_DTYPES:
+        note_private_values()
+        if not isinstance(self.compute_dtype, str) or self.compute_dtype not in COMPUTE_DTYPES:
             raise InvalidArgumentError(
-                f"compute_dtype={self.compute_dtype!r}. Expected one of {', '.join(COMPUTE_DTYPES)}."
+                f"compute_dtype={quoted(self.compute_dtype)}. Expected one of {', '.join(COMPUTE_DTYPES)}."
             )
         if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 1:
-            raise InvalidArgumentError(f"steps={self.steps!r}. Expected an integer of at least 1.")
+            raise InvalidArgumentError(f"steps={quoted(self.steps)}. Expected an integer of at least 1.")
         rate: Any = self.learning_rate
         if rate is not None and (
             isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0.0 < float(rate) < math.inf
         ):
-            raise InvalidArgumentError(f"learning_rate={rate!r}. Expected a positive, finite number, or None.")
+            raise InvalidArgumentError(f"learning_rate={quoted(rate)}. Expected a positive, finite number, or None.")
         object.__setattr__(self, "learning_rate", None if rate is None else float(rate))
         head = self.head
         for name in filter(None, (head.kernel, head.bias)):
@@ -430,7 +432,7 @@ class Update:
         InvalidArgumentError
             If the file is missing, is no archive of an update, or holds pickled objects or wrong arrays.
         """
-        arrays, meta = read_archive(path)
+        arrays, meta = read_archive(path, prefixes=("head/", *(f"{prefix}/" for prefix in _ARCHIVED)))
         if meta is None:
             return cls.from_arrays(
                 arrays["kernel_gradient"],
@@ -444,16 +446,31 @@ class Update:
             start = f"{prefix}/"
             return {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
 
-        attributes: dict[str, Any] = meta["update"]
-        attributes["defences"] = tuple(attributes.get("defences", ()))
-        attributes |= {attribute: of(prefix) for prefix, attribute in _ARCHIVED.items()}
-        head: dict[str, Any] = {**meta["head"], **of("head")}
         try:
-            return cls(head=Head(**head), **attributes)
-        except TypeError:
+            attributes: dict[str, Any] = meta["update"]
+            attributes["defences"] = tuple(attributes.get("defences", ()))
+            attributes |= {attribute: of(prefix) for prefix, attribute in _ARCHIVED.items()}
+            update = cls(head=Head(**{**meta["head"], **of("head")}), **attributes)
+            _check_plain_fields(update)
+        except InvalidArgumentError:
+            raise
+        except Exception:  # of Python, about values of another type than any that `save` writes
             raise InvalidArgumentError(
-                f"{str(path)!r} has unknown fields in its 'meta' entry. Expected one written by Update.save."
+                f"{str(path)!r} has unknown fields or types in its 'meta' entry. Expected one written by Update.save."
             ) from None
+        return update
+
+
+def _check_plain_fields(update: Update) -> None:
+    """Raise TypeError where a file gives a field another type than `Update.save` writes."""
+    text = [*update.defences, *(getattr(update, name) for name in ("compute_dtype", "device", "reduction", "origin"))]
+    head = update.head
+    text += [head.layer, head.kernel, *(name for name in (head.bias,) if name is not None)]
+    arrays = [array for attribute in _ARCHIVED.values() for array in getattr(update, attribute).values()]
+    numbers_ = isinstance(head.label_smoothing, (int, float)) and isinstance(head.tied, bool)
+    plain = numbers_ and all(isinstance(value, str) for value in text)
+    if not plain or any(array.dtype.kind not in "fiub" for array in arrays):
+        raise TypeError
 
 
 #: Arrays in an archive: prefix of their names in the file, and attribute of the update.

@@ -70,7 +70,7 @@ def pytest_labelleak_adapter(model: Any) -> Any:
     Parameters
     ----------
     model : object
-        What the test passed to the assertion.
+        The model that the test passed to the assertion.
 
     Returns
     -------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.errors import InvalidArgumentError
+from ...core.errors import InvalidArgumentError, quoted
 from ..explanation import raise_for
 from ..questions.labels import Labels
 from ..result import Audit
@@ -74,7 +74,7 @@ def assert_labels_not_recoverable(
     """
     __tracebackhide__ = True
     if not isinstance(counts, bool):
-        raise InvalidArgumentError(f"counts={counts!r} is a {type(counts).__name__}. Expected True or False.")
+        raise InvalidArgumentError(f"counts={quoted(counts)} is a {type(counts).__name__}. Expected True or False.")
     result = run(
         model,
         batch,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ....core.errors import UnknownNameError, UnsupportedModelError
+from ....core.errors import UnknownNameError, UnsupportedModelError, quoted
 from ...arrays import BY_HAND
 from ..loss import LossFacts, loss_facts, loss_of
 from .graph import Output, dense_like
@@ -204,13 +204,13 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
     if len(found) > 1:
         paths = ", ".join(repr(layer.path) for layer in found)
         raise UnsupportedModelError(
-            f"head={head!r} names {len(found)} layers of model {model.name!r}. Use one of {paths}."
+            f"head={quoted(head)} names {len(found)} layers of model {model.name!r}. Use one of {paths}."
         )
     if not found:
         known = sorted({name for output in outputs for name in output.names})
         dense = [layer.name for layer in layers if dense_like(layer)]
         raise UnknownNameError(
-            f"head={head!r} is neither an output nor a layer of model {model.name!r}. "
+            f"head={quoted(head)} is neither an output nor a layer of model {model.name!r}. "
             f"Expected one of the outputs {known} or of the layers {dense}."
         )
     layer = found[0]
@@ -218,8 +218,8 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
         layer = layer.layer
     if not dense_like(layer) and not any(walk.layer is layer for walk in walks):
         raise UnsupportedModelError(
-            f"head={head!r} is a {type(layer).__name__} layer. Expected a Dense, EinsumDense or convolution layer, "
-            f"whose kernel makes the logits; otherwise {BY_HAND}."
+            f"head={quoted(head)} is a {type(layer).__name__} layer. Expected a Dense, EinsumDense or convolution "
+            f"layer, whose kernel makes the logits; otherwise {BY_HAND}."
         )
     feeding = [index for index, walk in enumerate(walks) if walk.layer is layer]
     if not feeding and len(outputs) == 1:
@@ -227,8 +227,8 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
     if len(feeding) != 1:
         names = ", ".join(repr(output.names[0]) for output in outputs)
         raise UnsupportedModelError(
-            f"head={head!r} feeds {len(feeding)} of the outputs of model {model.name!r} directly. Expected exactly "
-            f"one: name the output instead, one of {names}."
+            f"head={quoted(head)} feeds {len(feeding)} of the outputs of model {model.name!r} directly. Expected "
+            f"exactly one: name the output instead, one of {names}."
         )
     return feeding[0], layer
 
