@@ -31,6 +31,7 @@ class Attack(Protocol):
     runs last.
     An attack that can read a head which is tied to the input embedding says so with an attribute
     ``reads_tied = True``; others are not asked about such updates.
+    An attack that can read sigmoid heads (`Head.kind`) says so with an attribute ``reads_sigmoid = True``.
     An attribute ``reads``, a tuple of "kernel" and "bias", says which of the head's gradients it looks at, for a
     verdict that names them; by default both. What else was read, `Recovery.variables` names.
     An attack that separates samples from the batch (`Recovery.isolated`) says so with ``isolates = True``: then an

@@ -132,15 +132,14 @@ def run(
 
 def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
     # Imported on first use: everything above works on plain arrays without any adapter.
-    from ..capture import adapter_for, iter_batches
+    from ..capture import iter_captures
 
-    adapter = adapter_for(model)
     truth_options = {k: v for k, v in capture_options.items() if k != "training"}
-    for item in iter_batches(batch):
+    for adapter, owner, item in iter_captures(model, batch):
         # The labels are checked first: frameworks quote an out-of-range label in their own errors.
-        truth: Truth = adapter.labels(model, item, **truth_options)
+        truth: Truth = adapter.labels(owner, item, **truth_options)
         # Frameworks fail on empty batches in their own ways; without a label there is nothing to capture.
-        update = adapter.capture(model, item, **capture_options) if truth.labels.size else None
+        update = adapter.capture(owner, item, **capture_options) if truth.labels.size else None
         if update is not None:
             _check_agreement(update, truth)
         yield update, truth

@@ -67,7 +67,7 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
         }
     kernel_penalty = None if penalties[0] is None else head.matrix(penalties[0])
     compute_dtype = _compute_dtype(head, step.gradients[kernel])
-    if not head.softmax:
+    if not head.softmax and not head.sigmoid:
         _check_rows(model, head, gradients[keys[kernel]], kernel_penalty, compute_dtype)
     return Update(
         gradients=gradients,
@@ -81,6 +81,7 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
             bias_penalty=penalties[1],
             label_smoothing=head.loss.label_smoothing,
             tied=head.tied,
+            kind="sigmoid" if head.sigmoid else "softmax",
         ),
         compute_dtype=compute_dtype,
         device=step.device,
@@ -148,6 +149,7 @@ def _check_rows(model: Any, head: KerasHead, gradient: np.ndarray, penalty: np.n
     raise UnsupportedModelError(
         f"the head {head.layer.name!r} of model {model.name!r} with the loss {head.loss.name!r} is no softmax "
         "classifier: the rows of its kernel's gradient do not sum to zero over the classes, as they do behind a "
-        "softmax. Sigmoid and linear heads are not supported: end in a softmax, or compile a crossentropy with "
-        f"from_logits=True; if the logits come from another layer, name it with head='name'; otherwise {BY_HAND}."
+        "softmax. Linear heads are not supported, and a sigmoid needs a binary_crossentropy: end in a softmax, or "
+        "compile a crossentropy with from_logits=True; if the logits come from another layer, name it with "
+        f"head='name'; otherwise {BY_HAND}."
     )
