@@ -79,6 +79,7 @@ def run(
 
     control = PortfolioRun(question, members, seed=settings.seed, settled=shown_possible if thrifty else None)
     batches = 0
+    foreign: str | None = None
     context: dict[str, Any] = {}
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
     for update, truth in _captures(model, batch, capture_options):
@@ -86,6 +87,8 @@ def run(
         shared = update
         if update is not None:
             context = context or _context(update, defence)
+            if update.belongs is False:
+                foreign = foreign or update.belongs_reason
             if defence is not None:
                 shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
         if defence is not None:
@@ -99,6 +102,12 @@ def run(
     if not batches:
         decision = Decision(
             outcome=Outcome.INCONCLUSIVE, reason="the iterable of batches is empty; pass at least one batch"
+        )
+    elif foreign is not None:
+        decision = Decision(
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"the labels of the batch are not those on which the model trains: {foreign}. Pass the labels as "
+            "the loss uses them",
         )
     else:
         evidence = Evidence(members=members, control=None if defence is None else controls)

@@ -6,6 +6,7 @@ Reading order::
     batches      one batch, or an iterable of batches
     local_steps  several local training steps as one update
     arrays       updates that the user computed
+    belonging    labels and the errors of logits, compared
     keras        Keras 3 models
     lingvo       lingvo tasks
     choosing     the adapter for a model, and the batches that belong to it

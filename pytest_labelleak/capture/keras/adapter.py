@@ -11,6 +11,7 @@ from ...core.errors import InvalidArgumentError
 from ...core.truth import Truth
 from ...core.update import Update
 from .batch import Batch
+from .belonging import mask_of
 from .gradient import shared_step
 from .head.finding import KerasHead, find_head, ignoring
 from .head.graph import outputs_of
@@ -61,7 +62,8 @@ class KerasAdapter:
         Returns
         -------
         Update
-            The gradient of every trainable variable, by the variable's path.
+            The gradient of every trainable variable, by the variable's path. `Update.belongs` says whether the labels
+            of the batch explain the errors of the logits, and `Update.belongs_reason` which labels do.
 
         Raises
         ------
@@ -79,11 +81,14 @@ class KerasAdapter:
             weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
             # Checks the labels: frameworks quote a wrong one.
             truth_of(targets_of(data, found, weight, outputs=len(outputs)), found)
+            given = weight
             if not data.size:
                 raise InvalidArgumentError("the batch is empty. Expected at least one sample.")
             x, y, weight = tensors((data.x, data.y, weight))
-            step = guarded(model, data, lambda: shared_step(model, x, y, weight, training=training))
-            return update_of(model, found, step)
+            step = guarded(model, data, lambda: shared_step(model, x, y, weight, training=training, head=found))
+            mask = mask_of(step.observed)
+            targets = targets_of(data, found, given, outputs=len(outputs), mask=mask)
+            return update_of(model, found, step, targets)
 
     def labels(
         self,

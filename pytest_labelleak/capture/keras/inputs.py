@@ -52,9 +52,9 @@ def prepare(model: Any, batch: Any) -> Batch:
         )
     # Keras has one train_step for each backend. A wrapper for private training replaces that of the instance.
     if getattr(model.train_step, "__func__", None) is not keras.Model.train_step:
-        whose = "the instance replaces" if "train_step" in vars(model) else f"({type(model).__name__}) overrides"
+        whose = ": the instance replaces" if "train_step" in vars(model) else f" ({type(model).__name__}) overrides"
         raise UnsupportedModelError(
-            f"{who} {whose} train_step, so it may not train on its compiled loss, and may change the gradient before "
+            f"{who}{whose} train_step, so it may not train on its compiled loss, and may change the gradient before "
             f"it is applied or shared. Override compute_loss instead, which is honoured here, or {BY_HAND}."
         )
     if getattr(model, "_compile_loss", None) is None and not overrides_compute_loss(model):

@@ -70,6 +70,20 @@ class KerasHead:
         """
         return np.ascontiguousarray(array.transpose(self.order).reshape(-1, self.classes))
 
+    def unmatrix(self, array: np.ndarray) -> np.ndarray:
+        """Bring an array of shape (d, C) to the kernel's shape.
+
+        Parameters
+        ----------
+        array : ndarray of shape (d, C)
+
+        Returns
+        -------
+        ndarray
+        """
+        shape = tuple(int(self.kernel.shape[axis]) for axis in self.order)
+        return np.ascontiguousarray(array.reshape(shape).transpose(np.argsort(self.order)))
+
 
 def ignoring(head: KerasHead, ignore_class: int | None) -> KerasHead:
     """Return the head with a loss that leaves out the positions of one more label.
