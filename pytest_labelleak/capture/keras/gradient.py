@@ -11,7 +11,7 @@ import numpy as np
 from .head.finding import KerasHead
 from .jax_step import jax_step
 from .loss import require_scalar
-from .probe import Observation, Seen, observing
+from .probe import Observation, Seen, keras_mask, observing
 
 __all__ = ["Step", "penalty_gradient", "shared_step", "step_gradient"]
 
@@ -161,7 +161,7 @@ def _observation(
         logits=points,
         errors=list(errors),
         prediction=prediction,
-        mask=getattr(prediction, "_keras_mask", None),
+        mask=keras_mask(prediction),
         at_output=at_output,
     )
 

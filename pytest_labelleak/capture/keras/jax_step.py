@@ -10,7 +10,7 @@ import numpy as np
 
 from .head.finding import KerasHead
 from .loss import require_scalar
-from .probe import Observation, observing
+from .probe import Observation, keras_mask, observing
 
 __all__ = ["jax_step"]
 
@@ -98,7 +98,7 @@ def _jax_loss(reference: Callable[[], Any], layer: Callable[[], Any], index: int
             model._losses_override = []
         require_scalar(model, loss)
         output = keras.tree.flatten(prediction)[index]
-        noted = (seen.features, seen.logits, output, getattr(output, "_keras_mask", None))
+        noted = (seen.features, seen.logits, output, keras_mask(output))
         return loss * scale.astype(loss.dtype), (loss, noted)
 
     return scaled_loss

@@ -9,7 +9,7 @@ from typing import Any
 
 from .head.graph import dense_like
 
-__all__ = ["Observation", "Seen", "observing"]
+__all__ = ["Observation", "Seen", "keras_mask", "observing"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -52,6 +52,24 @@ class Observation:
     prediction: Any = field(repr=False)
     mask: Any = field(repr=False)
     at_output: bool
+
+
+def keras_mask(tensor: Any) -> Any:
+    """Return the mask that Keras keeps for a tensor.
+
+    Parameters
+    ----------
+    tensor : tensor
+        A result of a layer; under a trace of JAX Keras keeps the mask in a table.
+
+    Returns
+    -------
+    tensor or None
+    """
+    from keras.src import backend
+
+    read = getattr(backend, "get_keras_mask", None)
+    return getattr(tensor, "_keras_mask", None) if read is None else read(tensor)
 
 
 @contextlib.contextmanager
