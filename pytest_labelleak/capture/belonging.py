@@ -25,7 +25,7 @@ class ErrorRules:
         Bound on the tolerance, for bfloat16.
     """
 
-    roundings: float = field(default=64.0, metadata={"plateau": (16.0, 1024.0)})
+    roundings: float = field(default=64.0, metadata={"plateau": (32.0, 1024.0)})
     largest: float = field(default=0.2, metadata={"plateau": (0.07, 0.4)})
 
 
