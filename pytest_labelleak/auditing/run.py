@@ -90,6 +90,7 @@ def run(
 
     control = PortfolioRun(question, members, seed=settings.seed, settled=shown_possible if thrifty else None)
     batches = 0
+    foreign: str | None = None
     context: dict[str, Any] = {}
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
     for update, truth in _captures(model, batch, capture_options):
@@ -97,6 +98,8 @@ def run(
         shared = update
         if update is not None:
             context = context or _context(update, defence)
+            if update.belongs is False:
+                foreign = foreign or update.belongs_reason
             if defence is not None:
                 shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
         if defence is not None:
@@ -110,6 +113,12 @@ def run(
     if not batches:
         decision = Decision(
             outcome=Outcome.INCONCLUSIVE, reason="the iterable of batches is empty; pass at least one batch"
+        )
+    elif foreign is not None:
+        decision = Decision(
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"the labels of the batch are not those on which the model trains: {foreign}. Pass the labels as "
+            "the loss uses them",
         )
     else:
         evidence = Evidence(members=members, control=None if defence is None else controls)
@@ -143,15 +152,14 @@ def run(
 
 def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
     # Imported on first use: everything above works on plain arrays without any adapter.
-    from ..capture import adapter_for, iter_batches
+    from ..capture import iter_captures
 
-    adapter = adapter_for(model)
     truth_options = {k: v for k, v in capture_options.items() if k != "training"}
-    for item in iter_batches(batch):
+    for adapter, owner, item in iter_captures(model, batch):
         # The labels are checked first: frameworks quote an out-of-range label in their own errors.
-        truth: Truth = adapter.labels(model, item, **truth_options)
+        truth: Truth = adapter.labels(owner, item, **truth_options)
         # Frameworks fail on empty batches in their own ways; without a label there is nothing to capture.
-        update = adapter.capture(model, item, **capture_options) if truth.labels.size else None
+        update = adapter.capture(owner, item, **capture_options) if truth.labels.size else None
         if update is not None:
             _check_agreement(update, truth)
         yield update, truth
