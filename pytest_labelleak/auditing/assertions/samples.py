@@ -7,7 +7,7 @@ from typing import Any
 
 from ..questions.samples import Samples
 from ..result import Audit
-from ..run import run
+from ..run import capture_arguments, run
 from .explanation import raise_for
 
 __all__ = ["assert_samples_not_isolated"]
@@ -26,6 +26,7 @@ def assert_samples_not_isolated(
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    ignore_class: int | None = None,
 ) -> Audit:
     """Fail if samples of `batch` can be isolated from the update that `model` would share.
 
@@ -68,6 +69,8 @@ def assert_samples_not_isolated(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    ignore_class : int, optional
+        Label that the loss leaves out, where the loss does not say so itself.
 
     Returns
     -------
@@ -88,7 +91,9 @@ def assert_samples_not_isolated(
         model,
         batch,
         lambda settings: Samples(),
-        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        capture_options=capture_arguments(
+            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
+        ),
         arguments={
             "threshold": threshold,
             "confidence": confidence,

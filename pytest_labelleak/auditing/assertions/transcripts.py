@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..result import Audit
-from ..run import run
+from ..run import capture_arguments, run
 from .explanation import raise_for
 
 __all__ = ["assert_transcripts_not_recoverable"]
@@ -27,6 +27,7 @@ def assert_transcripts_not_recoverable(
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    ignore_class: int | None = None,
 ) -> Audit:
     """Fail if the transcripts in `batch` can be rebuilt from the update that `model` would share.
 
@@ -69,6 +70,8 @@ def assert_transcripts_not_recoverable(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    ignore_class : int, optional
+        Label that the loss leaves out, where the loss does not say so itself.
 
     Returns
     -------
@@ -98,7 +101,9 @@ def assert_transcripts_not_recoverable(
         model,
         batch,
         lambda settings: question,
-        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        capture_options=capture_arguments(
+            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
+        ),
         arguments={
             "threshold": threshold,
             "confidence": confidence,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..questions.asking import asking_for_words
 from ..result import Audit
-from ..run import run
+from ..run import capture_arguments, run
 from .explanation import raise_for
 
 __all__ = ["assert_words_not_recoverable"]
@@ -29,6 +29,7 @@ def assert_words_not_recoverable(
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    ignore_class: int | None = None,
 ) -> Audit:
     """Fail if the words of the transcripts in `batch` can be read from the update that `model` would share.
 
@@ -76,6 +77,8 @@ def assert_words_not_recoverable(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    ignore_class : int, optional
+        Label that the loss leaves out, where the loss does not say so itself.
 
     Returns
     -------
@@ -97,7 +100,9 @@ def assert_words_not_recoverable(
         model,
         batch,
         asking_for_words(vocabulary, lexicon=lexicon, sensitive=sensitive),
-        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        capture_options=capture_arguments(
+            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
+        ),
         arguments={
             "threshold": threshold,
             "confidence": confidence,
