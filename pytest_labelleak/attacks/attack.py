@@ -23,6 +23,8 @@ class Attack(Protocol):
     weights. Labels, batch size and rank are the truth, and no attack is told them. An attack takes its random choices
     from `rng` alone, leaves the update unchanged, and commits to an answer by itself.
 
+    ``pytest_labelleak.testing.check_attack`` checks these rules. The smallest examples are in `attacks/rules`.
+
     If a precondition fails, the attack raises `NotApplicable` from wherever the failure shows, or returns
     `Recovery.not_applicable`. `registry.ask` turns the exception into such a recovery; no other place catches it for
     good.
@@ -39,6 +41,8 @@ class Attack(Protocol):
                                            attacks are not asked about such an update.
     ``isolates``   bool                    It separates samples (`Recovery.isolated`), so that an assertion
                                            on samples counts its refusals.
+    ``certifies``  bool                    Its certificates are proofs where it claims the number of label
+                                           positions, so that classes which they prove are no luck.
     ``rules``      frozen dataclass        Its deciding numbers, one field each, possibly nested. The
                                            field's metadata hold the number's plateau, as measured by
                                            ``benchmarks/bench_rules.py``.
