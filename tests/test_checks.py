@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,6 +82,15 @@ def _scored(change: Callable[[Verdict], Verdict]) -> Callable[[Recovery, Truth],
     return lambda recovery, truth: change(Labels().score(recovery, truth))
 
 
+def _with_figure(verdict: Verdict, figure: float | None) -> Verdict:
+    return dataclasses.replace(verdict, figure=figure) if verdict.status == Status.RECOVERED else verdict
+
+
+def _batches(stats: Mapping[str, Any]) -> float:
+    """A figure that grows with the number of batches."""
+    return 0.4 * len(stats["recovered"])
+
+
 @pytest.mark.parametrize(
     ("replaced", "rule"),
     [
@@ -104,11 +113,35 @@ def _scored(change: Callable[[Verdict], Verdict]) -> Callable[[Recovery, Truth],
             "the verdict names 'b'",
         ),
         ({"low": 0.0}, "the figure is -0.1"),
+        ({"decide": lambda verdicts, bar, evidence: "held"}, r"decide\(\) returned str"),
+        (
+            {"score": _scored(lambda verdict: dataclasses.replace(verdict, figure=verdict.figure or 0.4))},
+            "the verdict has the figure 0.4. Expected None",
+        ),
+        (
+            {"figure": _batches, "score": _scored(lambda verdict: _with_figure(verdict, 0.4))},
+            "two batches alike give another figure than one",
+        ),
+        (
+            {"figure": lambda stats: None, "score": _scored(lambda verdict: _with_figure(verdict, None))},
+            "the right claim has no figure",
+        ),
+        (
+            {"score": _scored(lambda verdict: Verdict(attack="a", status=verdict.status, figure=verdict.figure))},
+            "the verdict declares other statistics",
+        ),
     ],
 )
 def test_check_question_names_the_broken_rule(replaced: dict[str, Any], rule: str) -> None:
     with pytest.raises(AssertionError, match=rule):
         check_question(Broken(**replaced), TRUTH, right=RIGHT, wrong=WRONG)
+
+
+def test_check_question_needs_claims_that_differ() -> None:
+    with pytest.raises(AssertionError, match=r"the right claim has the figure -0\.1"):
+        check_question(Labels(), TRUTH, right=WRONG, wrong=WRONG)
+    with pytest.raises(AssertionError, match=r"the wrong claim has the figure 1\.0"):
+        check_question(Labels(), TRUTH, right=RIGHT, wrong=RIGHT)
 
 
 CASE = make_update(positions=12, features=24, classes=60, signed=True, seed=3)

@@ -271,7 +271,6 @@ def check_question(question: Any, truth: Truth, *, right: Recovery, wrong: Recov
     _require(claims["wrong"].figure <= limit, f"{where}: the wrong claim has the figure {claims['wrong'].figure}")  # type: ignore[operator]
     refused = _scored(question, Recovery.not_applicable(right.attack, "the head has no bias"), truth)
     undecided = _scored(question, Recovery.inconclusive(right.attack, "the solver did not converge"), truth)
-    _require(refused.figure is None and undecided.figure is None, f"{where}: a figure without a claim")
 
     bar = Bar(limit=limit, threshold=limit)
 
@@ -316,6 +315,8 @@ def _scored(question: Question, recovery: Recovery, truth: Truth) -> Verdict:
             verdict.figure is None or question.low <= verdict.figure <= 1.0,
             f"{where}: the figure is {verdict.figure}. Expected {question.low} to 1",
         )
+    else:
+        _require(verdict.figure is None, f"{where}: the verdict has the figure {verdict.figure}. Expected None")
     both = pool(question, [verdict, dataclasses.replace(verdict)])
     _require(both.figure == verdict.figure, f"{where}: two batches alike give another figure than one")
     json.dumps(verdict.to_record(show_labels=True))
