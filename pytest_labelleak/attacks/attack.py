@@ -23,29 +23,15 @@ class Attack(Protocol):
     weights. Labels, batch size and rank are the truth, and no attack is told them. An attack takes its random choices
     from `rng` alone, leaves the update unchanged, and commits to an answer by itself.
 
+    ``pytest_labelleak.testing.check_attack`` checks these rules. The smallest examples are in `attacks/rules`.
+
     If a precondition fails, the attack raises `NotApplicable` from wherever the failure shows, or returns
     `Recovery.not_applicable`. `registry.ask` turns the exception into such a recovery; no other place catches it for
     good.
 
     Optional attributes tell more about an attack:
 
-    ================= ======================= ==============================================================
-    attribute         value                   meaning
-    ================= ======================= ==============================================================
-    ``cost``          one of `COSTS`          Order of ``attacks="auto"``; an attack without a cost runs last.
-    ``reads``         "kernel", "bias"        The head's gradients that it looks at, as a tuple; default both.
-                                              `Recovery.variables` names other variables that it read.
-    ``reads_tied``    bool                    It can read a head that is tied to the input embedding; other
-                                              attacks are not asked about such an update.
-    ``reads_sigmoid`` bool                    It can read a head of independent sigmoid outputs, too.
-    ``isolates``      bool                    It separates samples (`Recovery.isolated`), so that an assertion
-                                              on samples counts its refusals.
-    ``rules``         frozen dataclass        Its deciding numbers, one field each, possibly nested. The
-                                              field's metadata hold the number's plateau, as measured by
-                                              ``benchmarks/bench_rules.py``.
-    ``read``          method                  ``read(reading, *, rng)`` is called in place of ``__call__``,
-                                              with a `Reading` that shares intermediate results.
-    ================= ======================= ==============================================================
+    ================= ======================= =======================================================
     """
 
     @property
