@@ -301,7 +301,7 @@ def test_updates_do_not_pile_up(auto: bool, kept: int, most: int) -> None:
     attacks = [scripted("a", "pass", "", "exact, counted", 6), scripted("b", "search", "", "exact", 6)]
     adapter = Numbered()
     rules = draws.DrawRules(most_kept=kept)
-    with mock.patch.object(portfolio, "_MOST_KEPT", kept), mock.patch.object(draws, "DrawRules", lambda: rules):
+    with mock.patch.object(portfolio, "_MOST_KEPT", kept), mock.patch.object(draws, "DrawRules", return_value=rules):
         run(attacks, [(i,) for i in range(6)], auto=auto, adapter=adapter)
     assert adapter.most_alive == most
     assert len(attacks[1].calls) == (0 if auto and kept else 6)
