@@ -44,6 +44,13 @@ class Attack(Protocol):
                                            ``benchmarks/bench_rules.py``.
     ``read``       method                  ``read(reading, *, rng)`` is called in place of ``__call__``,
                                            with a `Reading` that shares intermediate results.
+    ``prepared``   method                  ``prepared(update, *, rng)`` returns an attack of the same name that
+                                           holds everything that can be learned without the update's own
+                                           entries. It is asked about further updates of the same head and
+                                           defence, such as the draws of a random defence, and so about
+                                           `update` itself: ``prepared(update, rng=rng)(update, rng=rng)`` gives
+                                           the attack's own answer. A refusal that holds for all of them is
+                                           raised as `NotApplicable`.
     ============== ======================= ==============================================================
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..attacks import COSTS, Attack
-from ..attacks.registry import ask
+from ..attacks.registry import ask, prepare, run
 from ..core.recovery import Recovery, Status
 from ..core.truth import Truth
 from ..core.update import Update
@@ -59,7 +59,8 @@ def check_attack(attack: Attack) -> None:
     ------
     AssertionError
         Naming the broken rule: unique name, a known cost class if any, a Recovery with a known status, sorted labels in
-        range, a reason where it does not apply, determinism, no change to the update, no use of global random state.
+        range, a reason where it does not apply, determinism, no change to the update, no use of global random state; of
+        an attack that can be prepared, the same answer after that.
     """
     name = _named(attack, "attack")
     cost = getattr(attack, "cost", None)
@@ -96,6 +97,15 @@ def check_attack(attack: Attack) -> None:
             _require(
                 (labels, recovery.status, recovery.positions) == (again.labels, again.status, again.positions),
                 f"{where}: two runs with the same rng differ",
+            )
+            if not hasattr(attack, "prepared"):
+                continue
+            ready = prepare(attack, case.update, seed=1)
+            one, other = run(attack, case.update, seed=1), run(ready, case.update, seed=1)
+            _require(_same(before, _copies(case.update)), f"{where}: it changed the update while it was prepared")
+            _require(
+                (one.labels, one.status, one.positions) == (other.labels, other.status, other.positions),
+                f"{where}: prepared on the update, it gives another answer",
             )
 
 
