@@ -302,10 +302,13 @@ class PreparedShadow:
                 f"the update resembles none of those simulated with {assumed}: no column of it stands out as theirs do",
                 **details,
             )
+        named = np.flatnonzero(answer.own > answer.threshold)
+        if not named.size:
+            raise NotApplicable(f"no class looks as present ones do in updates simulated with {assumed}", **details)
         return Recovery(
             attack=self.name,
             status=Status.RECOVERED,
             reason=f"learned on updates simulated with {assumed}",
-            labels=tuple(np.flatnonzero(answer.own > answer.threshold).tolist()),
+            labels=tuple(named.tolist()),
             details=details,
         )
