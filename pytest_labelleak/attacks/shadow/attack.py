@@ -40,15 +40,16 @@ class ShadowRules:
     ridge : float
         Penalty on the squared coefficients of the regression.
     entries : float
-        Entries that all simulations together may have; larger heads are simulated less often. Six always are.
+        Entries that all simulations together may have; larger heads are simulated less often. Two of every size
+        are simulated in any case.
     """
 
-    power: float = field(default=0.05, metadata={"plateau": (0.05, 0.05)})
-    errors: float = field(default=2.0, metadata={"plateau": (2.0, 2.0)})
-    likely: float = field(default=0.02, metadata={"plateau": (0.02, 0.02)})
-    resembling: float = field(default=0.3, metadata={"plateau": (0.3, 0.3)})
-    ridge: float = field(default=1e-3, metadata={"plateau": (1e-3, 1e-3)})
-    entries: float = field(default=3e7, metadata={"plateau": (3e7, 3e7)})
+    power: float = field(default=0.05, metadata={"plateau": (0.00312, 0.2)})
+    errors: float = field(default=2.0, metadata={"plateau": (0.125, 4.0)})
+    likely: float = field(default=0.02, metadata={"plateau": (0.00125, 0.32)})
+    resembling: float = field(default=0.3, metadata={"plateau": (0.2, 0.6)})
+    ridge: float = field(default=1e-3, metadata={"plateau": (0.00025, 0.016)})
+    entries: float = field(default=3e7, metadata={"plateau": (1.88e6, 4.8e8)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
