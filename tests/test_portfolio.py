@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_labelleak import (
+    GaussianNoise,
     Head,
     InconclusiveAudit,
     LabelLeak,
@@ -323,3 +324,32 @@ def test_the_failure_names_what_was_left_out() -> None:
     left_out = [name for name, status in statuses.items() if status == "not run"]
     assert "rlg_robust" in left_out
     assert f"  {', '.join(left_out)}: not run, because other attacks read" in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Studious:
+    """Names class 0 once it is prepared, and records the updates that it was prepared on and asked about."""
+
+    prepared_on: list[Update] = field(default_factory=list, compare=False)
+    asked: list[tuple[Update, bool]] = field(default_factory=list, compare=False)
+    ready: bool = False
+    name = "studious"
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        self.asked.append((update, self.ready))
+        return Recovery(attack=self.name, status="recovered", labels=(0,) if self.ready else ())
+
+    def prepared(self, update: Update, *, rng: np.random.Generator) -> Studious:
+        self.prepared_on.append(update)
+        return dataclasses.replace(self, ready=True)
+
+
+def test_an_attack_is_prepared_once_for_each_batch_and_asked_about_every_draw() -> None:
+    studious = Studious()
+    with activate(Scope(adapter=lambda model: Numbered())):
+        audit("anything", [(0,), (1,)], attacks=[studious], defence=GaussianNoise(relative=0.1))
+    drawn = [ready for update, ready in studious.asked if update.defences]
+    assert len(drawn) > 2 * 2, "the defence is drawn again"
+    assert all(drawn), "the first draw is answered by the prepared attack as well"
+    assert len(studious.prepared_on) == 2
+    assert all(update.defences for update in studious.prepared_on)

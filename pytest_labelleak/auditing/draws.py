@@ -113,10 +113,13 @@ class Trial:
             possible = question.shown_possible(columns, bar.threshold)
             return "another attack succeeds without the defence" if possible else None
 
-        def portfolio(rule: Any) -> PortfolioRun:
-            return PortfolioRun(question, members, seed=seed, settled=rule if thrifty else None, clock=clock)
+        def portfolio(rule: Any, prepared: Any = None) -> PortfolioRun:
+            rule = rule if thrifty else None
+            return PortfolioRun(question, members, seed=seed, settled=rule, clock=clock, prepared=prepared)
 
-        self._attacked, self._control = portfolio(settled), portfolio(shown)
+        # Attacks as prepared on the first draw, for all of them.
+        self._prepared: dict[tuple[int, str], attacks_.Attack] = {}
+        self._attacked, self._control = portfolio(settled, self._prepared), portfolio(shown)
         self._batches: list[_Batch] = []
         self._truths: list[Truth] = []
         self._kept = 0
@@ -212,7 +215,7 @@ class Trial:
         return False
 
     def _draw(self, draw: int) -> Sequence[Sequence[Verdict]]:
-        run = PortfolioRun(self._question, self._members, seed=self._seed, clock=self._clock)
+        run = PortfolioRun(self._question, self._members, seed=self._seed, clock=self._clock, prepared=self._prepared)
         for place, batch in enumerate(self._batches):
             shared = None if batch.update is None else self._defended(batch.update, place, draw)
             run.add(shared, batch.truth)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..attacks import COSTS, Attack
-from ..attacks.registry import ask
+from ..attacks.registry import ask, prepare, run
 from ..auditing.evidence.belonging import Match, belonging, sighting
 from ..auditing.finding import Finding
 from ..auditing.outcome import Bar, Decision, Outcome
@@ -70,7 +70,7 @@ def check_attack(attack: Attack) -> None:
         Naming the broken rule: a name, a known cost class if any, a Recovery with a known status, sorted labels in
         range, counts of these labels, a reason where it does not apply, determinism, the same claim from `__call__` and
         from `read`, no change to the update, no use of global random state. Only an update is passed, so that an
-        attack which needs anything else fails.
+        attack which needs anything else fails. Of an attack that can be prepared, the same answer after that.
     """
     name = _named(attack, "attack")
     cost = getattr(attack, "cost", None)
@@ -123,6 +123,16 @@ def check_attack(attack: Attack) -> None:
                     _claim(_called(attack, case.update)) == _claim(recovery),
                     f"{where}: __call__ and read differ; let __call__ return self.read(Reading(update), rng=rng)",
                 )
+
+            if not hasattr(attack, "prepared"):
+                continue
+            ready = prepare(attack, case.update, seed=1)
+            one, other = run(attack, case.update, seed=1), run(ready, case.update, seed=1)
+            _require(_same(before, _copies(case.update)), f"{where}: it changed the update while it was prepared")
+            _require(
+                (one.labels, one.status, one.positions) == (other.labels, other.status, other.positions),
+                f"{where}: prepared on the update, it gives another answer",
+            )
 
 
 def _claim(recovery: Recovery) -> tuple[Any, ...]:
