@@ -300,11 +300,14 @@ class Trial:
         for number in range(len(draws[0][place])):
             truth = self._truths[number]
             ignored = self._question.ignored(truth.classes)
+            # Classes that count are numbered without gaps.
+            counted = np.setdiff1d(np.arange(truth.classes), ignored)
+            named = [np.intersect1d(_claim(columns[place][number]), counted) for columns in draws]
             claimed.append(
                 ClaimedBatch(
-                    classes=truth.classes - ignored.size,
-                    present=np.setdiff1d(truth.present, ignored).tolist(),
-                    claims=[_claim(columns[place][number]) for columns in draws],
+                    classes=counted.size,
+                    present=np.searchsorted(counted, np.setdiff1d(truth.present, ignored)).tolist(),
+                    claims=[np.searchsorted(counted, claim).tolist() for claim in named],
                 )
             )
         return claimed
