@@ -254,6 +254,16 @@ def test_the_figure_for_samples_is_the_share_isolated() -> None:
     assert (scored.figure, scored.stats["advantage"]) == (0.25, 1.0)
 
 
+def test_a_sample_too_many_is_as_wrong_as_one_too_few() -> None:
+    def share(*labels: int) -> float | None:
+        claim = Recovery(attack="a", status=Status.RECOVERED, isolated=len(labels), sample_labels=labels)
+        return Samples().score(claim, TRUTH).figure
+
+    assert share(3, 3, 7, 11) == 1.0
+    assert share(3, 3, 7) == 0.75
+    assert share(3, 3, 7, 11, 3) == 0.8
+
+
 @pytest.mark.parametrize(
     ("verdicts", "outcome"),
     [

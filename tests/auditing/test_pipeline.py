@@ -1,16 +1,29 @@
-"""The pipeline of an audit: the truth is checked first, and time that runs out is no answer."""
+"""The pipeline of an audit: the truth is checked first, no attack is missed, and time that runs out is no answer."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from pytest_labelleak import InvalidArgumentError, Recovery, Truth, Update, audit
-from pytest_labelleak.auditing.portfolio import Clock
+from pytest_labelleak import (
+    InconclusiveAudit,
+    InvalidArgumentError,
+    LabelLeak,
+    Recovery,
+    Truth,
+    Update,
+    assert_labels_not_recoverable,
+    audit,
+)
+from pytest_labelleak.attacks import COSTS, registry
+from pytest_labelleak.auditing import portfolio
+from pytest_labelleak.auditing.portfolio import Clock, PortfolioRun
 from pytest_labelleak.auditing.questions.labels import Labels
+from pytest_labelleak.core.settings import Scope, activate
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,7 @@ class Counting:
     """An attack that finds nothing, and counts its calls."""
 
     name: str = "counting"
+    cost: str = COSTS[-1]
     calls: list[int] = field(default_factory=list, compare=False)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
@@ -34,6 +48,69 @@ def test_a_question_refuses_a_truth_before_any_attack_runs(monkeypatch: pytest.M
     with pytest.raises(InvalidArgumentError, match="cannot be asked about"):
         audit(Update.from_arrays(np.ones((2, 6))), np.array([1]), attacks=attack)
     assert not attack.calls
+
+
+LABELS = np.array([1, 4])
+
+
+@dataclass(frozen=True)
+class Exact:
+    """An attack that reads everything while the update is positive, and nothing else."""
+
+    name: str = "exact"
+    cost: str = COSTS[0]
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        if update.kernel_gradient[0, 0] <= 0.0:
+            return Recovery(attack=self.name, status="recovered")  # type: ignore[arg-type]
+        return Recovery(attack=self.name, status="recovered", labels=(1, 4), positions=2)  # type: ignore[arg-type]
+
+
+def test_an_audit_that_did_not_hold_never_passes() -> None:
+    update = Update.from_arrays(np.ones((2, 40)))
+    with pytest.raises(InconclusiveAudit, match="an undefended update never holds"):
+        assert_labels_not_recoverable(update, LABELS, attacks=Counting())
+    with pytest.raises(LabelLeak, match=r"advantage 1\.00 > 0\.10") as caught:
+        assert_labels_not_recoverable(update, np.array([1, 4, 1, 4]), attacks=Sure())
+    assert "recovered" not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Sure:
+    """An attack that names both labels of forty classes."""
+
+    name: str = "sure"
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        return Recovery(attack=self.name, status="recovered", labels=(1, 4))  # type: ignore[arg-type]
+
+
+def test_attacks_are_left_out_of_assertions_by_auto_and_of_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "builtin_attacks", dict)
+    update = Update.from_arrays(np.ones((2, 40)))
+
+    def called(ask: object, attacks: object) -> int:
+        counting = Counting()
+        scope = Scope(attacks={"exact": Exact(), "counting": counting})
+        with activate(scope), contextlib.suppress(LabelLeak):
+            ask(update, LABELS, attacks=attacks)  # type: ignore[operator]
+        return len(counting.calls)
+
+    assert called(assert_labels_not_recoverable, "auto") == 0
+    assert called(assert_labels_not_recoverable, ["exact", "counting"]) == 1
+    assert called(audit, "auto") == 1
+
+
+def test_updates_are_not_let_go_before_the_attacks_that_may_still_need_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portfolio, "_MOST_KEPT", 0)
+    question, counting = Labels(), Counting()
+    made = PortfolioRun(question, [Exact(), counting], seed=0, settled=lambda columns: question.settled(columns, 0.1))
+    truth = Truth(labels=LABELS, classes=6)
+    for sign in (1.0, 1.0, -1.0):
+        made.add(Update.from_arrays(sign * np.ones((2, 6))), truth)
+    exact, counted = made.verdicts()
+    assert (exact.batches, counted.batches, counted.status) == (3, 3, "recovered")
+    assert len(counting.calls) == 3
 
 
 def slowly(seconds: float = 1.5) -> Recovery:

@@ -36,9 +36,8 @@ _DISAGGREGATE = "tests/attacks/test_disaggregate.py"
 _ORDERING = "tests/asr/test_ordering.py"
 _REPLAY = "tests/asr/test_replay.py"
 _PATHS = "tests/asr/test_paths.py"
-_VERDICT = "tests/test_verdict.py"
-_PORTFOLIO = "tests/test_portfolio.py"
 _DECISIONS = "tests/auditing/test_decisions.py"
+_WORD_DECISIONS = "tests/auditing/test_word_decisions.py"
 _DRAWS = "tests/auditing/test_draws.py"
 _PIPELINE = "tests/auditing/test_pipeline.py"
 _SIGNIFICANCE = "tests/evidence/test_significance.py"
@@ -313,7 +312,7 @@ _OF_SPEECH = (
         "TranscriptScorer.recovered",
         "np.count_nonzero(any_allowed[any_rows, any_columns])",
         "np.count_nonzero(any_allowed.any(axis=1))",
-        "tests/test_transcripts.py",
+        _WORD_DECISIONS,
     ),
     Mutant(
         "failed attacks in the report over utterances",
@@ -329,7 +328,7 @@ _OF_SPEECH = (
         "WordScorer.found",
         "any_share**any_number < CHANCE",
         "True",
-        "tests/test_words.py",
+        _WORD_DECISIONS,
     ),
     Mutant(
         "words: terms not said count against the attack",
@@ -337,7 +336,7 @@ _OF_SPEECH = (
         "WordScorer.found",
         'any_figures["words_recovered"] - any_wrong',
         'any_figures["words_recovered"]',
-        "tests/test_words.py",
+        _WORD_DECISIONS,
     ),
 )
 
@@ -348,7 +347,7 @@ _OF_AUDITS = (
         "raise_for",
         "any_show = active_scope().settings.show_labels",
         "any_show = True",
-        "tests/test_auditing.py tests/plugin/test_redaction.py",
+        "tests/plugin/test_redaction.py",
     ),
     Mutant(
         "inconclusive is never a pass",
@@ -356,7 +355,7 @@ _OF_AUDITS = (
         "raise_for",
         "if any_result.outcome != Outcome.HELD: ...",
         "if False: ...",
-        "tests/test_auditing.py",
+        _PIPELINE,
     ),
     Mutant(
         "one undecided attack spoils a pass",
@@ -372,7 +371,7 @@ _OF_AUDITS = (
         "Words.decide",
         "if exposed: ...",
         "if exposed and decision.outcome == Outcome.LEAKED: ...",
-        "tests/test_words.py",
+        _WORD_DECISIONS,
     ),
     Mutant(
         "words: a list that tested nothing",
@@ -380,7 +379,7 @@ _OF_AUDITS = (
         "Words.decide",
         "if any_terms.must_occur and not any_present: ...",
         "if False: ...",
-        "tests/test_words.py",
+        _WORD_DECISIONS,
     ),
     Mutant(
         "words: a defence is not credited for terms that nobody can form",
@@ -388,7 +387,7 @@ _OF_AUDITS = (
         "Words.decide",
         "if missed: ...",
         "if False: ...",
-        "tests/test_words.py",
+        _WORD_DECISIONS,
     ),
     Mutant(
         "words: text in messages",
@@ -420,7 +419,7 @@ _OF_AUDITS = (
         "set_statistics",
         "any_hits - any_false_alarms if any_absent else 0.0",
         "any_hits if any_absent else 0.0",
-        _VERDICT,
+        _DECISIONS,
     ),
     Mutant(
         "the upper bound: every attack's",
@@ -444,7 +443,7 @@ _OF_AUDITS = (
         "within_bound",
         "any_confidence is None or any_limit > any_threshold",
         "any_confidence is None or any_limit != any_threshold",
-        _VERDICT,
+        _DECISIONS,
     ),
     Mutant(
         "positions: distinct labels instead",
@@ -452,7 +451,7 @@ _OF_AUDITS = (
         "position_statistics",
         "float(any_recovery.positions == any_truth.labels.size)",
         "float(any_recovery.positions == any_truth.present.size)",
-        _VERDICT,
+        _DECISIONS,
     ),
     Mutant(
         "positions: no claim is not read",
@@ -460,7 +459,7 @@ _OF_AUDITS = (
         "mean_of_claims",
         "[any_value or 0.0 for any_value in any_values]",
         "[any_value for any_value in any_values if any_value is not None]",
-        _VERDICT,
+        _DECISIONS,
     ),
     Mutant(
         "counts: the correction for chance",
@@ -468,7 +467,7 @@ _OF_AUDITS = (
         "counts_advantage",
         "chance_accuracy(*any_arguments)",
         "0.0",
-        _VERDICT,
+        _DECISIONS,
     ),
     Mutant(
         "counts: the figure that is compared",
@@ -476,7 +475,7 @@ _OF_AUDITS = (
         "Labels.compared",
         '("advantage", "counts_advantage") if self.counts else ("advantage",)',
         '("advantage",)',
-        _VERDICT,
+        _DECISIONS,
     ),
     Mutant(
         "counts: too many positions",
@@ -492,7 +491,7 @@ _OF_AUDITS = (
         "Samples.decide",
         "held_by_evidence(any_decision, *any_pieces, **any_words)",
         "any_decision",
-        "tests/test_samples.py",
+        _DECISIONS,
     ),
     Mutant(
         "transcripts: the positive control",
@@ -500,7 +499,7 @@ _OF_AUDITS = (
         "Transcripts.decide",
         "held_by_evidence(any_decision, *any_pieces, **any_words)",
         "any_decision",
-        "tests/test_transcripts.py",
+        _DECISIONS,
     ),
     Mutant(
         "transcripts: running out of time is no pass",
@@ -508,7 +507,7 @@ _OF_AUDITS = (
         "Transcripts.score",
         'if any_share < 1.0 and any_recovery.details.get("finished") is False: ...',
         "if False: ...",
-        "tests/test_transcripts.py",
+        _WORD_DECISIONS,
     ),
     Mutant(
         "samples: one too many is as wrong as one too few",
@@ -516,7 +515,7 @@ _OF_AUDITS = (
         "isolation_figures",
         "count_accuracy(any_found, any_true)",
         "float(np.minimum(any_found, any_true).sum() / labels.size)",
-        "tests/test_samples.py",
+        _DECISIONS,
     ),
     Mutant(
         "samples: the figure that decides",
@@ -524,7 +523,7 @@ _OF_AUDITS = (
         "Samples.figure",
         'any_stats["isolated"]',
         'any_stats["advantage"]',
-        "tests/test_samples.py",
+        _DECISIONS,
     ),
     Mutant(
         "leaving attacks out: samples that are asked for",
@@ -532,7 +531,7 @@ _OF_AUDITS = (
         "Samples.settled",
         '("isolated", "features_exposed", "positions_exact")',
         '("advantage", "positions_exact")',
-        _PORTFOLIO,
+        _DECISIONS,
     ),
     Mutant(
         "leaving attacks out: where everything is tolerated",
@@ -540,7 +539,7 @@ _OF_AUDITS = (
         "Labels.settled",
         "any_limit + TOLERANCE >= 1.0 or not every_column(*any_arguments)",
         "not every_column(*any_arguments)",
-        _PORTFOLIO,
+        _DECISIONS,
     ),
     Mutant(
         "leaving attacks out: findings besides the advantage",
@@ -548,7 +547,7 @@ _OF_AUDITS = (
         "Labels.settled",
         '("advantage", "positions_exact", *any_counts)',
         '("advantage", *any_counts)',
-        _PORTFOLIO,
+        _DECISIONS,
     ),
     Mutant(
         "leaving attacks out: in measurements",
@@ -556,7 +555,7 @@ _OF_AUDITS = (
         "run",
         'any_asserted and any_settings.attacks == ("auto",)',
         'any_settings.attacks == ("auto",)',
-        _PORTFOLIO,
+        _PIPELINE,
     ),
     Mutant(
         "leaving attacks out: batches that were let go",
@@ -564,7 +563,7 @@ _OF_AUDITS = (
         "PortfolioRun.add",
         "self._run_until_settled(lambda columns: None)",
         "self._kept.clear()",
-        _PORTFOLIO,
+        _PIPELINE,
     ),
     Mutant(
         "leaving attacks out: not run is neither way",
@@ -783,7 +782,7 @@ _OF_EVIDENCE = (
         "pool",
         "(Status.INCONCLUSIVE, Status.RECOVERED, *any_rest)",
         "(Status.RECOVERED, Status.INCONCLUSIVE, *any_rest)",
-        _DRAWS,
+        _DECISIONS,
     ),
     Mutant(
         "hindsight: visible labels block a pass",
