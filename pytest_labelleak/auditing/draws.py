@@ -20,7 +20,7 @@ from .evidence.columns import RankedColumns, rank_columns
 from .evidence.hindsight import Visibility, visibility
 from .evidence.sequential import Decision as Side
 from .evidence.sequential import Standing, standing
-from .evidence.significance import ClaimedBatch, claims_by_luck, corrected, level_of_look
+from .evidence.significance import ClaimedBatch, claims_by_luck, corrected, jointly_by_luck, level_of_look
 from .outcome import TOLERANCE, Bar
 from .portfolio import Clock, PortfolioRun, size_of
 from .questions.pooling import pool
@@ -268,8 +268,15 @@ class Trial:
                         claims=claims,
                     )
                 )
-            found[member.name] = claims_by_luck(claimed).p_value
-        return corrected(found)
+            found[member.name] = claimed
+        alone = {name: claims_by_luck(batches) for name, batches in found.items()}
+        if all(luck.advantage <= self._bar.limit for luck in alone.values()):
+            return {}
+        # Renaming all attacks together has the power where they agree, exact tails have the precision for late looks;
+        # the smaller counts, at half of the level.
+        together = jointly_by_luck(found, rng=np.random.default_rng([self._seed, *b"luck"]))
+        apart = corrected({name: luck.p_value for name, luck in alone.items()})
+        return {name: min(1.0, 2.0 * min(together[name], apart[name])) for name in found}
 
     def _certified(self) -> frozenset[str]:
         return frozenset(member.name for member in self._members if getattr(member, "certifies", False))
