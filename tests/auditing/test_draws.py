@@ -126,7 +126,10 @@ def test_luck_is_judged_for_all_attacks_together() -> None:
     _, _, evidence, _ = trial(members, None, labels=(5,)).verdicts()
     assert evidence.luck["a05"] > 0.9
     _, _, evidence, _ = trial(members[:6], None, labels=(5,)).verdicts()
-    assert 0.2 < evidence.luck["a05"] < 0.4
+    assert 0.2 < evidence.luck["a05"] < 0.7
+    # Two tests of luck were made, and the better one counts at half of the level: 1/190 becomes 2/190.
+    _, _, evidence, _ = trial([constant(3, 7)], None).verdicts()
+    assert 0.008 < evidence.luck["constant"] < 0.011
 
 
 def test_luck_is_compared_with_the_part_of_the_level_that_belongs_to_the_look() -> None:
@@ -137,11 +140,10 @@ def test_luck_is_compared_with_the_part_of_the_level_that_belongs_to_the_look() 
 
 
 def test_draws_go_on_while_a_leak_may_be_luck() -> None:
-    # A certain claim of two labels of twenty has the probability 1/190 by luck, however often it is repeated: below
-    # the level, above the part of it that is left for the third look, after four draws.
+    # A claim of both labels of twenty classes has the probability 1/190 by luck, however often it is repeated: below
+    # the level, and above the part of it that is left for the third look, after four draws. Four labels have 1/4845.
     _, _, _, draws = trial([constant(3, 7)], Replace(), most_draws=32).verdicts()
     assert draws > 4
-    # Three labels of twenty: 1/1140 is above that part as well, four are below it: 1/4845.
     _, _, _, draws = trial([constant(3, 7, 8, 9)], Replace(), labels=(3, 7, 8, 9), most_draws=32).verdicts()
     assert draws == 4
 

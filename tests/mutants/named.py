@@ -41,6 +41,7 @@ _WORD_DECISIONS = "tests/auditing/test_word_decisions.py"
 _DRAWS = "tests/auditing/test_draws.py"
 _PIPELINE = "tests/auditing/test_pipeline.py"
 _SIGNIFICANCE = "tests/evidence/test_significance.py"
+_JOINT_LUCK = "tests/evidence/test_joint_luck.py"
 _SEQUENTIAL = "tests/evidence/test_sequential.py"
 _HINDSIGHT = "tests/evidence/test_hindsight.py"
 _BELONGING = "tests/evidence/test_belonging.py"
@@ -657,12 +658,44 @@ _OF_EVIDENCE = (
         _SIGNIFICANCE,
     ),
     Mutant(
-        "luck: the corrected probabilities decide",
+        "luck: exact tails are corrected for the number of attacks",
         "auditing/draws.py",
         "Trial._luck",
         "corrected(any_found)",
         "any_found",
         _DRAWS,
+    ),
+    Mutant(
+        "luck: the better of two tests counts double",
+        "auditing/draws.py",
+        "Trial._luck",
+        "min(1.0, 2.0 * min(any_one, any_other))",
+        "min(any_one, any_other)",
+        _DRAWS,
+    ),
+    Mutant(
+        "luck: the luckiest of all attacks together",
+        "auditing/evidence/significance.py",
+        "jointly_by_luck",
+        "any_null.max(axis=1)",
+        "any_null[:, 0]",
+        _JOINT_LUCK,
+    ),
+    Mutant(
+        "luck: the given labels count among the random ones",
+        "auditing/evidence/significance.py",
+        "jointly_by_luck",
+        "(1 + any_count) / (any_renamings + 1)",
+        "any_count / any_renamings",
+        _JOINT_LUCK,
+    ),
+    Mutant(
+        "luck: an update in which every class is present proves nothing",
+        "auditing/evidence/significance.py",
+        "jointly_by_luck",
+        "dict.fromkeys(any_names, 1.0)",
+        "dict.fromkeys(any_names, 0.0)",
+        _JOINT_LUCK,
     ),
     Mutant(
         "luck: the level of a look",
