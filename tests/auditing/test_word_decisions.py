@@ -13,11 +13,13 @@ from pytest_labelleak.asr import WordPieces
 from pytest_labelleak.asr.scoring.transcripts import TranscriptScorer
 from pytest_labelleak.asr.scoring.words import WordScorer
 from pytest_labelleak.auditing.outcome import Bar, Decision
+from pytest_labelleak.auditing.questions.asking import asking_for_words
 from pytest_labelleak.auditing.questions.question import Evidence
 from pytest_labelleak.auditing.questions.transcripts import Transcripts
 from pytest_labelleak.auditing.questions.words import Words
 from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.core.sensitive import sensitive_terms
+from pytest_labelleak.core.settings import Scope, activate
 
 WORDS = ("ann", "smith", "denies", "pain", "dog", "sun", "moon", "tree")
 VOCABULARY = WordPieces(entries=("<unk>", "<s>", "</s>", "▁", *string.ascii_lowercase, *(f"▁{word}" for word in WORDS)))
@@ -115,3 +117,11 @@ def test_one_claim_stands_for_one_transcript() -> None:
     assert TranscriptScorer().recovered([(4, 5)], twice) == 0.5
     assert TranscriptScorer().recovered([(4, 5), (4, 5)], twice) == 1.0
     assert TranscriptScorer().recovered([(4, 5), (4, 5)], Truth(labels=np.array([4, 5]), classes=20)) == 1.0
+
+
+def test_a_test_that_asks_about_words_keeps_its_source_private_from_the_call_on() -> None:
+    scope = Scope()
+    with activate(scope):
+        asking_for_words("no such file", lexicon=None, sensitive=["Ann Smith"])
+    assert scope.deals_in_words
+    assert [terms.terms for terms in scope.private_terms] == [("Ann Smith",)]

@@ -45,6 +45,8 @@ _JOINT_LUCK = "tests/evidence/test_joint_luck.py"
 _SEQUENTIAL = "tests/evidence/test_sequential.py"
 _HINDSIGHT = "tests/evidence/test_hindsight.py"
 _BELONGING = "tests/evidence/test_belonging.py"
+_ENERGY = "tests/attacks/test_energy.py"
+_SHADOW = "tests/attacks/test_shadow.py"
 _RULE_OBJECTS = "tests/attacks/test_rule_objects.py"
 
 _OF_ATTACKS = (
@@ -199,6 +201,62 @@ _OF_ATTACKS = (
         "any_energy < any_share * any_explained",
         "any_energy < np.inf",
         "tests/attacks/test_tied.py",
+    ),
+    Mutant(
+        "energy: the correction for the number of columns and statistics",
+        "attacks/energy/attack.py",
+        "Energy._standing_out",
+        "np.log(any_level / (any_tests * any_classes))",
+        "np.log(any_level)",
+        _ENERGY,
+    ),
+    Mutant(
+        "energy: nothing that stands out is no claim",
+        "attacks/energy/attack.py",
+        "Energy.__call__",
+        "if not any_named.any(): ...",
+        "if False: ...",
+        _ENERGY,
+    ),
+    Mutant(
+        "energy: columns that a defence emptied are absent",
+        "attacks/energy/attack.py",
+        "Energy.__call__",
+        "np.flatnonzero(update.kernel_gradient.any(axis=0))",
+        "np.arange(update.classes)",
+        _ENERGY,
+    ),
+    Mutant(
+        "shadow: a regression that reads nothing is no attack",
+        "attacks/shadow/attack.py",
+        "Shadow.__call__",
+        "if any_power - any_errors * any_error < any_least: ...",
+        "if False: ...",
+        _SHADOW,
+    ),
+    Mutant(
+        "shadow: an update that resembles no simulated one",
+        "attacks/shadow/attack.py",
+        "Shadow.__call__",
+        "if any_own.max() < any_share * any_typical: ...",
+        "if False: ...",
+        _SHADOW,
+    ),
+    Mutant(
+        "shadow: a simulated gradient has the scale of the one under attack",
+        "attacks/shadow/simulation.py",
+        "simulate",
+        "any_wanted / any_own if any_sized else 1.0",
+        "1.0",
+        _SHADOW,
+    ),
+    Mutant(
+        "shadow: the power is measured on updates that were not learned from",
+        "attacks/shadow/attack.py",
+        "Shadow._learn",
+        "set(range(len(any_made))) - set(any_learned)",
+        "set(any_learned)",
+        _SHADOW,
     ),
 )
 
@@ -396,7 +454,7 @@ _OF_AUDITS = (
         "asking_for_words",
         "any_scope.deals_in_words = True",
         "pass",
-        "tests/plugin/test_words_run.py",
+        _WORD_DECISIONS,
     ),
     Mutant(
         "the positive control",
