@@ -128,6 +128,12 @@ def test_labels_that_are_visible_by_little_more_than_chance_are_tolerated() -> N
     assert decided(seen=seen).outcome == "held"
 
 
+def test_labels_that_luck_shows_as_well_are_not_visible() -> None:
+    seen = dataclasses.replace(SEEN, advantage=0.45, p_value=0.05)
+    assert seen.excess > BAR.threshold
+    assert decided(seen=seen).outcome == "held"
+
+
 def test_no_evidence_turns_a_leak_into_a_pass() -> None:
     assert decided([LEAK]).outcome == "leaked"
     assert decided([LEAK, NOTHING], control=(NOTHING,), protected=False).outcome == "leaked"

@@ -47,8 +47,8 @@ SUITES = {
     # The quick ones first: the first failure ends a run.
     "auditing": (
         "tests/auditing/test_decisions.py tests/auditing/test_word_decisions.py tests/auditing/test_draws.py "
-        "tests/auditing/test_pipeline.py tests/test_verdict.py tests/test_auditing.py tests/test_portfolio.py tests/test_counting.py "
-        "tests/test_samples.py tests/test_words.py tests/test_transcripts.py"
+        "tests/auditing/test_pipeline.py tests/test_counting.py tests/test_verdict.py tests/test_auditing.py "
+        "tests/test_portfolio.py tests/test_samples.py tests/test_words.py tests/test_transcripts.py"
     ),
     "defences": "tests/test_defences.py",
     "core": "tests/test_update.py tests/test_settings.py tests/test_verdict.py tests/test_words.py",

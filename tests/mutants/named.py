@@ -897,7 +897,7 @@ _OF_EVIDENCE = (
         "Visibility.beyond",
         "self.excess > any_limit",
         "self.advantage > any_limit",
-        _HINDSIGHT,
+        _DECISIONS,
     ),
     Mutant(
         "hindsight: significance",
@@ -905,7 +905,7 @@ _OF_EVIDENCE = (
         "Visibility.beyond",
         "self.visible and self.excess > any_limit",
         "self.excess > any_limit",
-        _HINDSIGHT,
+        _DECISIONS,
     ),
     Mutant(
         "hindsight: the given labels count among the random ones",
