@@ -68,7 +68,7 @@ def test_build_sorts_and_counts():
     rows = [held(test="b", index=1), record(test="c"), held(test="b"), record(test="a", outcome="inconclusive")]
     report = report_.build(rows)
     assert [(row["test"], row["index"]) for row in report["audits"]] == [("a", 0), ("b", 0), ("b", 1), ("c", 0)]
-    assert report["summary"] == {"audits": 4, "held": 2, "leaked": 1, "inconclusive": 1}
+    assert report["summary"] == {"audits": 4, "held": 2, "accepted": 0, "leaked": 1, "inconclusive": 1}
     assert json_report.render(report) == json_report.render(report_.build(reversed(rows)))
 
 

@@ -25,7 +25,7 @@ def attack(update, *, rng):
         ({"threshold": 10**400}, "threshold"),
         ({"threshold": "0.5"}, "threshold='0.5' is a str"),
         ({"threshold": True}, "threshold=True is a bool"),
-        ({"threshold": [0.5]}, r"threshold=\[0.5\] is a list"),
+        ({"threshold": [0.5]}, "threshold=<list of length 1> is a list"),
         ({"confidence": 0.0}, "confidence=0.0 is out of range. Expected a number between 0 and 1, such as 0.95"),
         ({"confidence": 1}, "confidence=1 is out of range"),
         ({"confidence": float("nan")}, "confidence=nan is out of range"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import Head, InvalidArgumentError, Update
+from pytest_labelleak.core.update import class_axis
 from pytest_labelleak.testing import make_update
 
 GOOD = make_update(positions=3, features=6, classes=9).update
@@ -49,6 +50,60 @@ def test_a_wrong_gradient_gets_one_clear_error(gradient: np.ndarray, complaint: 
 def test_companions_must_fit_the_kernel_gradient(arguments: dict[str, object], complaint: str) -> None:
     with pytest.raises(InvalidArgumentError, match=complaint):
         Update.from_arrays(GOOD.kernel_gradient, **arguments)
+
+
+def _changed(gradient: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a gradient under changes that leave traces of its orientation."""
+    rng = np.random.default_rng(5)
+    noise = np.sqrt(np.mean(gradient**2)) * rng.normal(size=gradient.shape)
+    penalty = 0.2 * np.sqrt(np.mean(gradient**2)) * rng.normal(size=gradient.shape)
+    return {
+        "clean": gradient,
+        "noise 0.01": gradient + 0.01 * noise,
+        "noise 1": gradient + noise,
+        "penalty": gradient + penalty,
+        "signs": np.sign(gradient),
+    }
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("change", ["clean", "noise 0.01", "noise 1", "penalty", "signs"])
+def test_a_transposed_gradient_is_refused_also_when_it_was_changed(change: str, classes: int) -> None:
+    gradient = _changed(make_update(positions=8, features=512, classes=classes).update.kernel_gradient)[change]
+    assert Update.from_arrays(gradient).oriented
+    with pytest.raises(InvalidArgumentError, match=r"looks transposed.*kernel_gradient\.T"):
+        Update.from_arrays(gradient.T)
+
+
+@pytest.mark.parametrize("change", ["clean", "noise 0.01", "noise 1", "penalty", "signs"])
+@pytest.mark.parametrize("shape", [(64, 2), (64, 300), (256, 40)])
+def test_centred_features_are_not_taken_for_classes(change: str, shape: tuple[int, int]) -> None:
+    case = make_update(positions=20, features=shape[0], classes=shape[1], signed=True)
+    features = case.features - case.features.mean(axis=1, keepdims=True)
+    errors = (case.probabilities - np.eye(shape[1])[case.labels]) * case.weights[:, None]
+    assert class_axis(_changed(features.T @ errors)[change]) != 0
+
+
+def test_arrays_without_a_trace_of_their_orientation_say_so() -> None:
+    noise = np.random.default_rng(0).normal(size=(60, 40))
+    assert not Update.from_arrays(noise).oriented
+    assert not Update.from_arrays(np.zeros((60, 40))).oriented
+    assert Update.from_arrays(noise, bias_gradient=np.zeros(40)).oriented
+    assert Update.from_arrays(noise, bias=np.zeros(40)).oriented
+    assert not Update.from_arrays(noise[:40], bias_gradient=np.zeros(40)).oriented
+
+
+def test_a_sigmoid_head_has_any_number_of_classes(tmp_path: Path) -> None:
+    one = Update.from_arrays(np.ones((4, 1)), bias_gradient=np.ones(1), kind="sigmoid")
+    assert (one.head.kind, one.classes) == ("sigmoid", 1)
+    one.save(tmp_path / "u.npz")
+    assert Update.load(tmp_path / "u.npz").head.kind == "sigmoid"
+    several = make_update(positions=3, features=40, classes=9).update.kernel_gradient.T
+    assert not Update.from_arrays(several, kind="sigmoid").oriented  # sums say nothing about a sigmoid head
+    with pytest.raises(InvalidArgumentError, match=r"kind='relu'\. Expected one of softmax, sigmoid"):
+        Update.from_arrays(np.ones((4, 3)), kind="relu")
+    with pytest.raises(InvalidArgumentError, match=r'1 class.*kind="sigmoid"'):
+        Update.from_arrays(np.ones((4, 1)))
 
 
 def test_arrays_are_copied() -> None:
@@ -194,7 +249,16 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
         GOOD.head, kernel_value=np.ones((6, 9)), kernel_penalty=np.full((6, 9), 0.5), label_smoothing=0.1, tied=True
     )
     update = dataclasses.replace(
-        GOOD, head=head, compute_dtype="bfloat16", device="gpu", reduction="mean", steps=2, learning_rate=0.1
+        GOOD,
+        head=head,
+        compute_dtype="bfloat16",
+        device="gpu",
+        reduction="mean",
+        steps=2,
+        learning_rate=0.1,
+        belongs=False,
+        belongs_reason="the loss uses other labels",
+        oriented=False,
     ).map(lambda a: a, defence="nothing")
     update.save(tmp_path / "u.npz")
     back = Update.load(tmp_path / "u.npz")

@@ -43,7 +43,7 @@ def decide(
     counts: bool = True,
 ) -> Decision:
     bar = Bar(limit=limit, threshold=limit if threshold is None else threshold, confidence=confidence)
-    return Labels(counts=counts).decide(verdicts, bar, Evidence())
+    return Labels(counts=counts).decide(verdicts, bar, Evidence(protected=True))
 
 
 def recovered(*labels: int) -> Recovery:

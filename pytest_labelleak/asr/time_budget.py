@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..core.errors import InvalidArgumentError
+from ..core.errors import InvalidArgumentError, quoted
 
 __all__ = ["check_time_budget"]
 
@@ -23,4 +23,4 @@ def check_time_budget(seconds: float) -> None:
         If it is not a finite number above 0.
     """
     if not (math.isfinite(seconds) and seconds > 0.0):
-        raise InvalidArgumentError(f"time_budget={seconds!r}. Expected a finite number of seconds above 0.")
+        raise InvalidArgumentError(f"time_budget={quoted(seconds)}. Expected a finite number of seconds above 0.")

@@ -29,22 +29,23 @@ class Attack(Protocol):
 
     Optional attributes tell more about an attack:
 
-    ============== ======================= ==============================================================
-    attribute      value                   meaning
-    ============== ======================= ==============================================================
-    ``cost``       one of `COSTS`          Order of ``attacks="auto"``; an attack without a cost runs last.
-    ``reads``      "kernel", "bias"        The head's gradients that it looks at, as a tuple; default both.
-                                           `Recovery.variables` names other variables that it read.
-    ``reads_tied`` bool                    It can read a head that is tied to the input embedding; other
-                                           attacks are not asked about such an update.
-    ``isolates``   bool                    It separates samples (`Recovery.isolated`), so that an assertion
-                                           on samples counts its refusals.
-    ``rules``      frozen dataclass        Its deciding numbers, one field each, possibly nested. The
-                                           field's metadata hold the number's plateau, as measured by
-                                           ``benchmarks/bench_rules.py``.
-    ``read``       method                  ``read(reading, *, rng)`` is called in place of ``__call__``,
-                                           with a `Reading` that shares intermediate results.
-    ============== ======================= ==============================================================
+    ================= ======================= ==============================================================
+    attribute         value                   meaning
+    ================= ======================= ==============================================================
+    ``cost``          one of `COSTS`          Order of ``attacks="auto"``; an attack without a cost runs last.
+    ``reads``         "kernel", "bias"        The head's gradients that it looks at, as a tuple; default both.
+                                              `Recovery.variables` names other variables that it read.
+    ``reads_tied``    bool                    It can read a head that is tied to the input embedding; other
+                                              attacks are not asked about such an update.
+    ``reads_sigmoid`` bool                    It can read a head of independent sigmoid outputs, too.
+    ``isolates``      bool                    It separates samples (`Recovery.isolated`), so that an assertion
+                                              on samples counts its refusals.
+    ``rules``         frozen dataclass        Its deciding numbers, one field each, possibly nested. The
+                                              field's metadata hold the number's plateau, as measured by
+                                              ``benchmarks/bench_rules.py``.
+    ``read``          method                  ``read(reading, *, rng)`` is called in place of ``__call__``,
+                                              with a `Reading` that shares intermediate results.
+    ================= ======================= ==============================================================
     """
 
     @property

@@ -158,6 +158,12 @@ def run(member: Attack, shared: Update | Reading, *, seed: int, batch: int = 0) 
             "the head is tied to the input embedding: its gradient is the sum of both uses, and this attack reads the "
             "head's alone",
         )
+    if update.head.kind == "sigmoid" and not getattr(member, "reads_sigmoid", False):
+        return Recovery.not_applicable(
+            member.name,
+            "the head is a sigmoid, whose errors do not sum to zero over the classes, and this attack reads softmax "
+            "heads alone",
+        )
     # Derived from the name and not the place in the list, so that a further attack changes no other's answer.
     stream = np.random.default_rng([seed, batch, *member.name.encode()])
     recovery = ask(member, reading, rng=stream)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.figures import rounded
 from .finding import Finding
-from .outcome import Outcome, strongest
+from .outcome import TOLERANCE, Outcome, strongest
 from .questions.question import Question
 from .verdict import Verdict
 
@@ -100,6 +100,14 @@ class Audit:
         """One-sided upper confidence bound of the maximum over the attacks, or None if there is none."""
         return max((v.upper_bound for v in self.verdicts if v.upper_bound is not None), default=None)
 
+    @property
+    def accepted(self) -> bool:
+        """Whether it holds only because the baseline accepts the leak: by the threshold alone it would not."""
+        if self.outcome != Outcome.HELD or self.limit_source != "baseline" or self.limit <= self.threshold + TOLERANCE:
+            return False
+        undecided = self.confidence is not None and (self.upper_bound is None or self.upper_bound > self.threshold)
+        return self.figure > self.threshold + TOLERANCE or undecided
+
     def to_record(self, *, show_labels: bool = False) -> dict[str, Any]:
         """Return the audit as a dictionary of JSON types, without labels unless asked.
 
@@ -114,10 +122,15 @@ class Audit:
             As described by the report's JSON schema.
         """
         best = self.strongest
+        outcome, message = str(self.outcome), self.message
+        if self.accepted:
+            message = f"accepted by the baseline: {message.removeprefix(f'{outcome}: ')}"
+            outcome = "accepted"
         return {
             "question": self.question.name,
-            "outcome": str(self.outcome),
-            "message": self.message,
+            "outcome": outcome,
+            "accepted": self.accepted,
+            "message": message,
             "figure": round(self.figure, 6),
             "figure_name": self.question.figure_name,
             "limit": round(self.limit, 6),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,9 +20,39 @@ from .portfolio import Clock
 from .questions.question import Question
 from .result import Audit
 
-__all__ = ["run"]
+__all__ = ["capture_arguments", "run"]
 
 
+def capture_arguments(*, ignore_class: int | None = None, **options: Any) -> dict[str, Any]:
+    """Return the arguments of an adapter.
+
+    Parameters
+    ----------
+    ignore_class : int, optional
+        Passed on only if given: adapters of hooks need not know it.
+    **options
+        "head", "training" and "class_weight".
+
+    Returns
+    -------
+    dict
+        For `run`.
+    """
+    return options if ignore_class is None else {**options, "ignore_class": ignore_class}
+
+
+def _counted(function: Callable[..., Audit]) -> Callable[..., Audit]:
+    """Count a call as a running audit of the test, in whatever thread it runs."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Audit:
+        with active_scope().auditing():
+            return function(*args, **kwargs)
+
+    return call
+
+
+@_counted
 def run(
     model: Any,
     batch: Any,
@@ -57,9 +88,7 @@ def run(
     members = attacks_.resolve(settings.attacks)
     defence = defences_.resolve(settings.defence)
     question = ask(settings)
-    recorded = None
-    if asserted:
-        recorded = scope.recorded_limit(sum(1 for record in scope.records if record["asserted"]))
+    recorded = scope.next_limit() if asserted else None
     limit = settings.threshold if recorded is None else recorded
     bar = Bar(limit=limit, threshold=settings.threshold, confidence=settings.confidence)
 
@@ -74,12 +103,17 @@ def run(
         clock=Clock(settings.time_budget),
     )
     batches = 0
+    foreign: str | None = None
+    turned = False
     context: dict[str, Any] = {}
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
     for update, truth in _captures(model, batch, capture_options):
         question.prepare(truth)
         if update is not None:
             context = context or _context(update, defence)
+            if update.belongs is False:
+                foreign = foreign or update.belongs_reason
+            turned |= not update.oriented
         trial.add(update, truth)
         batches += 1
         del update
@@ -89,8 +123,20 @@ def run(
         decision = Decision(
             outcome=Outcome.INCONCLUSIVE, reason="the iterable of batches is empty; pass at least one batch"
         )
+    elif foreign is not None:
+        decision = Decision(
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"the labels of the batch are not those on which the model trains: {foreign}. Pass the labels as "
+            "the loss uses them",
+        )
     else:
         decision = question.decide(verdicts, bar, evidence)
+        if turned and decision.outcome == Outcome.HELD:
+            decision = Decision(
+                outcome=Outcome.INCONCLUSIVE,
+                reason=f"{decision.reason}, but nothing in the kernel's gradient shows which of its axes are the "
+                "classes; pass it as (d, C), features by classes, together with its bias gradient",
+            )
     best = strongest(verdicts)
     findings = list(question.findings(verdicts)) if batches else []
     if decision.outcome == Outcome.LEAKED:
@@ -115,21 +161,20 @@ def run(
     )
     # The ceiling is recorded in baselines: this very audit might be above the rounded figure.
     figures = {"asserted": asserted, "figure_ceiling": round_up(result.figure)}
-    scope.records.append({**figures, **result.to_record(show_labels=settings.show_labels)})
+    scope.note(result, {**figures, **result.to_record(show_labels=settings.show_labels)})
     return result
 
 
 def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
     # Imported on first use: everything above works on plain arrays without any adapter.
-    from ..capture import adapter_for, iter_batches
+    from ..capture import iter_captures
 
-    adapter = adapter_for(model)
     truth_options = {k: v for k, v in capture_options.items() if k != "training"}
-    for item in iter_batches(batch):
+    for adapter, owner, item in iter_captures(model, batch):
         # The labels are checked first: frameworks quote an out-of-range label in their own errors.
-        truth: Truth = adapter.labels(model, item, **truth_options)
+        truth: Truth = adapter.labels(owner, item, **truth_options)
         # Frameworks fail on empty batches in their own ways; without a label there is nothing to capture.
-        update = adapter.capture(model, item, **capture_options) if truth.labels.size else None
+        update = adapter.capture(owner, item, **capture_options) if truth.labels.size else None
         if update is not None:
             _check_agreement(update, truth)
         yield update, truth

@@ -27,6 +27,7 @@ class Adapter(Protocol):
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Update:
         """Compute the update that a participant would share for one batch, and leave the model unchanged.
 
@@ -42,6 +43,9 @@ class Adapter(Protocol):
             Whether layers such as dropout and batch normalisation run in training mode.
         class_weight : mapping of int to float, optional
             As in Keras' ``fit``.
+        ignore_class : int, optional
+            Label of the positions that the loss leaves out, where the loss itself does not show it. The argument is
+            passed only where the user gives it, so an adapter may lack it.
 
         Returns
         -------
@@ -57,6 +61,7 @@ class Adapter(Protocol):
         *,
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Truth:
         """Return the labels of the same batch, without the label positions of weight zero.
 
@@ -69,6 +74,8 @@ class Adapter(Protocol):
         head : str, optional
             As for `capture`.
         class_weight : mapping of int to float, optional
+            As for `capture`.
+        ignore_class : int, optional
             As for `capture`.
 
         Returns

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from ..core.errors import InvalidArgumentError
 from ..core.tensors import to_numpy
 from ..core.truth import Truth
 from ..core.update import Update
 
-__all__ = ["BY_HAND", "ArraysAdapter"]
+__all__ = ["BY_HAND", "ArraysAdapter", "check_ignored"]
 
 #: Remedy for a model that no adapter can capture; the end of a sentence.
 BY_HAND = "compute the gradient yourself and pass Update.from_arrays(kernel_gradient=...) instead of the model"
@@ -29,6 +32,7 @@ class ArraysAdapter:
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Update:
         """Return the update unchanged.
 
@@ -45,11 +49,12 @@ class ArraysAdapter:
         *,
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Truth:
         """Return `batch` as the truth: a sequence or tensor of class indices, or a dict with the indices as "y".
 
         The dict may also hold "features", the inputs of the head, and "lengths", the number of label positions of
-        each sequence.
+        each sequence. Positions with the label `ignore_class` are left out.
         """
         self._refuse(head=head, class_weight=class_weight)
         expected = (
@@ -76,6 +81,8 @@ class ArraysAdapter:
             raise InvalidArgumentError(f"batch is a {type(batch).__name__}, and the model is an Update. {expected}")
         if labels.ndim != 1:
             raise InvalidArgumentError(f"batch has shape {labels.shape}, and the model is an Update. {expected}")
+        if ignore_class is not None:
+            labels, features, lengths = _without(check_ignored(ignore_class), labels, features, lengths)
         return Truth(labels=labels, classes=model.classes, features=features, lengths=lengths)
 
     @staticmethod
@@ -85,3 +92,40 @@ class ArraysAdapter:
                 raise InvalidArgumentError(
                     f"{name}= has no meaning for an Update: its gradient is computed already. Leave it out."
                 )
+
+
+def check_ignored(value: Any) -> int:
+    """Return `ignore_class` as an integer.
+
+    Parameters
+    ----------
+    value : object
+        The user's argument.
+
+    Returns
+    -------
+    int
+        The label; it may lie outside of the classes.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the value is no integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidArgumentError(
+            f"ignore_class is a {type(value).__name__}. Expected the integer label of positions that the loss leaves "
+            "out, such as -100."
+        )
+    return int(value)
+
+
+def _without(ignored: int, labels: np.ndarray, features: Any, lengths: Any) -> tuple[np.ndarray, Any, Any]:
+    """Leave out the positions with one label; lengths and features that do not fit the labels stay as they are."""
+    keep = labels != ignored
+    if lengths is not None and sum(lengths) == labels.size:
+        ends = np.cumsum([0, *lengths])
+        lengths = [int(keep[start:end].sum()) for start, end in itertools.pairwise(ends)]
+    if features is not None and len(features) == labels.size:
+        features = features[keep]
+    return labels[keep], features, lengths

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import InvalidArgumentError
+from ..core.errors import InvalidArgumentError, quoted
 
 __all__ = ["LocalSteps"]
 
@@ -43,4 +43,6 @@ class LocalSteps:
                 "Expected a list of at least one batch."
             )
         if not (isinstance(self.learning_rate, (int, float)) and 0.0 < self.learning_rate < math.inf):
-            raise InvalidArgumentError(f"learning_rate={self.learning_rate!r}. Expected a positive, finite number.")
+            raise InvalidArgumentError(
+                f"learning_rate={quoted(self.learning_rate)}. Expected a positive, finite number."
+            )

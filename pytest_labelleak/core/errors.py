@@ -13,6 +13,9 @@ __all__ = [
     "UnsupportedModelError",
 ]
 
+# Arguments are quoted to show a slip, such as a percentage for a share. A longer text is a text and no slip.
+_LONGEST = 80
+
 
 class LabelLeak(AssertionError):  # noqa: N818 - the name users catch
     """Labels can be recovered from the shared update beyond the allowed limit.
@@ -70,3 +73,36 @@ for _error in (
 ):
     # Tracebacks and pytest's short summary print the module: show the import path users write.
     _error.__module__ = "pytest_labelleak"
+
+
+def quoted(value: Any) -> str:
+    """Return an argument as an error may quote it: a number or a short text itself, anything else by type and shape.
+
+    A batch or its labels in the place of a setting is a common mistake, and its error must not show them.
+
+    Parameters
+    ----------
+    value : object
+        The argument.
+
+    Returns
+    -------
+    str
+        Of builtin numbers, None and text of at most 80 characters the repr.
+
+    Examples
+    --------
+    >>> quoted(1.5), quoted("fast"), quoted([79191, 7])
+    ('1.5', "'fast'", '<list of length 2>')
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, float) or (kind is str and len(value) <= _LONGEST):
+        return repr(value)
+    try:
+        shape = tuple(int(length) for length in value.shape)
+    except Exception:  # no array; or a tensor without a shape, of which frameworks raise errors of their own
+        try:
+            return f"<{kind.__name__} of length {len(value)}>"
+        except Exception:
+            return f"<{kind.__name__}>"
+    return f"<{kind.__name__} of shape {shape}>"

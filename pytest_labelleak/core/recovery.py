@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .settings import note_private_values
+
 __all__ = ["Certificate", "NotApplicable", "Recovery", "Status"]
 
 
@@ -173,6 +175,7 @@ class Recovery:
 
     def __post_init__(self) -> None:
         """Turn the text of a status into the status."""
+        note_private_values()
         object.__setattr__(self, "status", Status(self.status))
 
     @property

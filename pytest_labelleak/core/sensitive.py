@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import InvalidArgumentError
+from .files import read_text
 
 __all__ = ["SensitiveTerms", "private_terms", "sensitive_terms"]
 
@@ -141,7 +142,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     name = f"the file {os.fspath(path)!r}" if known else "the file that sensitive names"
     hint = "" if known else " One term alone goes into a list."
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(Path(path).expanduser(), encoding="utf-8-sig").splitlines()
     except OSError as error:
         _refuse(f"{name} cannot be read: {error.strerror or error}.{hint}")
     except (UnicodeDecodeError, ValueError):

@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, quoted
 from .sensitive import SensitiveTerms, sensitive_terms
 
-__all__ = ["DEFAULTS", "Scope", "Settings", "activate", "active_scope"]
+__all__ = ["DEFAULTS", "Scope", "Settings", "activate", "active_scope", "note_private_values"]
 
 
 def _threshold(value: Any) -> float:
     expected = "Expected a number in [0, 1]: the attacker's advantage (TPR - FPR) above which a test fails."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgumentError(f"threshold={value!r} is a {type(value).__name__}. {expected}")
+        raise InvalidArgumentError(f"threshold={quoted(value)} is a {type(value).__name__}. {expected}")
     if not 0.0 <= value <= 1.0:  # false for NaN; defined for an integer beyond the largest float
-        raise InvalidArgumentError(f"threshold={value!r} is out of range. {expected}")
+        raise InvalidArgumentError(f"threshold={quoted(value)} is out of range. {expected}")
     return float(value)
 
 
@@ -29,9 +30,9 @@ def _confidence(value: Any) -> float | None:
         return None
     expected = "Expected a number between 0 and 1, such as 0.95, or False to compare the mean alone."
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgumentError(f"confidence={value!r} is a {type(value).__name__}. {expected}")
+        raise InvalidArgumentError(f"confidence={quoted(value)} is a {type(value).__name__}. {expected}")
     if not 0.0 < value < 1.0:  # false for NaN
-        raise InvalidArgumentError(f"confidence={value!r} is out of range. {expected}")
+        raise InvalidArgumentError(f"confidence={quoted(value)} is out of range. {expected}")
     return float(value)
 
 
@@ -65,7 +66,7 @@ def _defence(value: Any) -> Any:
 
 def _seed(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidArgumentError(f"seed={value!r}. Expected a non-negative integer.")
+        raise InvalidArgumentError(f"seed={quoted(value)}. Expected a non-negative integer.")
     return value
 
 
@@ -186,12 +187,22 @@ class Scope:
         ``adapter(model)`` returns the adapter of a hook, or None.
     recorded_limit : callable
         ``recorded_limit(index)`` returns the baseline's figure for the index-th assertion of the test, or None.
+    deals_in_labels : bool
+        Whether the test made an update, a truth or a claim, so that labels may stand in any message.
     deals_in_words : bool
         Whether an audit has a vocabulary. Text in messages may then be as private as numbers.
     private_terms : list of SensitiveTerms
         Lists of sensitive terms of the test's audits; a failure must not show the terms.
     records : list of dict
         Results of the audits in order, one plain dictionary each (JSON types only).
+    audits : list of (Audit, int)
+        The same audits as objects, each with the thread that it ran in.
+    thread : int
+        The thread of the test. Only its audits have a fixed order, and so figures in a baseline.
+    running : list of int
+        One thread for each audit that began and has not ended.
+    raised_elsewhere : list of BaseException
+        Errors of audits and assertions in other threads, which the test may never hear of.
     """
 
     settings: Settings = DEFAULTS
@@ -199,19 +210,64 @@ class Scope:
     defences: Mapping[str, Any] = field(default_factory=dict)
     adapter: Callable[[Any], Any] = field(default=lambda model: None)
     recorded_limit: Callable[[int], float | None] = field(default=lambda index: None)
+    deals_in_labels: bool = False
     deals_in_words: bool = False
     private_terms: list[SensitiveTerms] = field(default_factory=list, repr=False)
     records: list[dict[str, Any]] = field(default_factory=list)
+    audits: list[tuple[Any, int]] = field(default_factory=list, repr=False)
+    thread: int = field(default_factory=threading.get_ident)
+    running: list[int] = field(default_factory=list)
+    raised_elsewhere: list[BaseException] = field(default_factory=list, repr=False)
+
+    def next_limit(self) -> float | None:
+        """Return the baseline's figure for the assertion that is about to run, or None."""
+        if threading.get_ident() != self.thread:
+            return None
+        done = zip(self.records, self.audits, strict=False)
+        return self.recorded_limit(
+            sum(1 for record, (_, thread) in done if record["asserted"] and thread == self.thread)
+        )
+
+    def note(self, audit: Any, record: dict[str, Any]) -> None:
+        """Add an audit that ended."""
+        with _noting:
+            self.audits.append((audit, threading.get_ident()))
+            self.records.append(record)
+
+    def note_raised(self, error: BaseException) -> None:
+        """Add an error that is about to be raised, if it is raised in another thread than the test's."""
+        if threading.get_ident() != self.thread:
+            self.raised_elsewhere.append(error)
+
+    @contextlib.contextmanager
+    def auditing(self) -> Iterator[None]:
+        """Count an audit as running during the ``with`` block."""
+        thread = threading.get_ident()
+        self.running.append(thread)
+        try:
+            yield
+        except BaseException as error:
+            self.note_raised(error)
+            raise
+        finally:
+            self.running.remove(thread)
 
 
 # A module global and not a ContextVar: a test may audit from a thread of its own, and a process runs one test at a
 # time.
 _scope: Scope | None = None
+_noting = threading.Lock()
 
 
 def active_scope() -> Scope:
     """Return the scope of the running test, or a fresh default scope outside of pytest."""
     return _scope if _scope is not None else Scope()
+
+
+def note_private_values() -> None:
+    """Note in the running test's scope that it holds values which no output may show."""
+    if _scope is not None:
+        _scope.deals_in_labels = True
 
 
 @contextlib.contextmanager

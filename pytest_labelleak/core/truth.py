@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidArgumentError
+from .settings import note_private_values
 
 __all__ = ["Truth"]
 
@@ -36,6 +37,7 @@ class Truth:
 
     def __post_init__(self) -> None:
         """Check type and range; no message quotes a label."""
+        note_private_values()
         labels = np.asarray(self.labels)
         if labels.size == 0:
             labels = labels.astype(np.int64)

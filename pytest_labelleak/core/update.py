@@ -8,15 +8,19 @@ import numbers
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .archive import read_archive, write_archive
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, quoted
+from .settings import note_private_values
 from .tensors import to_numpy
 
-__all__ = ["COMPUTE_DTYPES", "Head", "Update", "unit_roundoff"]
+__all__ = ["COMPUTE_DTYPES", "Head", "OrientationRules", "Update", "class_axis", "unit_roundoff"]
+
+#: Activation behind the head.
+HEAD_KINDS = ("softmax", "sigmoid")
 
 #: Unit roundoff of the arithmetic that produced a gradient, by dtype name.
 COMPUTE_DTYPES: Mapping[str, float] = {
@@ -86,18 +90,114 @@ def _others(arrays: Mapping[str, Any] | None, kind: str, instead: str) -> dict[s
     return {name: np.array(_real_array(array, f"{kind}[{name!r}]", None)) for name, array in arrays.items()}
 
 
-def _looks_transposed(gradient: np.ndarray) -> bool:
-    """Tell whether the columns of `gradient` (n, m) sum to zero and its rows do not.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrientationRules:
+    """Numbers that decide on which axis of a kernel's gradient the classes are.
 
-    For softmax losses every row of a (d, C) gradient sums to zero over the classes.
+    The plateau of each number is the range in which no orientation is told wrongly: 12 changes of a gradient (noise,
+    penalty, signs, levels, largest entries, low rank ...) by 6 shapes by non-negative, signed and centred features.
+
+    Attributes
+    ----------
+    deviations : float
+        The sums along an axis vanish if their energy is below that of independent entries by this many standard
+        deviations.
+    times : float
+        The sums along the other axis must have at least this many times the energy.
+    other_sums : float
+        Smallest energy of the sums along the other axis, relative to independent entries. Both vanish for centred
+        features (layer normalisation).
+    distinct : float
+        The sums are looked at if at least this share of the entries are distinct values.
+    least_entries : int
+        A line of at least this many entries other than zero says something by its signs: independent signs agree
+        with probability ``2 ** (1 - least_entries)``.
+    alike : float
+        Smallest share of such lines with entries of one sign for an axis to be that of non-negative features.
     """
+
+    deviations: float = field(default=6.0, metadata={"plateau": (4.0, 8.0)})
+    times: float = field(default=3.0, metadata={"plateau": (2.0, 10.0)})
+    other_sums: float = field(default=0.03, metadata={"plateau": (0.01, 0.1)})
+    distinct: float = field(default=0.5, metadata={"plateau": (0.1, 0.9)})
+    least_entries: int = field(default=16, metadata={"plateau": (8, 64)})
+    alike: float = field(default=0.1, metadata={"plateau": (0.02, 0.3)})
+
+
+def class_axis(gradient: np.ndarray, *, rules: OrientationRules | None = None) -> int | None:
+    """Tell on which axis of the kernel gradient of a softmax head the classes are, from the gradient alone.
+
+    The gradient of every feature sums to zero over the classes. Two traces of this property survive noise, a penalty
+    or a reduction to signs:
+
+    - The sums over the classes have less energy than the sums of independent entries, and the sums over the features
+      have not. A share of noise adds its own share of energy alone.
+    - A line over the classes has entries of both signs. If all features are non-negative, a line over the features of
+      one class has entries of one sign.
+
+    Parameters
+    ----------
+    gradient : ndarray of shape (n, m)
+        The gradient, in an unknown orientation.
+    rules : OrientationRules, optional
+        By default ``OrientationRules()``.
+
+    Returns
+    -------
+    int or None
+        0 or 1; None if neither trace is there, or the traces disagree.
+
+    Examples
+    --------
+    >>> features, errors = np.array([1.0, 2.0, 3.0]), np.array([0.5, -0.75, 0.25])
+    >>> class_axis(np.outer(features, errors)), class_axis(np.outer(errors, features))
+    (1, 0)
+    """
+    rules = rules or OrientationRules()
     if min(gradient.shape) < 2 or not np.isfinite(gradient).all():
-        return False
-    wide = gradient.astype(np.float64)
-    total = np.abs(wide).sum()
-    if total == 0.0:
-        return False
-    return bool(np.abs(wide.sum(axis=0)).sum() < 1e-3 * total < 1e-1 * np.abs(wide.sum(axis=1)).sum())
+        return None
+    scale = float(np.abs(gradient).max())
+    if scale == 0.0:
+        return None
+    wide = gradient.astype(np.float64) / scale
+    found = {_axis_of_sums(wide, rules), _axis_of_signs(wide, rules)} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _axis_of_sums(wide: np.ndarray, rules: OrientationRules) -> int | None:
+    # Signs and few levels are no linear change: the sums over centred features then vanish rather than the others.
+    entries = wide[wide != 0.0]
+    entries = entries[:: max(1, entries.size // 100_000)]  # a sample shows the share of distinct values
+    coarse = np.unique(entries).size < rules.distinct * entries.size
+    squares = wide * wide
+    total = float(squares.sum())
+    ratios, bounds = [], []
+    for axis in (0, 1):
+        ratios.append(float((wide.sum(axis=axis) ** 2).sum()) / total)
+        energies = squares.sum(axis=axis)
+        # A few large lines are as good as few lines: the effective number of lines.
+        lines = total**2 / float((energies**2).sum())
+        bounds.append(1.0 - rules.deviations * math.sqrt(2.0 / lines))
+    for axis in (0, 1):
+        # Sums that vanish to rounding are no luck, however few they are.
+        vanish = ratios[axis] < (1e-6 if coarse else max(bounds[axis], 1e-6))
+        if vanish and ratios[1 - axis] >= max(rules.times * ratios[axis], bounds[1 - axis], rules.other_sums):
+            return axis
+    return None
+
+
+def _axis_of_signs(wide: np.ndarray, rules: OrientationRules) -> int | None:
+    positive = [(wide > 0.0).sum(axis=axis) for axis in (0, 1)]
+    negative = [(wide < 0.0).sum(axis=axis) for axis in (0, 1)]
+    for axis in (0, 1):
+        other = 1 - axis
+        if np.any((positive[axis] == 0) ^ (negative[axis] == 0)):
+            continue  # a line of one sign, which no line over the classes is
+        long = positive[other] + negative[other] >= rules.least_entries
+        alike = (positive[other] == 0) | (negative[other] == 0)
+        if long.any() and float(alike[long].mean()) >= rules.alike:
+            return axis
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,6 +223,10 @@ class Head:
         Whether the transposed kernel is also the model's input embedding. The kernel gradient is then a sum: ``H^T D``
         from the head, with H the features (S, d) and D the errors of the logits (S, C), and one column for every
         token that was looked up.
+    kind : {"softmax", "sigmoid"}
+        Activation behind the logits. "softmax": one class for each label position, and errors of the logits that sum
+        to zero over the classes. "sigmoid": each class is present or absent by itself (multi-label), also with one
+        class alone.
     """
 
     layer: str = "head"
@@ -134,6 +238,13 @@ class Head:
     bias_penalty: np.ndarray | None = field(default=None, repr=False)
     label_smoothing: float = 0.0
     tied: bool = False
+    kind: Literal["softmax", "sigmoid"] = "softmax"
+
+
+def _bias_fits(gradient: np.ndarray, *biases: Any) -> bool:
+    """Tell whether a bias says that the classes are on the second axis: its length is that of one axis alone."""
+    rows, columns = gradient.shape
+    return rows != columns and any(bias is not None and np.shape(bias) == (columns,) for bias in biases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,6 +280,13 @@ class Update:
         `Head.kernel_penalty`.
     values : mapping of str to ndarray
         For some variables outside of the head, such as the cells of a decoder: weights at the time of the gradient.
+    belongs : bool or None
+        Whether the adapter found that the labels of the batch explain the gradient: True if they explain the error of
+        the logits at every label position. None where the adapter could not tell, or did not try.
+    belongs_reason : str
+        The finding as a clause, without a label: evidence where `belongs` is True, otherwise the missing piece.
+    oriented : bool
+        Whether it is known which axis of the head's kernel has the classes. False for arrays that show no trace of it.
     """
 
     gradients: Mapping[str, np.ndarray] = field(repr=False)
@@ -182,20 +300,24 @@ class Update:
     defences: tuple[str, ...] = ()
     penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    belongs: bool | None = None
+    belongs_reason: str = ""
+    oriented: bool = True
 
     def __post_init__(self) -> None:
         """Check names, shapes and dtypes."""
-        if self.compute_dtype not in COMPUTE_DTYPES:
+        note_private_values()
+        if not isinstance(self.compute_dtype, str) or self.compute_dtype not in COMPUTE_DTYPES:
             raise InvalidArgumentError(
-                f"compute_dtype={self.compute_dtype!r}. Expected one of {', '.join(COMPUTE_DTYPES)}."
+                f"compute_dtype={quoted(self.compute_dtype)}. Expected one of {', '.join(COMPUTE_DTYPES)}."
             )
         if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 1:
-            raise InvalidArgumentError(f"steps={self.steps!r}. Expected an integer of at least 1.")
+            raise InvalidArgumentError(f"steps={quoted(self.steps)}. Expected an integer of at least 1.")
         rate: Any = self.learning_rate
         if rate is not None and (
             isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0.0 < float(rate) < math.inf
         ):
-            raise InvalidArgumentError(f"learning_rate={rate!r}. Expected a positive, finite number, or None.")
+            raise InvalidArgumentError(f"learning_rate={quoted(rate)}. Expected a positive, finite number, or None.")
         object.__setattr__(self, "learning_rate", None if rate is None else float(rate))
         head = self.head
         for name in filter(None, (head.kernel, head.bias)):
@@ -206,10 +328,13 @@ class Update:
         kernel = self.gradients[head.kernel]
         _real_array(kernel, f"gradients[{head.kernel!r}]", 2)
         d, classes = kernel.shape
-        if classes < 2:
+        if head.kind not in HEAD_KINDS:
+            raise InvalidArgumentError(f"kind={head.kind!r}. Expected one of {', '.join(HEAD_KINDS)}.")
+        if classes < 2 and head.kind == "softmax":
             raise InvalidArgumentError(
                 f"the head's kernel gradient has shape {kernel.shape}: {classes} class. Expected at least 2: "
-                "with one output there is no softmax over classes and no label to tell apart."
+                "with one output there is no softmax over classes and no label to tell apart. For a single sigmoid "
+                'pass kind="sigmoid".'
             )
         companions = {
             "bias_gradient": (self.gradients[head.bias] if head.bias else None, (classes,)),
@@ -253,6 +378,7 @@ class Update:
         learning_rate: float | None = None,
         gradients: Mapping[str, Any] | None = None,
         values: Mapping[str, Any] | None = None,
+        kind: Literal["softmax", "sigmoid"] = "softmax",
     ) -> Update:
         """Build an update from arrays or tensors of any framework.
 
@@ -277,11 +403,15 @@ class Update:
             Gradients of variables outside of the head, by name; the names "kernel" and "bias" are those of the head.
         values : mapping of str to array_like, optional
             Weights of some of the variables in `gradients` at the time of the gradient, by the same names.
+        kind : {"softmax", "sigmoid"}, default "softmax"
+            Activation behind the head; see `Head.kind`.
 
         Returns
         -------
         Update
-            An update that holds copies of the arrays. Types below float32 are widened to float32.
+            An update that holds copies of the arrays. Types below float32 are widened to float32. `Update.oriented`
+            is False if the arrays do not show which axis has the classes: neither sums and signs, see `class_axis`,
+            nor a bias of one entry per class.
 
         Raises
         ------
@@ -297,11 +427,12 @@ class Update:
         (2, 3)
         """
         gradient = np.array(_real_array(kernel_gradient, "kernel_gradient", 2))
-        if _looks_transposed(gradient):
+        axis = None if kind == "sigmoid" else class_axis(gradient)
+        if axis == 0 and not _bias_fits(gradient, bias_gradient, bias):
             raise InvalidArgumentError(
                 f"kernel_gradient of shape {gradient.shape} looks transposed: its columns sum to zero and its rows do "
-                "not. Expected Keras orientation (d, C), features by classes; pass kernel_gradient.T "
-                "(PyTorch's Linear keeps (C, d))."
+                "not, or its rows have entries of one sign and its columns of both. Expected Keras orientation (d, C), "
+                "features by classes; pass kernel_gradient.T (PyTorch's Linear keeps (C, d))."
             )
         named = {"kernel": gradient}
         if bias_gradient is not None:
@@ -310,6 +441,7 @@ class Update:
             bias="bias" if bias_gradient is not None else None,
             kernel_value=None if kernel is None else np.array(_real_array(kernel, "kernel", 2)),
             bias_value=None if bias is None else np.array(_real_array(bias, "bias", 1)),
+            kind=kind,
         )
         return cls(
             gradients={**named, **_others(gradients, "gradients", "bias_gradient= and the first argument")},
@@ -318,6 +450,7 @@ class Update:
             steps=steps,
             learning_rate=learning_rate,
             values=_others(values, "values", "kernel= and bias="),
+            oriented=axis == 1 or _bias_fits(gradient, bias_gradient, bias),
         )
 
     @property
@@ -430,7 +563,7 @@ class Update:
         InvalidArgumentError
             If the file is missing, is no archive of an update, or holds pickled objects or wrong arrays.
         """
-        arrays, meta = read_archive(path)
+        arrays, meta = read_archive(path, prefixes=("head/", *(f"{prefix}/" for prefix in _ARCHIVED)))
         if meta is None:
             return cls.from_arrays(
                 arrays["kernel_gradient"],
@@ -444,18 +577,36 @@ class Update:
             start = f"{prefix}/"
             return {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
 
-        attributes: dict[str, Any] = meta["update"]
-        attributes["defences"] = tuple(attributes.get("defences", ()))
-        attributes |= {attribute: of(prefix) for prefix, attribute in _ARCHIVED.items()}
-        head: dict[str, Any] = {**meta["head"], **of("head")}
         try:
-            return cls(head=Head(**head), **attributes)
-        except TypeError:
+            attributes: dict[str, Any] = meta["update"]
+            attributes["defences"] = tuple(attributes.get("defences", ()))
+            attributes |= {attribute: of(prefix) for prefix, attribute in _ARCHIVED.items()}
+            update = cls(head=Head(**{**meta["head"], **of("head")}), **attributes)
+            _check_plain_fields(update)
+        except InvalidArgumentError:
+            raise
+        except Exception:  # of Python, about values of another type than any that `save` writes
             raise InvalidArgumentError(
-                f"{str(path)!r} has unknown fields in its 'meta' entry. Expected one written by Update.save."
+                f"{str(path)!r} has unknown fields or types in its 'meta' entry. Expected one written by Update.save."
             ) from None
+        return update
+
+
+def _check_plain_fields(update: Update) -> None:
+    """Raise TypeError where a file gives a field another type than `Update.save` writes."""
+    text = [*update.defences, *(getattr(update, name) for name in ("compute_dtype", "device", "reduction", "origin"))]
+    head = update.head
+    text += [head.layer, head.kernel, *(name for name in (head.bias,) if name is not None)]
+    arrays = [array for attribute in _ARCHIVED.values() for array in getattr(update, attribute).values()]
+    numbers_ = isinstance(head.label_smoothing, (int, float)) and isinstance(head.tied, bool)
+    plain = numbers_ and all(isinstance(value, str) for value in text)
+    if not plain or any(array.dtype.kind not in "fiub" for array in arrays):
+        raise TypeError
 
 
 #: Arrays in an archive: prefix of their names in the file, and attribute of the update.
 _ARCHIVED = {"gradient": "gradients", "penalty": "penalties", "value": "values"}
-_PLAIN_FIELDS = ("compute_dtype", "device", "reduction", "origin", "steps", "learning_rate", "defences")
+_PLAIN_FIELDS = (
+    *("compute_dtype", "device", "reduction", "origin", "steps", "learning_rate", "defences"),
+    *("belongs", "belongs_reason", "oriented"),
+)

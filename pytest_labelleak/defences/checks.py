@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
-from ..core.errors import InvalidArgumentError
+from ..core.errors import InvalidArgumentError, quoted
 
 __all__ = ["choice", "flag", "full_name", "one_of_two", "real", "whole"]
 
@@ -37,7 +37,7 @@ def full_name(defence: Any, kind: str) -> str:
 
 
 def _refuse(defence: Any, name: str, value: Any, expected: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{type(defence).__name__} got {name}={value!r}. Expected {expected}.")
+    return InvalidArgumentError(f"{type(defence).__name__} got {name}={quoted(value)}. Expected {expected}.")
 
 
 def real(defence: Any, name: str, accept: Callable[[float], bool], expected: str) -> None:
@@ -166,7 +166,7 @@ def one_of_two(defence: Any, first: str, second: str, example: str) -> str:
     values = getattr(defence, first), getattr(defence, second)
     if (values[0] is None) == (values[1] is None):
         raise InvalidArgumentError(
-            f"{type(defence).__name__} got {first}={values[0]!r} and {second}={values[1]!r}. "
+            f"{type(defence).__name__} got {first}={quoted(values[0])} and {second}={quoted(values[1])}. "
             f"Expected exactly one of the two, e.g. {example}."
         )
     return first if values[0] is not None else second

@@ -1,16 +1,16 @@
-"""The baseline: a committed file of what each test is known to leak, so that it can only get better."""
+"""The baseline: a committed file of the figures that each test is known to leak, so that none can grow."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import BaselineError
 from ..core.figures import round_up
-from ..core.files import write_text
+from ..core.files import read_text, write_text
 
 __all__ = ["FORMAT", "VERSION", "Baseline"]
 
@@ -34,7 +34,7 @@ class Baseline:
     entries: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     def limit(self, nodeid: str, index: int) -> float | None:
-        """Return what the `index`-th assertion of a test may reach, or None if nothing is recorded.
+        """Return the figure that the `index`-th assertion of a test may reach, or None if nothing is recorded.
 
         Parameters
         ----------
@@ -51,7 +51,13 @@ class Baseline:
         figures = self.entries.get(nodeid, ())
         return figures[index] if index < len(figures) else None
 
-    def updated(self, measured: Mapping[str, Sequence[float | None]], *, complete: Iterable[str]) -> Baseline:
+    def updated(
+        self,
+        measured: Mapping[str, Sequence[float | None]],
+        *,
+        complete: Iterable[str],
+        expected: Collection[tuple[str, int]] = (),
+    ) -> Baseline:
         """Return this baseline with new figures.
 
         Tests that were not measured keep theirs, and so does an assertion that was not reached, or was
@@ -62,7 +68,10 @@ class Baseline:
         measured : mapping of str to sequence of (float or None)
             Advantage of each assertion that ran, None where it was inconclusive.
         complete : iterable of str
-            Tests of which every assertion ran: what is recorded beyond those is dropped.
+            Tests of which every assertion ran: figures of further assertions are dropped.
+        expected : collection of (str, int), optional
+            Test and index of each assertion whose leak the test expects, as under ``pytest.raises(LabelLeak)``: no
+            figure is recorded for it, and an older one is dropped, since an accepted leak is not raised.
 
         Returns
         -------
@@ -74,7 +83,7 @@ class Baseline:
         for nodeid, advantages in measured.items():
             before = entries.get(nodeid, ())
             after = [
-                self.limit(nodeid, index) if value is None else round_up(value)
+                None if (nodeid, index) in expected else self.limit(nodeid, index) if value is None else round_up(value)
                 for index, value in enumerate(advantages)
             ]
             if nodeid not in whole:
@@ -83,6 +92,8 @@ class Baseline:
                 after.pop()
             if after:
                 entries[nodeid] = tuple(after)
+            else:
+                entries.pop(nodeid, None)
         return Baseline(entries=entries)
 
     def changes(self, other: Baseline) -> tuple[int, int]:
@@ -91,7 +102,7 @@ class Baseline:
         Parameters
         ----------
         other : Baseline
-            What replaces this baseline.
+            The successor of this baseline.
 
         Returns
         -------
@@ -154,7 +165,7 @@ class Baseline:
             raise BaselineError(f"baseline {str(path)!r} {reason}. {fix}") from None
 
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except FileNotFoundError:
             refuse("does not exist", "Create it with --labelleak-update-baseline on your own machine, and commit it.")
         except OSError as error:

@@ -64,13 +64,14 @@ def pytest_labelleak_adapter(model: Any) -> Any:
     """Return the adapter that captures updates from `model`, or None if it is not yours.
 
     An adapter has ``name``, ``capture(model, batch, *, head, training, class_weight) -> Update`` and
-    ``labels(model, batch, *, head, class_weight) -> Truth``. Hooks are asked before the built-in
+    ``labels(model, batch, *, head, class_weight) -> Truth``, both with an optional ``ignore_class``.
+    Hooks are asked before the built-in
     adapters. Check yours with ``pytest_labelleak.testing.check_adapter``.
 
     Parameters
     ----------
     model : object
-        What the test passed to the assertion.
+        The model that the test passed to the assertion.
 
     Returns
     -------

@@ -20,7 +20,7 @@ _MARKER_KEYWORDS = ("threshold", "confidence", "attacks", "defence", "seed", "se
 
 
 def marker_settings(item: pytest.Item, settings: Settings) -> Settings:
-    """Return `settings` with what the item's markers say, the closest marker first.
+    """Return `settings` with the keywords of the item's markers, the closest marker first.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a session was asked to do.
+    """The wishes of the user for a session.
 
     Attributes
     ----------
@@ -131,12 +131,12 @@ class Options:
         Returns
         -------
         Options
-            What was asked for.
+            The wishes.
 
         Raises
         ------
         pytest.UsageError
-            Naming the option, its value and what was expected.
+            Naming the option, its value and the expected values.
         """
         here = config.invocation_params.dir
         beside_ini = config.inipath.parent if config.inipath is not None else here
@@ -183,7 +183,7 @@ class Options:
         Returns
         -------
         Baseline
-            What is recorded; empty without a baseline.
+            The recorded figures; empty without a baseline.
 
         Raises
         ------
@@ -222,7 +222,7 @@ def _override(settings: Settings, where: str, field: str, given: Any, convert: C
     try:
         value = convert(given)
     except (TypeError, ValueError):
-        value = given  # the validator refuses it, and knows what was expected
+        value = given  # the validator refuses it, and names the expected values
     try:
         return settings.override(**{field: value})
     except InvalidArgumentError as error:
@@ -244,7 +244,7 @@ def _names(given: list[str]) -> tuple[str, ...]:
 def _ini(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
-    except (TypeError, ValueError, pytest.UsageError) as error:  # says what is wrong, but hardly ever where
+    except (TypeError, ValueError, pytest.UsageError) as error:  # names the fault, but hardly ever the place
         raise pytest.UsageError(f"ini option {name}: {error}") from None
 
 

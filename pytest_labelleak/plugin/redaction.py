@@ -1,19 +1,22 @@
-"""Failure output without private data: tracebacks free of values, messages free of what may be a label.
+"""Output without private data: tracebacks free of values, messages free of possible labels and of sensitive terms.
 
-pytest shows the arguments of a failing test, its local variables (``-l``) and the operands of its
-assertions, and frameworks quote labels in their errors. All of that would end up in terminals, JUnit
-files and logs of a build. So the failure of a test that deals in labels is rendered from a copy of its
-exceptions instead: same types, same places, cleaned messages, and only the frames people care about.
+pytest shows the arguments of a failing test, its local variables (``-l``) and the operands of its assertions, and
+frameworks quote labels in their errors. Terminals, JUnit files and logs of a build would keep all of that. So the
+failure of a test that deals in labels is rendered from a copy of its exceptions: types and places are the same,
+messages are cleaned, and the frames of pytest and of this package are left out.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import os
 import re
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,19 @@ import pluggy
 import pytest
 
 from ..core import errors
+from ..core.sensitive import SensitiveTerms
 
-__all__ = ["HINT", "clean_message", "is_ours", "passed_through_package", "render", "render_message"]
+__all__ = [
+    "HINT",
+    "Cleaner",
+    "family",
+    "hide_terms",
+    "is_ours",
+    "passed_through_package",
+    "render",
+    "render_message",
+    "texts_in",
+]
 
 HINT = "(numbers are hidden, since they may be labels; --labelleak-show-labels shows them)"
 
@@ -35,6 +49,8 @@ _MACHINERY = tuple(
 )
 _OURS = tuple(getattr(errors, name) for name in errors.__all__)
 
+# Colours stand between digits, and between a word and its quotes.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _COLLECTION = re.compile(r"\[[^\[\]]*(?:\]|\Z)")
 _TEXTS = re.compile(
     r"""
@@ -44,7 +60,21 @@ _TEXTS = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?!\w)")
+_NUMBER = re.compile(
+    r"""
+    \b(?:u?int|b?float|complex|bool)(?:8|16|32|64|128)\b                              # the name of a type: kept
+    | 0[xX][0-9a-fA-F_]+ | 0[bB][01_]+ | 0[oO][0-7_]+
+    | (?P<alone>(?<![\w.\\]))? \d+ (?:\.\d+)? (?:[eE][+-]?\d+)? (?P<ends>(?!\w|\.\d))?
+    """,
+    re.VERBOSE,
+)
+#: Tolerances and differences are computed from the values that were compared, and give them away.
+_DERIVED = re.compile(r"±|[Dd]ifference")
+_OWN_WORDS = frozenset({"", "held", "accepted", "leaked", "inconclusive", "recovered", "not_applicable", "not_run"})
+# Private texts of fixtures: bounds on the search, beyond which quotes alone protect.
+_MOST_TEXTS = 2000
+_MOST_VISITS = 20_000
+_DEEPEST = 6
 
 
 def is_ours(error: BaseException) -> bool:
@@ -63,6 +93,29 @@ def is_ours(error: BaseException) -> bool:
     return type(error) in _OURS
 
 
+def family(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and everything behind it: causes, contexts and members of groups, each one once.
+
+    Parameters
+    ----------
+    error : BaseException
+        Any exception.
+
+    Yields
+    ------
+    BaseException
+        The exception itself comes first.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        member = waiting.pop()
+        if member is not None and id(member) not in seen:
+            seen.add(id(member))
+            yield member
+            waiting += [member.__cause__, member.__context__, *_members(member)]
+
+
 def passed_through_package(error: BaseException) -> bool:
     """Tell whether `error`, or one behind it, was raised inside a call of this package.
 
@@ -76,59 +129,185 @@ def passed_through_package(error: BaseException) -> bool:
     bool
         The answer.
     """
-    for member in _family(error):
+    for member in family(error):
         files = [entry.tb_frame.f_code.co_filename for entry in _entries(member.__traceback__)]
         if any(file.startswith(_PACKAGE) and not file.startswith(_CHECKS) for file in files):
             return True
     return False
 
 
-def clean_message(text: str, *, words: bool = False) -> str:
-    """Hide everything in `text` that may be a label: whole numbers, and collections of numbers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaner:
+    """Hides everything in a message that may be private.
 
-    Parameters
+    Whole numbers are always hidden, also where letters adjoin them, and so are collections of numbers, and colours
+    between digits. Decimals stay, since most are figures.
+
+    Attributes
     ----------
-    text : str
-        Message of an exception.
-    words : bool, default False
-        Hide what is quoted as well: in a test that deals in words it may be one, or a transcript.
-
-    Returns
-    -------
-    str
-        The same with ``#`` for a number and ``[...]`` for a collection. Figures such as 0.25 stay.
+    strict : bool
+        Hide quoted text and decimals too: in a test that deals in words or has values of fixtures these are private.
+    figures : set of float
+        Decimals that stay all the same, as every report shows them.
+    words : set of str
+        Quoted texts that stay all the same.
+    source : str or None
+        Source of the failing statements, which is public; numbers and texts that are written in it stay.
+    texts : tuple of str
+        Texts to hide wherever they stand, quoted or not.
 
     Examples
     --------
-    >>> print(clean_message("index 7 is out of bounds for axis 1"))
+    >>> print(Cleaner()("index 7 is out of bounds for axis 1"))
     index # is out of bounds for axis #
     (numbers are hidden, since they may be labels; --labelleak-show-labels shows them)
-    >>> clean_message("assert 0.95 < 0.1")
+    >>> Cleaner()("assert 0.95 < 0.1")
     'assert 0.95 < 0.1'
-    >>> clean_message("assert 'cat' in ['the', 'dog']", words=True).splitlines()[0]
+    >>> Cleaner(strict=True)("assert 'cat' in ['the', 'dog']").splitlines()[0]
     "assert '...' in [...]"
     """
-    cleaned = _TEXTS.sub(lambda m: "'...'" if m[0][0] in "'\"" else "[...]", text) if words else text
-    cleaned = _COLLECTION.sub(lambda m: "[...]" if any(c.isdigit() for c in m[0]) else m[0], cleaned)
-    cleaned = _NUMBER.sub(_hide, cleaned)
-    return text if cleaned == text else f"{cleaned}\n{HINT}"
+
+    strict: bool = False
+    figures: Set[float] = frozenset()
+    words: Set[str] = frozenset()
+    source: str | None = None
+    texts: tuple[str, ...] = field(default=(), repr=False)
+
+    def __call__(self, text: str, *, hint: bool = True) -> str:
+        """Return `text` with ``#`` for a number and ``...`` for a collection or a text.
+
+        Parameters
+        ----------
+        text : str
+            Message of an exception, a warning or a report.
+        hint : bool, default True
+            Whether to add a line that says why, if anything was hidden.
+
+        Returns
+        -------
+        str
+            The text; the same without escape sequences where nothing had to be hidden.
+        """
+        text = _ESCAPES.sub("", text)
+        strict = self.strict or _DERIVED.search(text) is not None
+        written = frozenset() if self.source is None else frozenset(m[0] for m in _NUMBER.finditer(self.source))
+
+        def number(match: re.Match[str]) -> str:
+            return match[0] if match[0] in written or self._stays(match, strict=strict) else "#"
+
+        cleaned = text
+        if self.texts:
+            cleaned = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, self.texts))})(?!\w)", "...", cleaned)
+        if self.strict:
+            cleaned = _TEXTS.sub(self._hidden_text, cleaned)
+        cleaned = _COLLECTION.sub(lambda m: "[...]" if any(c.isdigit() for c in m[0]) else m[0], cleaned)
+        cleaned = _NUMBER.sub(number, cleaned)
+        return cleaned if cleaned == text or not hint else f"{cleaned}\n{HINT}"
+
+    def _hidden_text(self, match: re.Match[str]) -> str:
+        found = match[0]
+        if found[0] not in "'\"":
+            return "[...]"
+        known = found[1:-1] in _OWN_WORDS or found[1:-1] in self.words
+        return found if known or (self.source is not None and found in self.source) else "'...'"
+
+    def _stays(self, match: re.Match[str], *, strict: bool) -> bool:
+        number = match[0]
+        if not number[0].isdigit():
+            return True
+        if match["alone"] is None or match["ends"] is None:
+            return False
+        # A rate of exactly 0.0 or 1.0 is common and tells nothing; labels are whole and written as such.
+        if number in ("0.0", "1.0"):
+            return True
+        value = float(number)
+        if not math.isfinite(value) or value.is_integer():
+            return False
+        return not strict or any(abs(value - abs(figure)) < 1e-6 for figure in self.figures)
 
 
-def _hide(match: re.Match[str]) -> str:
-    number = match[0]
-    # A rate of exactly 0.0 or 1.0 is common and tells nothing; labels are whole and written as such.
-    if number in ("0.0", "1.0"):
-        return number
-    value = float(number)
-    return number if math.isfinite(value) and not value.is_integer() else "#"
+def texts_in(values: Iterable[Any]) -> tuple[str, ...]:
+    """Return the texts of at least three characters in some values, the longest first.
+
+    Parameters
+    ----------
+    values : iterable of object
+        Values of fixtures. Lists, mappings, dataclasses and arrays of text are searched; no other object is asked
+        for its attributes, since that may compute anything.
+
+    Returns
+    -------
+    tuple of str
+        At most 2000 texts.
+    """
+    found: set[str] = set()
+    waiting = [(value, 0) for value in values]
+    visits = 0
+    while waiting and len(found) < _MOST_TEXTS and visits < _MOST_VISITS:
+        value, depth = waiting.pop()
+        visits += 1
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "ignore")
+        if isinstance(value, str):
+            if len(value.strip()) > 2:
+                found.add(value.strip())
+            continue
+        if depth == _DEEPEST:
+            continue
+        inside: Iterable[Any] = ()
+        if isinstance(value, dict):
+            inside = itertools.chain.from_iterable(value.items())
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            inside = value
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            inside = [getattr(value, part.name, None) for part in dataclasses.fields(value)]
+        elif type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in "USO":
+            inside = value.ravel()[:_MOST_TEXTS].tolist()
+        waiting += [(member, depth + 1) for member in itertools.islice(inside, _MOST_TEXTS)]
+    return tuple(sorted(found, key=lambda text: (-len(text), text)))
+
+
+def hide_terms(longrepr: Any, lists: Iterable[SensitiveTerms]) -> Any:
+    """Replace every sensitive term in a failure's source lines and messages by its index.
+
+    Parameters
+    ----------
+    longrepr : terminal representation
+        As on a test report; changed in place.
+    lists : iterable of SensitiveTerms
+        The lists that the test used.
+
+    Returns
+    -------
+    terminal representation
+        The same object; a new text where it was text.
+    """
+    lists = list(lists)
+
+    def hidden(text: str) -> str:
+        for terms in lists:
+            text = terms.hidden_in(text)
+        return text
+
+    if not lists:
+        return longrepr
+    if isinstance(longrepr, str):
+        return hidden(longrepr)
+    # Of a chain of exceptions, the last member is also there by itself.
+    parts = [*getattr(longrepr, "chain", ()), (getattr(longrepr, "reprtraceback", None), longrepr.reprcrash)]
+    for shown, crash, *_ in parts:
+        for entry in getattr(shown, "reprentries", ()):
+            entry.lines = [hidden(line) for line in entry.lines]
+        if crash is not None:
+            crash.message = hidden(crash.message)
+    return longrepr
 
 
 def render(
     item: pytest.Item | pytest.Collector,
     excinfo: pytest.ExceptionInfo[BaseException],
     *,
-    clean: bool,
-    words: bool = False,
+    clean: Cleaner | None,
 ) -> Any:
     """Represent a failure without arguments and local variables.
 
@@ -138,19 +317,17 @@ def render(
         The test, or the module, that failed.
     excinfo : pytest.ExceptionInfo
         How it failed.
-    clean : bool
-        Whether messages are cleaned too. Those of our own exceptions never need it.
-    words : bool, default False
-        Whether quoted text may be private as well; see `clean_message`.
+    clean : Cleaner or None
+        Cleans the messages, but for those of our own exceptions, which never need it. None leaves them as they are.
 
     Returns
     -------
     terminal representation
-        What a test report takes as ``longrepr``, in the style that ``--tb`` asks for.
+        The ``longrepr`` of a test report, in the style that ``--tb`` asks for.
     """
     everything = bool(item.config.getoption("fulltrace", False))
     style = item.config.getoption("tbstyle", "auto")
-    copy = _Copier(item=item, clean=clean, words=words, everything=everything).copy(excinfo.value)
+    copy = _Copier(item=item, clean=clean, everything=everything).copy(excinfo.value)
     location = None
     if getattr(excinfo.value, "pytrace", True) is False:
         style = "value"
@@ -201,15 +378,14 @@ def render_message(item: pytest.Item, error: BaseException) -> Any:
     try:
         raise error
     except type(error):
-        return render(item, pytest.ExceptionInfo.from_current(), clean=False)
+        return render(item, pytest.ExceptionInfo.from_current(), clean=None)
 
 
 class _Copier:
     """Copies exceptions with everything behind them, each one once."""
 
-    def __init__(self, *, item: pytest.Item | pytest.Collector, clean: bool, words: bool, everything: bool) -> None:
+    def __init__(self, *, item: pytest.Item | pytest.Collector, clean: Cleaner | None, everything: bool) -> None:
         self._path = str(item.path)
-        self._words = words
         self._clean = clean
         self._everything = everything
         self._copies: dict[int, BaseException] = {}
@@ -238,7 +414,7 @@ class _Copier:
         return copy
 
     def _text(self, error: BaseException, text: str) -> str:
-        return clean_message(text, words=self._words) if self._clean and not is_ours(error) else text
+        return text if self._clean is None or is_ours(error) else self._clean(text)
 
     def _visible(self, first: types.TracebackType | None) -> types.TracebackType | None:
         entries = list(_entries(first))
@@ -281,17 +457,6 @@ def _members(error: BaseException) -> tuple[BaseException, ...]:
     members = getattr(error, "exceptions", ())
     is_group = any(cls.__name__ == "BaseExceptionGroup" for cls in type(error).__mro__)
     return members if is_group else ()
-
-
-def _family(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        member = waiting.pop()
-        if member is not None and id(member) not in seen:
-            seen.add(id(member))
-            yield member
-            waiting += [member.__cause__, member.__context__, *_members(member)]
 
 
 def _entries(first: types.TracebackType | None) -> Iterator[types.TracebackType]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ..core.files import write_text
+from ..core.errors import BaselineError
+from ..core.files import exclusive, open_to_append, write_text
 from .baseline import Baseline
 from .options import Options
 
@@ -27,6 +28,7 @@ _MARKUP: Mapping[str, Mapping[str, bool]] = {
     "failure": {"red": True},
     "notice": {"yellow": True},
     "held": {"green": True},
+    "accepted": {"cyan": True},
 }
 
 
@@ -42,6 +44,19 @@ class LabelLeakSession:
         self._report: dict[str, Any] | None = None
         self._errors: list[str] = []
         self._notes: list[str] = []
+
+    def note_stray(self, count: int) -> None:
+        """Fail the session for audits that ran outside of every test, so that no test could fail.
+
+        Parameters
+        ----------
+        count : int
+            Assertions that did not hold, and audits that have not ended.
+        """
+        self._errors.append(
+            f"{count} audit(s) ran outside of every test, and did not hold or did not end. Wait in a test for every "
+            "thread that it starts."
+        )
 
     def pytest_report_header(self) -> str | None:
         """Describe the gate in one line."""
@@ -76,7 +91,7 @@ class LabelLeakSession:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write what was asked for; fail a gate that checked nothing."""
+        """Write reports and baseline; fail a gate that checked nothing."""
         if self._config.getoption("collectonly"):
             return
         from .report.rows import build
@@ -87,10 +102,12 @@ class LabelLeakSession:
             for record in records.values()
         )
         # Not a report's business, only the baseline's.
-        ceilings = [row.pop("figure_ceiling") for row in report["audits"]]
+        private = [
+            {name: row.pop(name) for name in ("figure_ceiling", "escaped", "in_order")} for row in report["audits"]
+        ]
         self._write_reports(report)
         if self.options.baseline_path is not None:
-            self._compare_with_baseline(report, ceilings)
+            self._compare_with_baseline(report, private)
         try:
             self._config.hook.pytest_labelleak_report(report=report, config=self._config)
         except Exception as error:  # a third party's hook, and the files are written already
@@ -108,7 +125,7 @@ class LabelLeakSession:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the table of a gate, and what else there is to say."""
+        """Print the table of a gate, notes and errors."""
         report = self._report
         if report is None:
             return
@@ -141,15 +158,21 @@ class LabelLeakSession:
             if self._write(path, partial(write_text, path, text)):
                 self._notes.append(f"report written to {_shown(path)}")
 
-    def _compare_with_baseline(self, report: Mapping[str, Any], ceilings: list[float]) -> None:
+    def _compare_with_baseline(self, report: Mapping[str, Any], notes: list[dict[str, Any]]) -> None:
         path = self.options.baseline_path
         if path is None:
             return
-        pairs = [(row, ceiling) for row, ceiling in zip(report["audits"], ceilings, strict=True) if row["asserted"]]
+        pairs = [
+            (row, note)
+            for row, note in zip(report["audits"], notes, strict=True)
+            if row["asserted"] and note["in_order"]
+        ]
         if not self.options.update_baseline:
             better = sum(
-                row["limit_source"] == "baseline" and row["outcome"] == "held" and ceiling < row["limit"]
-                for row, ceiling in pairs
+                row["limit_source"] == "baseline"
+                and row["outcome"] in ("held", "accepted")
+                and note["figure_ceiling"] < row["limit"]
+                for row, note in pairs
             )
             if better:
                 self._notes.append(
@@ -158,16 +181,31 @@ class LabelLeakSession:
                 )
             return
         measured: dict[str, list[float | None]] = {}
-        for row, ceiling in pairs:
-            measured.setdefault(row["test"], []).append(None if row["outcome"] == "inconclusive" else ceiling)
+        expected: set[tuple[str, int]] = set()
+        for row, note in pairs:
+            figures = measured.setdefault(row["test"], [])
+            # A leak that ended no failing test is one that the test expects: accepted, it would not be raised again.
+            if row["outcome"] == "leaked" and not (row["test_outcome"] == "failed" and note["escaped"]):
+                expected.add((row["test"], len(figures)))
+            figures.append(None if row["outcome"] == "inconclusive" else note["figure_ceiling"])
         complete = {nodeid for nodeid, outcome in self._outcomes.items() if outcome == "passed"}
-        updated = self.baseline.updated(measured, complete=complete)
-        lower, higher = self.baseline.changes(updated)
-        if self._write(path, partial(updated.save, path)):
+
+        def write() -> None:
+            with exclusive(path):
+                # Read again: another run may have recorded other tests since this one began.
+                before = Baseline.load(path) if path.exists() else Baseline()
+                updated = before.updated(measured, complete=complete, expected=expected)
+                updated.save(path)
+            lower, higher = before.changes(updated)
             self._notes.append(
                 f"baseline written to {_shown(path)}: {len(updated.entries)} test(s), "
                 f"{lower} figure(s) lower, {higher} higher or new"
             )
+
+        try:
+            self._write(path, write)
+        except BaselineError as error:
+            self._errors.append(str(error))
 
     def _append_step_summary(self, report: Mapping[str, Any]) -> None:
         target = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -182,7 +220,7 @@ class LabelLeakSession:
             if used + len(encoded) > _STEP_SUMMARY_BYTES:
                 self._notes.append("the step summary is full: nothing was added to it")
                 return
-            with open(target, "ab") as handle:
+            with open_to_append(target) as handle:
                 handle.write(encoded)
         except OSError as error:
             # The build's verdict does not depend on its summary page: said, but no failure.

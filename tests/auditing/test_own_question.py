@@ -45,7 +45,12 @@ class BatchSize:
     low: ClassVar[float] = 0.0
     declared: ClassVar[Statistics] = {"read": CLAIMED_SHARE}
     compared: ClassVar[tuple[str, ...]] = ("read",)
+    asks_presence: ClassVar[bool] = False
     advice: ClassVar[Advice] = Advice(columns={"read": "read"}, leak="Pad batches to one size.")
+
+    def ignored(self, classes: int) -> np.ndarray:
+        """Ignore no class."""
+        return np.empty(0, dtype=np.int64)
 
     def prepare(self, truth: Truth) -> None:
         """Refuse a batch of one, whose size is no secret."""

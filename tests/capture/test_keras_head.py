@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,72 @@ def test_operations_after_the_logits():
     model = keras.Model(inputs, keras.ops.softmax(logits / 2.0))
     model.compile("sgd", loss=CE)
     assert KerasAdapter().capture(model, flat_batch()).head.layer == "head"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda z: z + keras.ops.ones((5,)),
+        lambda z: keras.ops.add(np.arange(5.0, dtype="float32"), z),
+        lambda z: z - 2.0,
+        lambda z: layers.Lambda(lambda value: value - keras.ops.arange(5.0))(z),
+        lambda z: layers.Lambda(lambda value: (value + 1.0) * 2.0)(z),
+    ],
+    ids=["added", "added to", "subtracted", "in a lambda", "shifted and scaled"],
+)
+def test_constants_between_head_and_softmax(change, host):
+    inputs = keras.Input((6,))
+    logits = layers.Dense(5, name="head")(layers.Dense(7, name="body")(inputs))
+    model = keras.Model(inputs, keras.ops.softmax(change(logits)))
+    model.compile("sgd", loss=CE)
+    update = KerasAdapter().capture(model, flat_batch())
+    assert update.head.layer == "head"
+    np.testing.assert_allclose(update.kernel_gradient.sum(axis=1), 0.0, atol=1e-6)
+
+
+def test_a_function_that_cannot_be_traced_is_judged_by_the_gradient():
+    def untraceable(value):
+        if isinstance(value, keras.KerasTensor) and value.shape[0] is None:
+            raise TypeError("no symbolic tensors")
+        return value * value if squares else value
+
+    for squares in (False, True):
+        inputs = keras.Input((6,))
+        logits = layers.Dense(5, name="head")(layers.Dense(7, name="body")(inputs))
+        lambda_ = layers.Lambda(untraceable, output_shape=(5,))
+        squares_, squares = squares, False
+        model = keras.Model(inputs, layers.Softmax()(lambda_(logits)))
+        squares = squares_
+        model.compile("sgd", loss=CE)
+        if squares:
+            refused(model, "no softmax")
+        else:
+            assert KerasAdapter().capture(model, flat_batch()).head.layer == "head"
+
+
+def test_what_is_subtracted_from_a_constant_is_no_shift():
+    inputs = keras.Input((6,))
+    logits = layers.Dense(5, name="head")(layers.Dense(7, name="body")(inputs))
+    model = keras.Model(inputs, keras.ops.softmax(1.0 - logits))
+    model.compile("sgd", loss=CE)
+    refused(model, r"ended at 'subtract\w*' \(Subtract\)")
+
+
+class Keeps(layers.Wrapper):
+    """A wrapper that keeps the kernel of its layer, as those for weight normalisation do."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.kernel = self.layer.kernel
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+@pytest.mark.parametrize("wrapper", [layers.SpectralNormalization, Keeps])
+def test_a_wrapper_that_keeps_the_kernel_is_named(wrapper):
+    model = flat_model(wrapper(dense(activation="softmax"), name="outer"))
+    refused(model, rf"'head' \(Dense\).*inside the wrapper 'outer' \({wrapper.__name__}\).*weight normalisation")
 
 
 def test_model_as_a_layer_with_several_outputs():
@@ -214,12 +282,13 @@ def refused(model, match, batch=None, **options):
 def test_what_has_no_softmax_head():
     x, y = flat_batch()
     rows = np.eye(5)[y].astype("float32")
-    refused(flat_model(dense(activation="sigmoid"), loss="binary_crossentropy"), "no softmax", (x, rows))
+    refused(flat_model(dense(activation="sigmoid"), loss="mse"), "no softmax.*binary_crossentropy", (x, rows))
+    refused(flat_model(dense(activation="tanh"), loss="binary_crossentropy"), "no softmax", (x, rows))
     refused(flat_model(dense(), loss="mse"), "no softmax.*Update.from_arrays", (x, rows))
     if keras.backend.backend() != "tensorflow":  # where Keras goes back to the logits and applies a softmax
         refused(flat_model(dense(activation="sigmoid"), loss="categorical_crossentropy"), "no softmax", (x, rows))
     refused(flat_model(dense(), layers.BatchNormalization(name="bn"), layers.Softmax()), r"'bn' \(BatchNormalization\)")
-    refused(flat_model(layers.Dense(1, activation="sigmoid"), loss="binary_crossentropy"), "1 unit", (x, y % 2))
+    refused(flat_model(layers.Dense(1, activation="sigmoid"), loss="mse"), "1 unit", (x, y % 2))
     no_dense = keras.Sequential([keras.Input((6,)), layers.Softmax()])
     no_dense.compile("sgd", loss=CE)
     refused(no_dense, "ended at the model's input")
@@ -277,7 +346,13 @@ def test_models_that_train_otherwise():
     inputs = keras.Input((6,))
     model = Stepping(inputs, layers.Dense(5, activation="softmax")(inputs))
     model.compile("sgd", loss=CE)
-    refused(model, "overrides train_step.*Update.from_arrays")
+    refused(model, r"\(Stepping\) overrides train_step.*Update.from_arrays")
+    model = keras.Model(inputs, layers.Dense(5, activation="softmax")(inputs))
+    model.compile("sgd", loss=CE)
+    model.train_step = types.MethodType(Stepping.train_step, model)
+    refused(model, "the instance replaces train_step.*Update.from_arrays")
+    with pytest.raises(UnsupportedModelError, match="the instance replaces train_step"):
+        KerasAdapter().labels(model, flat_batch())
     model = keras.Model(inputs, layers.Dense(5, activation="softmax")(inputs))
     refused(model, "not compiled")
     model.compile("sgd")

@@ -10,7 +10,14 @@ import pytest
 keras = pytest.importorskip("keras")
 layers, ops = keras.layers, keras.ops
 
-from pytest_labelleak import LabelLeak, UnsupportedModelError, assert_words_not_recoverable, attack  # noqa: E402
+from pytest_labelleak import (  # noqa: E402
+    InvalidArgumentError,
+    LabelLeak,
+    UnsupportedModelError,
+    assert_words_not_recoverable,
+    attack,
+    capture_update,
+)
 from pytest_labelleak.asr import WordPieces  # noqa: E402
 from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
@@ -176,6 +183,33 @@ def test_an_ignored_class_is_no_label(ignored):
     update = KerasAdapter().capture(model, (inputs, targets))
     recovery = attack("rlg", update)
     assert (set(recovery.labels), recovery.positions) == (set(found.tolist()), found.size)
+
+
+def masked_loss(ignored):
+    def loss(y_true, y_pred):
+        known = ops.cast(y_true != ignored, "float32")
+        each = keras.losses.sparse_categorical_crossentropy(
+            ops.where(y_true == ignored, 0, y_true), y_pred, from_logits=True
+        )
+        return ops.sum(each * known) / ops.sum(known)
+
+    return loss
+
+
+@pytest.mark.parametrize("ignored", [PAD, -1, -100])
+def test_the_user_says_which_class_an_own_loss_ignores(ignored):
+    model, (inputs, targets) = decoder(loss=masked_loss(ignored)), texts()
+    targets = np.where(targets == PAD, ignored, targets)
+    found = KerasAdapter().labels(model, (inputs, targets), ignore_class=ignored)
+    np.testing.assert_array_equal(found.labels, targets[targets != ignored])
+    assert found.lengths == (targets != ignored).sum(axis=1).tolist()
+    update = capture_update(model, (inputs, targets), ignore_class=ignored)
+    assert set(attack("rlg", update).labels) == set(found.labels.tolist())
+    if ignored != PAD:
+        with pytest.raises(InvalidArgumentError, match=r"2 of 10 labels are out of range.*ignore_class="):
+            capture_update(model, (inputs, targets))
+    with pytest.raises(InvalidArgumentError, match=r"ignore_class is a str\. Expected the integer label"):
+        capture_update(model, (inputs, targets), ignore_class="pad")
 
 
 def test_mask_weights_and_ignored_class_together():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.optimize
 
-from ...core.errors import InvalidArgumentError
+from ...core.errors import InvalidArgumentError, quoted
 from ...core.truth import Truth
 from ..text.vocabulary import Vocabulary
 from .utterances import word_error_rate
@@ -39,7 +39,7 @@ class TranscriptScorer:
         rate = self.word_error_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0.0 <= rate < 1.0:
             raise InvalidArgumentError(
-                f"word_error_rate={rate!r}. Expected a number in [0, 1): at 1 a transcript without a word counts."
+                f"word_error_rate={quoted(rate)}. Expected a number in [0, 1): at 1 a transcript without a word counts."
             )
 
     def recovered(self, claimed: Sequence[Sequence[int]], truth: Truth) -> float:

@@ -83,6 +83,7 @@ class Energy:
     name: ClassVar[str] = "energy"
     reference: ClassVar[str] = "this project"
     cost: ClassVar[str] = "subspace"
+    reads_sigmoid: ClassVar[bool] = True
 
     rules: EnergyRules = field(default_factory=EnergyRules)
 

@@ -31,11 +31,16 @@ def raise_for(result: Audit) -> None:
         If it could not decide.
     """
     __tracebackhide__ = True
-    show_labels = active_scope().settings.show_labels
+    if result.outcome == Outcome.HELD:
+        return
+    scope = active_scope()
+    error: LabelLeak | InconclusiveAudit
     if result.outcome == Outcome.LEAKED:
-        raise LabelLeak(explain(result, show_labels=show_labels), audit=result)
-    if result.outcome != Outcome.HELD:
-        raise InconclusiveAudit(explain(result, show_labels=False), audit=result)
+        error = LabelLeak(explain(result, show_labels=scope.settings.show_labels), audit=result)
+    else:
+        error = InconclusiveAudit(explain(result, show_labels=False), audit=result)
+    scope.note_raised(error)
+    raise error
 
 
 def explain(result: Audit, *, show_labels: bool) -> str:

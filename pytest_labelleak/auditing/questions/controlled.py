@@ -137,7 +137,8 @@ def held_by_evidence(
     Decision
         The decision, or inconclusive with the piece of evidence that is missing.
     """
-    if decision.outcome != Outcome.HELD or bar.limit > bar.threshold:
+    # A baseline accepts a leak, and a threshold of one tolerates every figure: neither asks for protection.
+    if decision.outcome != Outcome.HELD or bar.limit > bar.threshold or bar.threshold >= 1.0:
         return decision
 
     def missing(text: str) -> Decision:

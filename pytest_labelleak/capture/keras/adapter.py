@@ -11,12 +11,13 @@ from ...core.errors import InvalidArgumentError
 from ...core.truth import Truth
 from ...core.update import Update
 from .batch import Batch
+from .belonging import mask_of
 from .gradient import shared_step
-from .head.finding import KerasHead, find_head
+from .head.finding import KerasHead, find_head, ignoring
 from .head.graph import outputs_of
 from .inputs import guarded, prepare, tensors
 from .state import untouched
-from .truth import class_weights, truth_of
+from .truth import class_weights, targets_of, truth_of
 from .update import update_of
 
 __all__ = ["KerasAdapter"]
@@ -39,6 +40,7 @@ class KerasAdapter:
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Update:
         """Compute the gradient that one training step of `model` on `batch` would share.
 
@@ -54,11 +56,14 @@ class KerasAdapter:
             Mode of the forward pass.
         class_weight : mapping of int to float, optional
             As in ``fit``.
+        ignore_class : int, optional
+            Label of the positions that a loss of the user's own leaves out.
 
         Returns
         -------
         Update
-            The gradient of every trainable variable, by the variable's path.
+            The gradient of every trainable variable, by the variable's path. `Update.belongs` says whether the labels
+            of the batch explain the errors of the logits, and `Update.belongs_reason` which labels do.
 
         Raises
         ------
@@ -72,14 +77,18 @@ class KerasAdapter:
         data = prepare(model, batch)
         with untouched(model):
             outputs = guarded(model, data, lambda: outputs_of(model, data.x))
-            found = find_head(model, outputs, head)
+            found = ignoring(find_head(model, outputs, head), ignore_class)
             weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
-            truth_of(data, found, weight, outputs=len(outputs))  # checks the labels: frameworks quote a wrong one
+            # Checks the labels: frameworks quote a wrong one.
+            truth_of(targets_of(data, found, weight, outputs=len(outputs)), found)
+            given = weight
             if not data.size:
                 raise InvalidArgumentError("the batch is empty. Expected at least one sample.")
             x, y, weight = tensors((data.x, data.y, weight))
-            step = guarded(model, data, lambda: shared_step(model, x, y, weight, training=training))
-            return update_of(model, found, step)
+            step = guarded(model, data, lambda: shared_step(model, x, y, weight, training=training, head=found))
+            mask = mask_of(step.observed)
+            targets = targets_of(data, found, given, outputs=len(outputs), mask=mask)
+            return update_of(model, found, step, targets)
 
     def labels(
         self,
@@ -88,6 +97,7 @@ class KerasAdapter:
         *,
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Truth:
         """Return the labels of `batch`, without label positions of weight zero, masked and ignored positions.
 
@@ -100,6 +110,8 @@ class KerasAdapter:
         head : str, optional
             As for `capture`.
         class_weight : mapping of int to float, optional
+            As for `capture`.
+        ignore_class : int, optional
             As for `capture`.
 
         Returns
@@ -117,10 +129,10 @@ class KerasAdapter:
         data = prepare(model, batch)
         with untouched(model):
             outputs = guarded(model, data, lambda: outputs_of(model, data.x))
-            found = find_head(model, outputs, head)
+            found = ignoring(find_head(model, outputs, head), ignore_class)
             weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
             mask = _mask(model, data, found) if data.size else None
-            return truth_of(data, found, weight, outputs=len(outputs), mask=mask)
+            return truth_of(targets_of(data, found, weight, outputs=len(outputs), mask=mask), found)
 
 
 def _mask(model: Any, data: Batch, head: KerasHead) -> np.ndarray | None:

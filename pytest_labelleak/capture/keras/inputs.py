@@ -50,10 +50,12 @@ def prepare(model: Any, batch: Any) -> Batch:
         raise UnsupportedModelError(
             f"{who} is not compiled, so it has no loss. Call model.compile(optimizer, loss) first."
         )
-    if type(model).train_step is not keras.Model.train_step:
+    # Keras has one train_step for each backend. A wrapper for private training replaces that of the instance.
+    if getattr(model.train_step, "__func__", None) is not keras.Model.train_step:
+        whose = ": the instance replaces" if "train_step" in vars(model) else f" ({type(model).__name__}) overrides"
         raise UnsupportedModelError(
-            f"{who} ({type(model).__name__}) overrides train_step, so it may not train on its compiled loss. "
-            f"Override compute_loss instead, which is honoured here, or {BY_HAND}."
+            f"{who}{whose} train_step, so it may not train on its compiled loss, and may change the gradient before "
+            f"it is applied or shared. Override compute_loss instead, which is honoured here, or {BY_HAND}."
         )
     if getattr(model, "_compile_loss", None) is None and not overrides_compute_loss(model):
         raise UnsupportedModelError(f"{who} is compiled without a loss. Call model.compile(optimizer, loss=...) first.")

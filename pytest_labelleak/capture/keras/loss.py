@@ -12,6 +12,7 @@ __all__ = ["LossFacts", "loss_facts", "loss_of", "overrides_compute_loss", "requ
 
 _CLASS_TARGETS = ("sparsecategoricalcrossentropy",)
 _ROW_TARGETS = ("categoricalcrossentropy", "categoricalfocalcrossentropy", "kldivergence", "kldiv", "kld")
+_BINARY_TARGETS = ("binarycrossentropy", "binaryfocalcrossentropy")
 _REDUCTIONS = {"sum_over_batch_size": "mean", "mean": "mean", "mean_with_sample_weight": "mean", "sum": "sum"}
 
 
@@ -23,16 +24,16 @@ class LossFacts:
     ----------
     name : str
         Name of the loss in messages.
-    targets : {"classes", "rows", "unknown"}
-        Whether the loss takes class indices or rows of probabilities.
-    softmax : bool
-        Whether the loss applies a softmax to logits.
+    targets : {"classes", "rows", "binary", "unknown"}
+        Whether the loss takes class indices, rows of probabilities, or one probability for each class by itself.
+    softmax, sigmoid : bool
+        Whether the loss applies a softmax, or a sigmoid, to logits.
     reduction : {"mean", "sum", "unknown"}
         Reduction over samples.
     label_smoothing : float
         Share of the label mass that is spread evenly over the classes; 0 for none.
-    ignored : int or None
-        Class index that marks a position without a label, where the loss ignores such positions.
+    ignored : tuple of int
+        Labels that mark a position without a class, where the loss or the user says so.
     """
 
     name: str
@@ -40,7 +41,8 @@ class LossFacts:
     softmax: bool
     reduction: str
     label_smoothing: float
-    ignored: int | None = None
+    ignored: tuple[int, ...] = ()
+    sigmoid: bool = False
 
 
 def overrides_compute_loss(model: Any) -> bool:
@@ -53,11 +55,11 @@ def overrides_compute_loss(model: Any) -> bool:
     Returns
     -------
     bool
-        True if ``compute_loss`` is not Keras' own.
+        True if ``compute_loss`` of the class or of the instance is not Keras' own.
     """
     import keras
 
-    return type(model).compute_loss is not keras.Model.compute_loss
+    return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
 
 def loss_of(model: Any, path: tuple[Any, ...], names: tuple[str, ...], index: int) -> Any:
@@ -105,7 +107,9 @@ def loss_facts(loss: Any) -> LossFacts:
         function = function.func
     label = getattr(function, "__name__", None) or type(function).__name__
     plain = label.replace("_", "").lower()
-    targets = "classes" if plain in _CLASS_TARGETS else "rows" if plain in _ROW_TARGETS else "unknown"
+    known_targets = {"classes": _CLASS_TARGETS, "rows": _ROW_TARGETS, "binary": _BINARY_TARGETS}
+    targets = next((form for form, labels in known_targets.items() if plain in labels), "unknown")
+    logits = bool(options.get("from_logits", False))
     reduction = "unknown"
     if isinstance(known, str) or not isinstance(known, keras.losses.Loss):
         reduction = "mean"  # Keras wraps names and functions in a loss with this reduction
@@ -115,10 +119,11 @@ def loss_facts(loss: Any) -> LossFacts:
     return LossFacts(
         name=str(name or type(loss).__name__),
         targets=targets,
-        softmax=targets != "unknown" and bool(options.get("from_logits", False)),
+        softmax=targets in ("classes", "rows") and logits,
+        sigmoid=targets == "binary" and logits,
         reduction=reduction,
         label_smoothing=float(options.get("label_smoothing", getattr(known, "label_smoothing", 0.0)) or 0.0),
-        ignored=None if options.get("ignore_class") is None else int(options["ignore_class"]),
+        ignored=() if options.get("ignore_class") is None else (int(options["ignore_class"]),),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ...core.truth import Truth
 from .batch import Batch, describe
 from .head.finding import KerasHead
 
-__all__ = ["class_weights", "select", "truth_of"]
+__all__ = ["Targets", "class_weights", "select", "targets_of", "truth_of"]
 
 
 def select(value: Any, head: KerasHead, name: str, outputs: int) -> Any:
@@ -122,8 +123,30 @@ def class_weights(y: Any, weight: Any, class_weight: Mapping[int, float] | None,
     return np.array([values.get(int(label), 1.0) for label in labels], dtype=keras.config.floatx())
 
 
-def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: np.ndarray | None = None) -> Truth:
-    """Read the labels of the head's output.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Targets:
+    """Targets of the head's output, one entry for each position. All private.
+
+    Attributes
+    ----------
+    labels : ndarray of int, shape (positions,), or None
+        Class of every position, where y holds class indices.
+    rows : ndarray of shape (positions, C), or None
+        Target of every class at every position, where y holds rows. An entry that is left out is NaN.
+    keep : ndarray of bool, shape (positions,)
+        Positions with a weight in the loss that are neither masked nor ignored.
+    shape : tuple of int
+        Axes of the positions: samples, and time or place.
+    """
+
+    labels: np.ndarray | None = field(repr=False)
+    rows: np.ndarray | None = field(repr=False)
+    keep: np.ndarray = field(repr=False)
+    shape: tuple[int, ...]
+
+
+def targets_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: np.ndarray | None = None) -> Targets:
+    """Read the targets of the head's output.
 
     Parameters
     ----------
@@ -140,9 +163,8 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
 
     Returns
     -------
-    Truth
-        One label for each position with a non-zero weight that is neither masked nor ignored by the loss. A row that
-        mixes classes has several labels.
+    Targets
+        The targets of every position, and the positions that count.
 
     Raises
     ------
@@ -153,7 +175,7 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
     if y is None:
         raise InvalidArgumentError(f"y has no labels for output {head.output.names[0]!r}: the entry is None.")
     if y.size == 0:
-        return Truth(labels=np.empty(0, np.int64), classes=head.classes)
+        return Targets(labels=np.empty(0, np.int64), rows=None, keep=np.empty(0, bool), shape=(0,))
     if y.dtype.kind not in "iufb" and y.dtype.name != "bfloat16":
         raise InvalidArgumentError(
             f"y has dtype {y.dtype}. Expected class indices (integers) or rows of {head.classes} probabilities."
@@ -164,30 +186,89 @@ def truth_of(batch: Batch, head: KerasHead, weight: Any, *, outputs: int, mask: 
         if bad:
             raise InvalidArgumentError(f"y has {bad} of {y.size} entries that are NaN or infinite. Expected labels.")
     rank = len(head.output.tensor.shape)
-    rows = y.ndim == rank and y.shape[-1] == head.classes
+    if head.sigmoid and head.classes == 1 and y.ndim == rank - 1:
+        y = y[..., None]
+    rows = y.ndim == rank and y.shape[-1] == head.classes and (head.sigmoid or head.classes > 1)
     _check_form(y, head, rows, rank)
-    shape = y.shape[:-1] if rows else (y.shape[:-1] if y.ndim == rank else y.shape)
+    shape = y.shape[:-1] if y.ndim == rank else y.shape
     keep = _weighted(select(weight, head, "sample_weight", outputs), shape)
     if mask is not None and mask.shape == shape:
         keep = keep & mask
+    keep = keep.reshape(-1)
+    if head.sigmoid:
+        return Targets(labels=None, rows=_binary(y.reshape(-1, head.classes), head), keep=keep, shape=shape)
     if rows:
-        flat = y.reshape(-1, head.classes)[keep.reshape(-1)]
-        labels = _from_rows(flat)
-        # The labels of a row that mixes classes have no order.
-        single = len(shape) == 2 and labels.size == len(flat)
-        return Truth(labels=labels, classes=head.classes, lengths=keep.sum(axis=1).tolist() if single else None)
-    flat = y.reshape(-1)
-    labels = _from_indices(flat)
-    known = np.ones(labels.shape, bool) if head.loss.ignored is None else labels != head.loss.ignored
-    Truth(labels=labels[known], classes=head.classes)  # out of range is an error even where the weight is zero
-    keep = keep & known.reshape(shape)
+        return Targets(labels=None, rows=y.reshape(-1, head.classes), keep=keep, shape=shape)
+    labels = _from_indices(y.reshape(-1))
+    known = ~np.isin(labels, head.loss.ignored)
+    # A label out of range is an error even where the weight is zero.
+    outside = int(np.count_nonzero(known & ((labels < 0) | (labels >= head.classes))))
+    if outside:
+        raise InvalidArgumentError(
+            f"{outside} of {int(known.sum())} labels are out of range. Expected class indices from 0 to "
+            f"{head.classes - 1}: the head has {head.classes} outputs. If the loss leaves out the positions of one "
+            "label, say which label with ignore_class=."
+        )
+    return Targets(labels=labels, rows=None, keep=keep & known, shape=shape)
+
+
+def truth_of(targets: Targets, head: KerasHead) -> Truth:
+    """Return the labels of the positions that count.
+
+    Parameters
+    ----------
+    targets : Targets
+        Targets of the head's output.
+    head : KerasHead
+        The head.
+
+    Returns
+    -------
+    Truth
+        One label for each position with a non-zero weight that is neither masked nor ignored by the loss. A row that
+        mixes classes has several labels. A sigmoid head has one label for each class whose target is above one half.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a row has entries that are no probabilities.
+    """
+    keep, shape = targets.keep, targets.shape
     # Sequences have a length each: the number of label positions. The positions of an image have no order.
-    lengths = keep.sum(axis=1).tolist() if len(shape) == 2 else None
-    return Truth(labels=labels[keep.reshape(-1)], classes=head.classes, lengths=lengths)
+    lengths = keep.reshape(shape).sum(axis=1).tolist() if len(shape) == 2 else None
+    if targets.rows is None:
+        labels = np.empty(0, np.int64) if targets.labels is None else targets.labels[keep]
+        return Truth(labels=labels, classes=head.classes, lengths=lengths)
+    rows = targets.rows[keep]
+    if head.sigmoid:
+        return Truth(labels=np.nonzero(rows > 0.5)[1], classes=head.classes)
+    labels = _from_rows(rows)
+    # The labels of a row that mixes classes have no order.
+    return Truth(labels=labels, classes=head.classes, lengths=lengths if labels.size == len(rows) else None)
+
+
+def _binary(rows: np.ndarray, head: KerasHead) -> np.ndarray:
+    """Return the targets of a sigmoid head, NaN where they are left out."""
+    rows = rows.astype(np.float64)
+    rows[np.isin(rows, head.loss.ignored)] = np.nan
+    outside = int(np.count_nonzero((rows < 0.0) | (rows > 1.0)))
+    if outside:
+        raise InvalidArgumentError(
+            f"y has {outside} of {rows.size} entries outside of [0, 1]. Expected a target for each class of a sigmoid "
+            "head: 0, 1, or a probability. If the loss leaves out entries of one value, say which with ignore_class=."
+        )
+    return rows
 
 
 def _check_form(y: np.ndarray, head: KerasHead, rows: bool, rank: int) -> None:
     where = f"y has shape {y.shape} for output {head.output.names[0]!r} of {head.classes} classes"
+    if head.sigmoid:
+        if not rows:
+            raise InvalidArgumentError(
+                f"{where}. Expected {rank} dimension(s), the last of length {head.classes}: a target for each class of "
+                "a sigmoid head."
+            )
+        return
     if rows and head.loss.targets == "classes":
         raise InvalidArgumentError(
             f"{where}, which are rows of probabilities, but the loss {head.loss.name!r} takes class indices. Use "

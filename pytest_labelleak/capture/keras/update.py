@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import UnsupportedModelError
-from ...core.update import Head, Update
+from ...core.update import Head, Update, unit_roundoff
 from ..arrays import BY_HAND
+from ..belonging import Finding, explain_rest
+from .belonging import belonging_of, step_errors
 from .gradient import Step, penalty_gradient
 from .head.finding import KerasHead
 from .loss import overrides_compute_loss
+from .truth import Targets
 
 __all__ = ["update_of"]
 
@@ -20,7 +23,7 @@ __all__ = ["update_of"]
 _ROW_SUM = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 
 
-def update_of(model: Any, head: KerasHead, step: Step) -> Update:
+def update_of(model: Any, head: KerasHead, step: Step, targets: Targets) -> Update:
     """Put the gradients of one step into an update.
 
     Parameters
@@ -31,6 +34,8 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
         Its head.
     step : Step
         The backward pass.
+    targets : Targets
+        Targets of the head's output, to compare with the errors of the logits.
 
     Returns
     -------
@@ -40,7 +45,7 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
     Raises
     ------
     UnsupportedModelError
-        If the loss does not depend on the head, or depends on it otherwise than through a softmax.
+        If the loss does not depend on the head, or depends on it otherwise than through a softmax or sigmoid.
     """
     import keras
 
@@ -55,19 +60,28 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
         )
     gradients = dict(zip(keys, step.gradients, strict=True))
     gradients[keys[kernel]] = head.matrix(step.gradients[kernel])
-    penalties: list[np.ndarray | None] = [None, None]
     cells: dict[str, np.ndarray] = {}
     recurrent = _recurrent(model, dict(zip(keys, variables, strict=True)))
-    if not overrides_compute_loss(model):  # an own compute_loss may weigh penalties otherwise
-        penalties = [penalty_gradient(head.kernel), None if bias is None else penalty_gradient(head.bias)]
+    compute_dtype = _compute_dtype(head, step.gradients[kernel])
+    finding = belonging_of(head, step.observed, targets, compute_dtype=compute_dtype)
+    factor: float | None = 1.0
+    penalties = [penalty_gradient(head.kernel), None if bias is None else penalty_gradient(head.bias)]
+    if overrides_compute_loss(model):  # an own compute_loss may weigh penalties otherwise
+        penalties, factor = _measured_penalties(head, step, penalties, places, compute_dtype)
+        if factor is None and finding.belongs:
+            finding = Finding(
+                belongs=None,
+                reason="compute_loss is the model's own, and the head's gradient has a part that neither the batch "
+                "nor a multiple of the regulariser or of the weights explains",
+            )
+    if factor is not None:
         cells = {
-            key: penalty
+            key: (factor * penalty).astype(penalty.dtype)
             for key, variable in recurrent.items()
-            if len(variable.shape) == 2 and (penalty := penalty_gradient(variable)) is not None
+            if factor and len(variable.shape) == 2 and (penalty := penalty_gradient(variable)) is not None
         }
     kernel_penalty = None if penalties[0] is None else head.matrix(penalties[0])
-    compute_dtype = _compute_dtype(head, step.gradients[kernel])
-    if not head.softmax:
+    if not head.softmax and not head.sigmoid:
         _check_rows(model, head, gradients[keys[kernel]], kernel_penalty, compute_dtype)
     return Update(
         gradients=gradients,
@@ -81,6 +95,7 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
             bias_penalty=penalties[1],
             label_smoothing=head.loss.label_smoothing,
             tied=head.tied,
+            kind="sigmoid" if head.sigmoid else "softmax",
         ),
         compute_dtype=compute_dtype,
         device=step.device,
@@ -88,7 +103,53 @@ def update_of(model: Any, head: KerasHead, step: Step) -> Update:
         origin=f"keras/{keras.backend.backend()}",
         penalties=cells,
         values={key: _host(variable) for key, variable in recurrent.items()},
+        belongs=finding.belongs,
+        belongs_reason=finding.reason,
     )
+
+
+def _measured_penalties(
+    head: KerasHead, step: Step, penalties: list[np.ndarray | None], places: dict[int, int], compute_dtype: str
+) -> tuple[list[np.ndarray | None], float | None]:
+    """Return the penalties that the gradient of an own ``compute_loss`` holds, and the factor on the regulariser.
+
+    The part of the batch is ``H^T D`` with the features H and the errors D of the logits. The rest of the gradient
+    comes from penalties: a multiple of the regulariser's gradient, or of the weights themselves.
+    """
+    none: list[np.ndarray | None] = [None, None]
+    seen = step_errors(step.observed, head)
+    if seen is None:
+        return none, None
+    features, errors = seen
+    errors = errors / step.scale
+    if not np.isfinite(errors).all() or head.tied:
+        return none, None
+    unit = 16.0 * unit_roundoff(compute_dtype)
+    found: list[np.ndarray | None] = []
+    factor: float | None = None
+    for variable, penalty in zip((head.kernel, head.bias), penalties, strict=True):
+        place = None if variable is None else places.get(id(variable))
+        if variable is None or place is None:
+            found.append(None)
+            continue
+        kernel = variable is head.kernel
+        part = features.T @ errors if kernel else errors.sum(axis=0)
+        size = np.abs(features).T @ np.abs(errors) if kernel else np.abs(errors).sum(axis=0)
+        gradient = step.gradients[place].astype(np.float64)
+        rest = (head.matrix(gradient) if kernel else gradient) - part
+        candidates = [
+            None if value is None else (head.matrix(value) if kernel else value) for value in (penalty, _host(variable))
+        ]
+        told = explain_rest(rest, candidates, rounding=unit * float(np.linalg.norm(size)))
+        if told is None:
+            return none, None
+        found.append(None if told[0] is None or not kernel else head.unmatrix(told[0]))
+        if not kernel:
+            found[-1] = told[0]
+        if kernel:
+            # A rest of another origin than the regulariser says that the regulariser has no part.
+            factor = told[1] if penalty is not None else 1.0
+    return found, factor
 
 
 def _recurrent(model: Any, variables: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +209,7 @@ def _check_rows(model: Any, head: KerasHead, gradient: np.ndarray, penalty: np.n
     raise UnsupportedModelError(
         f"the head {head.layer.name!r} of model {model.name!r} with the loss {head.loss.name!r} is no softmax "
         "classifier: the rows of its kernel's gradient do not sum to zero over the classes, as they do behind a "
-        "softmax. Sigmoid and linear heads are not supported: end in a softmax, or compile a crossentropy with "
-        f"from_logits=True; if the logits come from another layer, name it with head='name'; otherwise {BY_HAND}."
+        "softmax. Linear heads are not supported, and a sigmoid needs a binary_crossentropy: end in a softmax, or "
+        "compile a crossentropy with from_logits=True; if the logits come from another layer, name it with "
+        f"head='name'; otherwise {BY_HAND}."
     )

@@ -58,6 +58,7 @@ class LingvoAdapter:
         head: str | None = None,
         training: bool = True,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Update:
         """Compute the update that one training step of a task on `batch` would share.
 
@@ -71,8 +72,8 @@ class LingvoAdapter:
             Path of the softmax layer, such as "decoder.softmax", where there are several.
         training : bool, default True
             False runs layers in evaluation mode. Variational noise stays on: instantiate the task without it.
-        class_weight : None
-            Has no meaning for a lingvo task.
+        class_weight, ignore_class : None
+            Have no meaning for a lingvo task.
 
         Returns
         -------
@@ -88,7 +89,7 @@ class LingvoAdapter:
         UnsupportedModelError
             If the task's gradient cannot be captured, or there is no session.
         """
-        task, softmax, batches = _prepared(model, batch, head, class_weight)
+        task, softmax, batches = _prepared(model, batch, head, class_weight=class_weight, ignore_class=ignore_class)
         for data in batches:
             if not _truth(task, softmax, data).labels.size:
                 raise InvalidArgumentError("the batch holds no target position with a weight. Expected at least one.")
@@ -115,6 +116,7 @@ class LingvoAdapter:
         *,
         head: str | None = None,
         class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
     ) -> Truth:
         """Return the target labels of `batch` at the positions that have a weight in the loss.
 
@@ -126,8 +128,8 @@ class LingvoAdapter:
             As for `capture`.
         head : str, optional
             As for `capture`.
-        class_weight : None
-            Has no meaning for a lingvo task.
+        class_weight, ignore_class : None
+            Have no meaning for a lingvo task.
 
         Returns
         -------
@@ -139,7 +141,7 @@ class LingvoAdapter:
         InvalidArgumentError, UnknownNameError, UnsupportedModelError
             As for `capture`.
         """
-        task, softmax, batches = _prepared(model, batch, head, class_weight)
+        task, softmax, batches = _prepared(model, batch, head, class_weight=class_weight, ignore_class=ignore_class)
         truths = [_truth(task, softmax, data) for data in batches]
         return Truth(
             labels=np.concatenate([truth.labels for truth in truths]),
@@ -157,11 +159,10 @@ class LingvoAdapter:
         return self._runners[-1][1]
 
 
-def _prepared(
-    model: Any, batch: Any, head: str | None, class_weight: Mapping[int, float] | None
-) -> tuple[Any, Softmax, list[Any]]:
-    if class_weight is not None:
-        raise InvalidArgumentError("class_weight= has no meaning for a lingvo task; use tgt.weights. Leave it out.")
+def _prepared(model: Any, batch: Any, head: str | None, **options: Any) -> tuple[Any, Softmax, list[Any]]:
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidArgumentError(f"{name}= has no meaning for a lingvo task; use tgt.weights. Leave it out.")
     task = model.GetTask() if hasattr(model, "GetTask") else model
     softmax = find_softmax(task, head)
     items = batch.batches if isinstance(batch, LocalSteps) else [batch]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import UnknownNameError, UnsupportedModelError
+from ...core.errors import UnknownNameError, UnsupportedModelError, quoted
 from ..arrays import BY_HAND
 
 __all__ = ["Table", "find_softmax", "key_of", "tables_of"]
@@ -135,7 +135,7 @@ def find_softmax(task: Any, wanted: str | None) -> Softmax:
             f"Other heads are not supported: {BY_HAND}."
         )
     if wanted is not None and wanted not in found:
-        raise UnknownNameError(f"head={wanted!r} names no softmax of {who}. Expected one of {', '.join(found)}.")
+        raise UnknownNameError(f"head={quoted(wanted)} names no softmax of {who}. Expected one of {', '.join(found)}.")
     if wanted is None and len(found) > 1:
         raise UnsupportedModelError(f"{who} has several softmax layers. Choose with head=: {', '.join(found)}.")
     path = wanted or next(iter(found))

@@ -19,6 +19,7 @@ _STYLE = """
   th, td { text-align: left; vertical-align: top; padding: .35rem .7rem; border-bottom: 1px solid #8886; }
   td.number { text-align: right; font-variant-numeric: tabular-nums; }
   tr.failure td:first-child { font-weight: 600; color: #c62828; }
+  tr.accepted td:first-child { font-weight: 600; color: #00738a; }
   td.test { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 """
 

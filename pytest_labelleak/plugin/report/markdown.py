@@ -57,7 +57,7 @@ def render(report: Mapping[str, Any], *, max_bytes: int | None = None) -> str:
 
 def _row(row: Mapping[str, Any]) -> str:
     figure, limit = figures_of(row)
-    mark = "❌ " if is_failure(row) else ""
+    mark = "❌ " if is_failure(row) else "⚠️ " if row["outcome"] == "accepted" else ""
     why = "; ".join(notes_of(row))
     cells = (mark + status_of(row), figure, limit, attack_of(row), row["test"], why)
     return "| " + " | ".join(_escape(cell) for cell in cells) + " |"

@@ -23,7 +23,8 @@ __all__ = [
 FORMAT = "pytest-labelleak-report"
 VERSION = 2
 
-_OUTCOMES = ("held", "leaked", "inconclusive")
+_OUTCOMES = ("held", "accepted", "leaked", "inconclusive")
+_PASSING = ("held", "accepted")
 
 
 def build(audits: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -62,13 +63,13 @@ def is_failure(row: Mapping[str, Any]) -> bool:
     Returns
     -------
     bool
-        False for one that held, and for one whose test did not fail all the same.
+        False for one that held, or whose leak the baseline accepts, and for one whose test did not fail all the same.
     """
-    return bool(row["outcome"] != "held" and row["test_outcome"] == "failed")
+    return bool(row["outcome"] not in _PASSING and row["test_outcome"] == "failed")
 
 
 def status_of(row: Mapping[str, Any]) -> str:
-    """Return the outcome of an audit for people, with what the test made of it.
+    """Return the outcome of an audit for people, and whether the test expects it.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def status_of(row: Mapping[str, Any]) -> str:
         For example "leaked, as the test expects".
     """
     outcome: str = row["outcome"]
-    if outcome == "held" or is_failure(row):
+    if outcome in _PASSING or is_failure(row):
         return outcome
     return f"{outcome}, as the test expects" if row["asserted"] else f"{outcome}, only measured"
 
@@ -97,9 +98,10 @@ def by_urgency(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     Returns
     -------
     list of mapping
-        Failures, then other leaks and undecided ones, then those that held; each by test.
+        Failures, then other leaks and undecided ones, then accepted leaks, then those that held; each by test.
     """
-    return sorted(report["audits"], key=lambda row: (not is_failure(row), row["outcome"] == "held"))
+    passing = {"accepted": 1, "held": 2}
+    return sorted(report["audits"], key=lambda row: (not is_failure(row), passing.get(row["outcome"], 0)))
 
 
 def attack_of(row: Mapping[str, Any]) -> str:
@@ -141,7 +143,7 @@ def figures_of(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def notes_of(row: Mapping[str, Any]) -> list[str]:
-    """Return everything there is to say about an audit besides its figures.
+    """Return the reason and the findings of an audit: every sentence besides its figures.
 
     Parameters
     ----------

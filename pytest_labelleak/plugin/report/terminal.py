@@ -23,7 +23,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     Yields
     ------
     text, kind : str
-        One line, and "header", "failure", "notice" or "held".
+        One line, and "header", "failure", "notice", "accepted" or "held".
     """
     rows = by_urgency(report)
     cells = [_HEADER, *((status_of(r), *figures_of(r), attack_of(r), one_line(r["test"])) for r in rows)]
@@ -35,7 +35,13 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield text, "header"
             continue
         audit = rows[index - 1]
-        kind = "failure" if is_failure(audit) else "held" if audit["outcome"] == "held" else "notice"
+        kind = (
+            "failure"
+            if is_failure(audit)
+            else audit["outcome"]
+            if audit["outcome"] in ("held", "accepted")
+            else "notice"
+        )
         yield text, kind
         if audit["outcome"] == "inconclusive":
             yield f"  {one_line(audit['message'])}", kind
@@ -59,7 +65,8 @@ def totals(report: Mapping[str, Any]) -> str:
     """
     summary = report["summary"]
     noun = "audit" if summary["audits"] == 1 else "audits"
+    accepted = f"{summary['accepted']} accepted, " if summary["accepted"] else ""
     return (
-        f"{summary['audits']} {noun}: {summary['held']} held, {summary['leaked']} leaked, "
+        f"{summary['audits']} {noun}: {summary['held']} held, {accepted}{summary['leaked']} leaked, "
         f"{summary['inconclusive']} inconclusive"
     )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ....core.errors import UnknownNameError, UnsupportedModelError
-from ...arrays import BY_HAND
+from ....core.errors import UnknownNameError, UnsupportedModelError, quoted
+from ...arrays import BY_HAND, check_ignored
 from ..loss import LossFacts, loss_facts, loss_of
 from .graph import Output, dense_like
 from .product import is_table
 from .walk import Walk, walk_back
 
-__all__ = ["KerasHead", "find_head"]
+__all__ = ["KerasHead", "find_head", "ignoring"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +41,8 @@ class KerasHead:
         Whether the graph and the loss show that the logits go through a softmax.
     tied : bool
         Whether the kernel is, transposed, also the table of an embedding.
+    sigmoid : bool
+        Whether the graph and the loss show that each logit goes through a sigmoid by itself.
     """
 
     layer: Any
@@ -51,6 +54,7 @@ class KerasHead:
     classes: int
     softmax: bool
     tied: bool = False
+    sigmoid: bool = False
 
     def matrix(self, array: np.ndarray) -> np.ndarray:
         """Bring an array of the kernel's shape to (d, C).
@@ -65,6 +69,41 @@ class KerasHead:
         ndarray of shape (d, C)
         """
         return np.ascontiguousarray(array.transpose(self.order).reshape(-1, self.classes))
+
+    def unmatrix(self, array: np.ndarray) -> np.ndarray:
+        """Bring an array of shape (d, C) to the kernel's shape.
+
+        Parameters
+        ----------
+        array : ndarray of shape (d, C)
+
+        Returns
+        -------
+        ndarray
+        """
+        shape = tuple(int(self.kernel.shape[axis]) for axis in self.order)
+        return np.ascontiguousarray(array.reshape(shape).transpose(np.argsort(self.order)))
+
+
+def ignoring(head: KerasHead, ignore_class: int | None) -> KerasHead:
+    """Return the head with a loss that leaves out the positions of one more label.
+
+    Parameters
+    ----------
+    head : KerasHead
+        The head.
+    ignore_class : int or None
+        The user's argument.
+
+    Returns
+    -------
+    KerasHead
+        The same head for None.
+    """
+    if ignore_class is None:
+        return head
+    loss = dataclasses.replace(head.loss, ignored=(*head.loss.ignored, check_ignored(ignore_class)))
+    return dataclasses.replace(head, loss=loss)
 
 
 def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasHead:
@@ -108,13 +147,15 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
     tied = is_table(layer, kernel)
     classes = int(kernel.shape[order[-1]])
     output, loss = outputs[index], losses[index]
-    _refuse(model, layer, kernel, classes, output, walk if known else None)
     activations = (
         walk.activations if known else [str(getattr(getattr(layer, "activation", None), "__name__", "linear"))]
     )
+    bare = {name for name in activations if name != "linear"}
+    sigmoid = loss.targets == "binary" and (bare == {"sigmoid"} or (not bare and known and loss.sigmoid))
+    _refuse(model, layer, kernel, classes, output, walk if known else None, sigmoid=sigmoid)
     inner = [name for name in activations if name not in ("linear", "softmax", "log_softmax")]
     softmax = not inner and (any("softmax" in name for name in activations) or (known and loss.softmax))
-    if tied and not softmax:
+    if tied and not softmax and not sigmoid:
         raise UnsupportedModelError(
             f"the head {layer.name!r} of model {model.name!r} is tied to the embedding, and nothing shows that its "
             f"logits go through a softmax: {', '.join(inner) or 'no softmax'} lies between them and the loss "
@@ -130,6 +171,7 @@ def find_head(model: Any, outputs: Sequence[Output], head: str | None) -> KerasH
         classes=classes,
         softmax=softmax,
         tied=tied,
+        sigmoid=sigmoid,
     )
 
 
@@ -204,13 +246,13 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
     if len(found) > 1:
         paths = ", ".join(repr(layer.path) for layer in found)
         raise UnsupportedModelError(
-            f"head={head!r} names {len(found)} layers of model {model.name!r}. Use one of {paths}."
+            f"head={quoted(head)} names {len(found)} layers of model {model.name!r}. Use one of {paths}."
         )
     if not found:
         known = sorted({name for output in outputs for name in output.names})
         dense = [layer.name for layer in layers if dense_like(layer)]
         raise UnknownNameError(
-            f"head={head!r} is neither an output nor a layer of model {model.name!r}. "
+            f"head={quoted(head)} is neither an output nor a layer of model {model.name!r}. "
             f"Expected one of the outputs {known} or of the layers {dense}."
         )
     layer = found[0]
@@ -218,8 +260,8 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
         layer = layer.layer
     if not dense_like(layer) and not any(walk.layer is layer for walk in walks):
         raise UnsupportedModelError(
-            f"head={head!r} is a {type(layer).__name__} layer. Expected a Dense, EinsumDense or convolution layer, "
-            f"whose kernel makes the logits; otherwise {BY_HAND}."
+            f"head={quoted(head)} is a {type(layer).__name__} layer. Expected a Dense, EinsumDense or convolution "
+            f"layer, whose kernel makes the logits; otherwise {BY_HAND}."
         )
     feeding = [index for index, walk in enumerate(walks) if walk.layer is layer]
     if not feeding and len(outputs) == 1:
@@ -227,8 +269,8 @@ def _named(model: Any, outputs: Sequence[Output], walks: Sequence[Walk], head: s
     if len(feeding) != 1:
         names = ", ".join(repr(output.names[0]) for output in outputs)
         raise UnsupportedModelError(
-            f"head={head!r} feeds {len(feeding)} of the outputs of model {model.name!r} directly. Expected exactly "
-            f"one: name the output instead, one of {names}."
+            f"head={quoted(head)} feeds {len(feeding)} of the outputs of model {model.name!r} directly. Expected "
+            f"exactly one: name the output instead, one of {names}."
         )
     return feeding[0], layer
 
@@ -271,20 +313,31 @@ def _variables(layer: Any) -> tuple[tuple[int, ...], Any, Any]:
     return order, kernel, bias
 
 
-def _refuse(model: Any, layer: Any, kernel: Any, classes: int, output: Output, walk: Walk | None) -> None:
-    """Raise for a head whose gradient is missing, or does not come from one softmax over the classes."""
+def _refuse(
+    model: Any, layer: Any, kernel: Any, classes: int, output: Output, walk: Walk | None, *, sigmoid: bool
+) -> None:
+    """Raise for a head whose gradient is missing, or does not come from one activation over the classes."""
     where = f"the head {layer.name!r} ({type(layer).__name__}) of model {model.name!r}"
-    if classes < 2:
+    if classes < 2 and not sigmoid:
         raise UnsupportedModelError(
-            f"{where} has {classes} unit. Expected a softmax head with at least 2 classes: a single sigmoid unit has "
-            f"no set of labels to name. Use head='name' for another output, or {BY_HAND}."
+            f"{where} has {classes} unit. Expected a softmax head with at least 2 classes, or a sigmoid unit with a "
+            f"binary_crossentropy. Use head='name' for another output, or {BY_HAND}."
         )
     if not any(variable is kernel for variable in model.trainable_variables):
         raise UnsupportedModelError(
             f"{where} is frozen (trainable=False): its gradient is never shared. Audit the layer that is trained, with "
             "head='name', or set trainable=True and compile again."
         )
-    owners = [other.name for other in model._flatten_layers() if any(v is kernel for v in other._trainable_variables)]
+    holders = [other for other in model._flatten_layers() if any(v is kernel for v in other._trainable_variables)]
+    owners = [other.name for other in holders]
+    wrapper = next((other for other in holders if other is not layer and getattr(other, "layer", None) is layer), None)
+    if wrapper is not None and len(holders) == 2:
+        raise UnsupportedModelError(
+            f"{where} is inside the wrapper {wrapper.name!r} ({type(wrapper).__name__}), which keeps the kernel of its "
+            "layer and may replace it by a function of it, as weight normalisation and spectral normalisation do: the "
+            "gradient of a step is then that of the replaced kernel. Audit the model without the wrapper, or "
+            f"{BY_HAND}."
+        )
     if not is_table(layer, kernel) and (len(owners) > 1 or (walk is not None and walk.uses > 1)):
         uses = f"shared by the layers {owners}" if len(owners) > 1 else "called several times"
         raise UnsupportedModelError(

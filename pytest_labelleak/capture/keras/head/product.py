@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Product", "addend_of", "is_scalar", "is_table", "product_of", "reversed_embedding"]
+__all__ = [
+    "Product",
+    "addend_of",
+    "is_scalar",
+    "is_table",
+    "product_of",
+    "reversed_embedding",
+    "shifted_by_constant",
+]
 
 _PRODUCTS = ("matmul", "dot", "einsum")
 
@@ -134,6 +142,36 @@ def addend_of(node: Any, variables: Sequence[Any]) -> tuple[Any, Any] | None:
         return None
     found = [variable for variable in variables if _equal(variable, vectors[0], False)]
     return (tensors[0], found[0]) if len(found) == 1 else None
+
+
+def shifted_by_constant(operation: Any, node: Any) -> Any:
+    """Return the symbolic tensor to which a call adds a constant, such as a log prior.
+
+    The errors of the logits are the same before and after the addition.
+
+    Parameters
+    ----------
+    operation, node : keras.Operation, Node
+        A call in a graph.
+
+    Returns
+    -------
+    keras.KerasTensor or None
+        None for any other call, also for a constant that is wider than the tensor, and for a constant minus a tensor.
+    """
+    import keras
+
+    kind, operands = type(operation).__name__, [*node.arguments.args, *node.arguments.kwargs.values()]
+    if kind not in ("Add", "Subtract") or len(operands) != 2 or len(node.input_tensors) != 1:
+        return None
+    (tensor,) = node.input_tensors
+    constants = [value for value in operands if not isinstance(value, keras.KerasTensor)]
+    if len(constants) != 1 or not (_is_array(constants[0]) or isinstance(constants[0], (int, float))):
+        return None
+    if kind == "Subtract" and operands[0] is not tensor:
+        return None
+    shape = tuple(node.outputs[0].shape)
+    return tensor if shape == tuple(tensor.shape) else None
 
 
 def is_scalar(node: Any) -> bool:

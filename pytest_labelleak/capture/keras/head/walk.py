@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .graph import Output, dense_like, graph_of, trace
-from .product import Product, addend_of, is_scalar, product_of, reversed_embedding
+from .product import Product, addend_of, is_scalar, product_of, reversed_embedding, shifted_by_constant
 
 __all__ = ["Walk", "walk_back"]
 
@@ -131,7 +131,16 @@ def walk_back(output: Output, model: Any, siblings: list[Any]) -> Walk:
         if addend is not None:
             tensor, walk.bias = addend
             continue
+        shifted = shifted_by_constant(operation, node)
+        if shifted is not None:
+            tensor = shifted
+            continue
         inner = _expand(operation, node) if _is_code(operation) else None
+        if inner is None and kind == "Lambda" and len(node.input_tensors) == 1:
+            # A function that cannot be traced: the gradient then shows whether the head feeds a softmax.
+            walk.activations.append("lambda")
+            tensor = node.input_tensors[0]
+            continue
         if inner is not None:
             walk.uses = max(walk.uses, _calls(operation, containers[-1]))
             outside |= inner[0]
@@ -171,6 +180,8 @@ def _is_code(operation: Any) -> bool:
     """Tell whether a layer consists of other layers or of the user's own code."""
     import keras
 
+    if isinstance(operation, keras.layers.Lambda):
+        return True
     own = isinstance(operation, keras.Layer) and type(operation).__module__.partition(".")[0] != "keras"
     return own or bool(getattr(operation, "_layers", None))
 
