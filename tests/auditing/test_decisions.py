@@ -143,6 +143,8 @@ def test_an_accepted_leak_needs_no_evidence() -> None:
     bar = Bar(limit=0.6, threshold=0.1)
     assert decided([verdict(0.5)], bar, protected=False, control=None).outcome == "held"
     assert decided([verdict(0.7)], bar, protected=False, control=None).outcome == "leaked"
+    tolerant = Bar(limit=1.0, threshold=1.0)
+    assert decided([LEAK], tolerant, protected=False, control=None).outcome == "held"
 
 
 def test_the_positive_control_is_compared_with_the_threshold_and_not_with_a_baseline() -> None:

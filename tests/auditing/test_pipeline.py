@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from pytest_labelleak import (
 )
 from pytest_labelleak.attacks import COSTS, registry
 from pytest_labelleak.auditing import portfolio
+from pytest_labelleak.auditing.outcome import Decision, Outcome
 from pytest_labelleak.auditing.portfolio import Clock, PortfolioRun
 from pytest_labelleak.auditing.questions.labels import Labels
 from pytest_labelleak.core.settings import Scope, activate
@@ -83,6 +85,43 @@ class Sure:
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         return Recovery(attack=self.name, status="recovered", labels=(1, 4))  # type: ignore[arg-type]
+
+
+def test_labels_that_the_capture_contradicts_decide_nothing() -> None:
+    update = Update.from_arrays(np.ones((2, 40)))
+    for belongs in (True, None):
+        assert audit(dataclasses.replace(update, belongs=belongs), LABELS, attacks=Sure()).outcome == "leaked"
+    foreign = dataclasses.replace(update, belongs=False, belongs_reason="the loss uses others at 2 of 2 positions")
+    for attack in (Sure(), Counting()):
+        result = audit(foreign, LABELS, attacks=attack)
+        assert result.outcome == "inconclusive"
+        assert "not those on which the model trains: the loss uses others at 2 of 2 positions" in result.message
+
+
+def test_axes_that_nothing_tells_apart_are_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    update = Update.from_arrays(np.ones((2, 40)))
+    monkeypatch.setattr(Labels, "decide", lambda *arguments: Decision(outcome=Outcome.HELD, reason="so"))
+    for oriented, outcome in ((True, "held"), (False, "inconclusive")):
+        turned = dataclasses.replace(update, oriented=oriented)
+        assert audit(turned, LABELS, attacks=Counting()).outcome == outcome
+    # A leak is one whichever axis has the classes.
+    monkeypatch.undo()
+    turned = dataclasses.replace(update, oriented=False)
+    assert audit(turned, LABELS, attacks=Sure()).outcome == "leaked"
+
+
+def test_a_baseline_accepts_a_leak_and_does_not_make_it_held() -> None:
+    update = dataclasses.replace(Update.from_arrays(np.ones((2, 40))), oriented=True)
+    scope = Scope(recorded_limit=lambda index: 1.0)
+    with activate(scope):
+        result = assert_labels_not_recoverable(update, LABELS, attacks=Sure())
+    assert result.accepted
+    assert scope.records[0]["outcome"] == "accepted"
+    assert scope.records[0]["message"].startswith("accepted by the baseline: advantage 1.00")
+    # Within the threshold there is nothing to accept, and a configured threshold is no baseline.
+    with activate(Scope(recorded_limit=lambda index: 1.0)):
+        assert not assert_labels_not_recoverable(update, LABELS, attacks=Counting()).accepted
+    assert not assert_labels_not_recoverable(update, LABELS, attacks=Sure(), threshold=1.0).accepted
 
 
 def test_attacks_are_left_out_of_assertions_by_auto_and_of_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
