@@ -363,7 +363,7 @@ _OF_SPEECH = (
         "find_ends",
         "return any_ends, bool(any_jump > any_gap)",
         "return any_ends, True",
-        _ORDERING,
+        "tests/asr/test_ends.py",
     ),
     Mutant(
         "transcripts: one claim stands for one transcript",
