@@ -26,7 +26,7 @@ from pytest_labelleak.attacks import Attack, builtin_attacks, run
 from pytest_labelleak.attacks.energy.attack import Energy
 from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.attacks.shadow.attack import Shadow
-from pytest_labelleak.auditing.scoring.labels import score
+from pytest_labelleak.auditing.questions.labels import Labels
 from pytest_labelleak.testing import make_head_update
 
 
@@ -151,7 +151,7 @@ def cell(kind: HeadKind, defence: Defence | None, arguments: argparse.Namespace)
         shared = replace(update) if defence is None else defence(update, rng=rng)
         reading, truth = Reading(shared), Truth(labels=labels, classes=update.classes)
         for member in chosen:
-            verdict = score(run(member, reading, seed=0, batch=index), truth)
+            verdict = Labels().score(run(member, reading, seed=0, batch=index), truth)
             advantages[member.name].append(verdict.advantage or 0.0)
     means = {name: float(np.mean(values)) for name, values in advantages.items()}
     best = max(means, key=lambda name: means[name])

@@ -352,7 +352,11 @@ def test_a_pass_with_confidence_needs_the_bound_of_every_attack() -> None:
         return decision.outcome, decision.message
 
     outcome, message = of(pooled(*[0.0] * 50))
-    assert (outcome, message) == ("held", "held: advantage 0.00 <= 0.10 (a), the upper 95 % bound 0.09 <= 0.10")
+    assert (outcome, message) == (
+        "held",
+        "held: advantage 0.00 <= 0.10 (a), the upper 95 % bound 0.09 <= 0.10; evidence: the attacks succeed without "
+        "the defence",
+    )
     outcome, message = of(pooled(0.0, 0.0, 0.0))
     assert outcome == "inconclusive"
     assert message == (

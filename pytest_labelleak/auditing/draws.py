@@ -106,17 +106,22 @@ class Trial:
         self._seed, self._clock, self._rules = seed, clock, rules or DrawRules()
 
         def settled(columns: Any) -> str | None:
-            return question.settled(columns, bar.limit)
+            because = question.settled(columns, bar.limit)
+            return because if because is not None and self._beyond_doubt(columns) else None
 
         def shown(columns: Any) -> str | None:
             possible = question.shown_possible(columns, bar.threshold)
             return "another attack succeeds without the defence" if possible else None
 
-        def portfolio(rule: Any) -> PortfolioRun:
-            return PortfolioRun(question, members, seed=seed, settled=rule if thrifty else None, clock=clock)
+        def portfolio(rule: Any, prepared: Any = None) -> PortfolioRun:
+            rule = rule if thrifty else None
+            return PortfolioRun(question, members, seed=seed, settled=rule, clock=clock, prepared=prepared)
 
-        self._attacked, self._control = portfolio(settled), portfolio(shown)
+        # Attacks as prepared on the first draw, for all of them.
+        self._prepared: dict[tuple[int, str], attacks_.Attack] = {}
+        self._attacked, self._control = portfolio(settled, self._prepared), portfolio(shown)
         self._batches: list[_Batch] = []
+        self._truths: list[Truth] = []
         self._kept = 0
 
     def add(self, update: Update | None, truth: Truth) -> None:
@@ -130,6 +135,7 @@ class Trial:
             Its labels.
         """
         shared = update
+        self._truths.append(truth)
         if self._defence is not None:
             if update is not None:
                 shared = self._defended(update, len(self._batches), 0)
@@ -209,7 +215,7 @@ class Trial:
         return False
 
     def _draw(self, draw: int) -> Sequence[Sequence[Verdict]]:
-        run = PortfolioRun(self._question, self._members, seed=self._seed, clock=self._clock)
+        run = PortfolioRun(self._question, self._members, seed=self._seed, clock=self._clock, prepared=self._prepared)
         for place, batch in enumerate(self._batches):
             shared = None if batch.update is None else self._defended(batch.update, place, draw)
             run.add(shared, batch.truth)
@@ -255,20 +261,9 @@ class Trial:
         """Return the probability that each attack's claims are luck, corrected for their number."""
         if not self._question.asks_presence:
             return {}
-        found = {}
-        for place, member in enumerate(self._members[: len(draws[0])]):
-            claimed = []
-            for number, batch in enumerate(self._batches):
-                ignored = self._question.ignored(batch.truth.classes)
-                claims = [_claim(columns[place][number]) for columns in draws]
-                claimed.append(
-                    ClaimedBatch(
-                        classes=batch.truth.classes - ignored.size,
-                        present=np.setdiff1d(batch.truth.present, ignored).tolist(),
-                        claims=claims,
-                    )
-                )
-            found[member.name] = claimed
+        found = {
+            member.name: self._claimed(draws, place) for place, member in enumerate(self._members[: len(draws[0])])
+        }
         alone = {name: claims_by_luck(batches) for name, batches in found.items()}
         if all(luck.advantage <= self._bar.limit for luck in alone.values()):
             return {}
@@ -277,6 +272,42 @@ class Trial:
         together = jointly_by_luck(found, rng=np.random.default_rng([self._seed, *b"luck"]))
         apart = corrected({name: luck.p_value for name, luck in alone.items()})
         return {name: min(1.0, 2.0 * min(together[name], apart[name])) for name in found}
+
+    def _beyond_doubt(self, columns: Sequence[Sequence[Verdict]]) -> bool:
+        """Tell whether a leak stands whatever further attacks claim, so that these can be left out.
+
+        The corrections for luck grow with the number of attacks. A claim that survives the largest of them, for all
+        attacks of the portfolio and the first look at a random defence, survives in the full run too.
+        """
+        if not self._question.asks_presence:
+            return True
+        level = level_of_look(self._rules.level, 1) / (2.0 * len(self._members))
+        certified = self._certified()
+        for place, column in enumerate(columns):
+            figure = mean_figure(self._question, column)
+            if figure is None or figure <= self._bar.limit + TOLERANCE:
+                continue
+            proofs = [verdict.stats.get("certified") or 0.0 for verdict in column]
+            if self._members[place].name in certified and min(proofs) > self._bar.limit:
+                return True
+            if claims_by_luck(self._claimed([columns], place)).p_value <= level:
+                return True
+        return False
+
+    def _claimed(self, draws: Sequence[Sequence[Sequence[Verdict]]], place: int) -> list[ClaimedBatch]:
+        """Return the claims of the attack at a place, by batch and draw."""
+        claimed = []
+        for number in range(len(draws[0][place])):
+            truth = self._truths[number]
+            ignored = self._question.ignored(truth.classes)
+            claimed.append(
+                ClaimedBatch(
+                    classes=truth.classes - ignored.size,
+                    present=np.setdiff1d(truth.present, ignored).tolist(),
+                    claims=[_claim(columns[place][number]) for columns in draws],
+                )
+            )
+        return claimed
 
     def _certified(self) -> frozenset[str]:
         return frozenset(member.name for member in self._members if getattr(member, "certifies", False))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .. import attacks as attacks_
 from ..attacks.gradient.reading import Reading
+from ..attacks.registry import prepare
 from ..core.recovery import Recovery, Status
 from ..core.truth import Truth
 from ..core.update import Update
@@ -108,6 +109,9 @@ class PortfolioRun:
         The time budget; by default there is none.
     settled : callable, optional
         From the columns so far to the reason why no further attack matters, or None; by default every attack runs.
+    prepared : dict of (int, str) to attack, optional
+        Attacks as earlier runs over the same batches prepared them, by batch and name; takes those that are missing.
+        By default attacks are not prepared.
     """
 
     def __init__(
@@ -118,8 +122,10 @@ class PortfolioRun:
         seed: int,
         settled: Callable[[Columns], str | None] | None = None,
         clock: Clock | None = None,
+        prepared: dict[tuple[int, str], attacks_.Attack] | None = None,
     ) -> None:
         self._question = question
+        self._prepared = prepared
         self._members = tuple(members)
         self._seed = seed
         self._settled = settled
@@ -210,9 +216,19 @@ class PortfolioRun:
             recovery = Recovery.inconclusive(member.name, "the batch is empty")
         else:
             recovery = self._clock.timed(
-                member.name, lambda: attacks_.run(member, reading, seed=self._seed, batch=index)
+                member.name,
+                lambda: attacks_.run(self._ready(member, index, reading), reading, seed=self._seed, batch=index),
             )
         return self._question.score(recovery, truth)
+
+    def _ready(self, member: attacks_.Attack, index: int, reading: Reading) -> attacks_.Attack:
+        """Return the attack as it was prepared on the first update of this batch; prepare it if this is the first."""
+        if self._prepared is None:
+            return member
+        key = index, member.name
+        if key not in self._prepared:
+            self._prepared[key] = prepare(member, reading.update, seed=self._seed, batch=index)
+        return self._prepared[key]
 
 
 def size_of(update: Update | None) -> int:

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_labelleak import GaussianNoise, Recovery, Sign, Update, attack
+from pytest_labelleak.attacks.registry import prepare, run
 from pytest_labelleak.attacks.shadow.attack import Shadow
 from pytest_labelleak.attacks.shadow.regression import best_threshold, fit, scores
-from pytest_labelleak.attacks.shadow.simulation import simulate
-from pytest_labelleak.attacks.shadow.statistics import column_statistics
+from pytest_labelleak.attacks.shadow.simulation import norm_beneath, simulate, undefended
+from pytest_labelleak.attacks.shadow.statistics import read_statistics
 from pytest_labelleak.core.errors import InvalidArgumentError
 from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.testing import LabelledUpdate, check_attack, make_head_update
@@ -81,7 +82,10 @@ def test_an_absolute_strength_meets_a_gradient_of_the_right_scale() -> None:
     small = noise(dataclasses.replace(case.update, gradients={"kernel": kernel}), rng=np.random.default_rng(0))
     recovery = attack(SMALL, small)
     assert advantage(recovery, case) >= 0.7
-    alike = simulate(small, noise, 12, "signed", np.random.default_rng(5)).update
+    rng = np.random.default_rng(5)
+    norm = norm_beneath(small, noise, undefended(small, 40, "signed", rng), rng)
+    assert norm == pytest.approx(np.linalg.norm(kernel), rel=0.1)
+    alike = simulate(small, noise, 12, "signed", rng, norm=norm).update
     assert np.linalg.norm(alike.kernel_gradient) == pytest.approx(np.linalg.norm(small.kernel_gradient), rel=0.05)
 
 
@@ -142,7 +146,7 @@ def test_statistics_belong_to_their_class(seed: int) -> None:
     order = np.random.default_rng(seed).permutation(150)
     head = dataclasses.replace(case.update.head, kernel_value=case.update.head.kernel_value[:, order])
     renamed = dataclasses.replace(case.update, gradients={"kernel": case.update.kernel_gradient[:, order]}, head=head)
-    one, other = column_statistics(case.update)[order], column_statistics(renamed)
+    one, other = read_statistics(case.update).columns[order], read_statistics(renamed).columns
     # Directions are found from a fixed sketch: they alone depend on the order, and hardly.
     assert np.median(np.abs(one - other)) < 1e-9
     assert np.quantile(np.abs(one - other), 0.9) < 0.5
@@ -168,3 +172,49 @@ def test_the_regression_finds_the_direction_and_the_threshold() -> None:
     assert advantages.mean() > 0.8
     assert abs(threshold) < 2
     assert best_threshold([np.arange(4.0)], [np.array([False, False, True, True])])[1].tolist() == [1.0]
+
+
+class Counted:
+    """Noise that counts how often it was called."""
+
+    name = "gaussian_noise(relative=1.0)"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
+        self.calls += 1
+        return GaussianNoise(relative=1.0)(update, rng=rng)
+
+
+def test_lessons_are_learned_once_for_all_draws_of_a_defence() -> None:
+    counted = Counted()
+    shadow = dataclasses.replace(SMALL, defence=counted)
+    draws = [defended(made(7), GaussianNoise(relative=1.0), seed) for seed in range(4)]
+    ready = prepare(shadow, draws[0].update, seed=0)
+    assert counted.calls >= 2 * SMALL.simulations
+    before = counted.calls
+    answers = [run(ready, case.update, seed=0) for case in draws]
+    assert counted.calls == before
+    assert all(advantage(answer, case) >= 0.7 for answer, case in zip(answers, draws, strict=True))
+    own = run(shadow, draws[0].update, seed=0)
+    assert (own.labels, own.reason, own.details) == (answers[0].labels, answers[0].reason, answers[0].details)
+    assert len({answer.labels for answer in answers}) > 1, "every draw is read by its own entries"
+
+
+def test_prepared_for_one_head_it_reads_no_other() -> None:
+    ready = SMALL.prepared(made(8).update, rng=np.random.default_rng(0))
+    other = make_head_update(positions=4, features=32, classes=150, seed=0).update
+    with pytest.raises(InvalidArgumentError, match=r"32 features and 150 classes\. Expected 64 and 150"):
+        ready(other, rng=np.random.default_rng(0))
+
+
+def test_a_refused_preparation_is_refused_for_every_draw_without_another_simulation() -> None:
+    case = make_head_update(positions=6, features=16, classes=4, seed=0)
+    counted = Counted()
+    ready = prepare(Shadow(simulations=8, sizes=(64,), defence=counted), case.update, seed=0)
+    before = counted.calls
+    recovery = run(ready, case.update, seed=0)
+    assert recovery.status is Status.NOT_APPLICABLE
+    assert "pass Shadow(sizes=...)" in recovery.reason
+    assert counted.calls == before > 0

@@ -29,8 +29,6 @@ class EnergyRules:
         False-discovery rate of the names, once some class stands out at `level`.
     split : float
         Largest share of the variance that two clear parts leave.
-    majority : float
-        The same where the upper part is the larger one.
     uneven : float
         How many times further the energies spread than those of alike columns would, where they are those of a
         gradient that is seen, and not of noise.
@@ -44,14 +42,13 @@ class EnergyRules:
         Times that the evidence is weighted anew by the classes named.
     """
 
-    level: float = field(default=0.005, metadata={"plateau": (0.005, 0.005)})
-    discovery: float = field(default=0.1, metadata={"plateau": (0.1, 0.1)})
-    split: float = field(default=0.15, metadata={"plateau": (0.15, 0.15)})
-    majority: float = field(default=0.125, metadata={"plateau": (0.125, 0.125)})
-    uneven: float = field(default=1.5, metadata={"plateau": (1.5, 1.5)})
-    emptied: float = field(default=0.25, metadata={"plateau": (0.25, 0.25)})
-    directions: int = field(default=16, metadata={"plateau": (16, 16)})
-    fluctuations: float = field(default=3.3, metadata={"plateau": (3.3, 3.3)})
+    level: float = field(default=0.005, metadata={"plateau": (0.0025, 0.02)})
+    discovery: float = field(default=0.1, metadata={"plateau": (0.0833, 0.2)})
+    split: float = field(default=0.15, metadata={"plateau": (0.111, 0.165)})
+    uneven: float = field(default=1.5, metadata={"plateau": (1.25, 24.0)})
+    emptied: float = field(default=0.25, metadata={"plateau": (0.0156, 4.0)})
+    directions: int = field(default=16, metadata={"plateau": (15, 16)})
+    fluctuations: float = field(default=3.3, metadata={"plateau": (0.206, 6.6)})
     rounds: int = field(default=3, metadata={"plateau": (3, 3)})
 
 
@@ -140,13 +137,13 @@ class Energy:
         return named, strongest
 
     def _split(self, values: np.ndarray, *, sized: bool) -> Split:
-        """Split values in two; clear with an upper majority only for sizes, and if clearer than with a minority.
+        """Split values in two; clear with an upper majority only for sizes.
 
         A long tail downwards is cut off as a few classes below. Crowded batches have a real minority there, whose
         columns are smaller.
         """
         split = split_in_two(values, self.rules.split)
-        if 2 * int(split.upper.sum()) < values.size or (sized and split.left < self.rules.majority):
+        if sized or 2 * int(split.upper.sum()) < values.size:
             return split
         return dataclasses.replace(split, clear=False)
 
@@ -167,9 +164,10 @@ class Energy:
         scores = [_compressed(standardised(statistic)) for statistic in statistics]
         halves = [split_in_two(score, 1.0) for score in scores]
         starts = [named, halves[0].upper, min(halves, key=lambda half: half.left).upper]
-        answers = [self._from(columns, statistics, start) for start in starts[:2]]
+        filters: dict[bytes, Statistic] = {}
+        answers = [self._from(columns, statistics, start, filters) for start in starts[:2]]
         if all(answer.left is None for answer in answers):
-            answers.append(self._from(columns, statistics, starts[2]))
+            answers.append(self._from(columns, statistics, starts[2], filters))
         clear = [answer for answer in answers if answer.left is not None]
         if clear:
             return min(clear, key=lambda answer: answer.left or 0.0).named
@@ -187,15 +185,22 @@ class Energy:
                     mixtures.append((mixture.gain - paid, mixture.upper))
         return max(mixtures, key=lambda pair: pair[0])[1] if mixtures else answers[0].named
 
-    def _from(self, columns: Columns, statistics: list[Statistic], named: np.ndarray) -> _Answer:
-        """Return the classes that the statistics name together; the classes `named` give the first weights."""
+    def _from(
+        self, columns: Columns, statistics: list[Statistic], named: np.ndarray, filters: dict[bytes, Statistic]
+    ) -> _Answer:
+        """Return the classes that the statistics name together; the classes `named` give the first weights.
+
+        Two starts often meet, so `filters` keeps the matched filter of every set of classes.
+        """
         left: float | None = None
         score = np.zeros(named.size)
         for _ in range(self.rules.rounds):
             if not named.any() or named.all():
                 break
-            bulk = ~named
-            evidence = np.stack([_compressed(standardised(s, bulk)) for s in (*statistics, columns.against(named))])
+            bulk, key = ~named, np.packbits(named).tobytes()
+            if key not in filters:
+                filters[key] = columns.against(named)
+            evidence = np.stack([_compressed(standardised(s, bulk)) for s in (*statistics, filters[key])])
             means = np.maximum(evidence[:, named].mean(axis=1), 0.0)
             # Statistics that tell the same must not count twice, nor those that scatter among present classes, as sums
             # of signed features do. The ridge keeps near copies from cancelling.

@@ -107,8 +107,8 @@ def split_in_two(values: np.ndarray, most_left: float) -> Split:
     Split
         The parts, and whether they are apart.
     """
-    order = np.argsort(values, kind="stable")
-    ranked = values[order] - values.mean()
+    ordered = np.sort(values)
+    ranked = ordered - values.mean()
     total = float(ranked @ ranked)
     if total == 0.0 or not np.isfinite(total):
         return Split(upper=np.zeros(values.size, dtype=bool), left=1.0, clear=False)
@@ -116,10 +116,9 @@ def split_in_two(values: np.ndarray, most_left: float) -> Split:
     between = np.cumsum(ranked)[:-1] ** 2 * (1.0 / count + 1.0 / (values.size - count))
     cut = int(np.argmax(between))
     left = max(1.0 - float(between[cut]) / total, 0.0)
-    upper = np.zeros(values.size, dtype=bool)
-    upper[order[cut + 1 :]] = True
+    upper = values > ordered[cut]
     # A few distinct values, such as signs, fall into parts by themselves.
-    spread_out = 2 * np.unique(values).size > values.size
+    spread_out = 2 * (1 + int(np.count_nonzero(np.diff(ordered)))) > values.size
     clear = spread_out and left < min(most_left, float(np.interp(values.size, _SIZES, _LEFT)))
     return Split(upper=upper, left=left, clear=clear)
 

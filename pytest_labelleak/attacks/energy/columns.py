@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.linalg
 import scipy.stats
 
 from ...core.update import Update, unit_roundoff
@@ -26,6 +28,14 @@ _ENOUGH = 32
 
 #: Directions more than those asked for, so that the last one asked for is accurate. Accuracy alone depends on it.
 _SPARE = 16
+
+
+# Entries of a block, which several operations read while it is in the cache. Decides nothing.
+_ENTRIES_PER_BLOCK = 2**17
+
+
+def _blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:
+    return kernel_blocks(update, rows_per_block=max(1, _ENTRIES_PER_BLOCK // update.classes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,7 +149,7 @@ class Columns:
         if chosen.size < 3:
             return 1.0
         products = np.zeros((chosen.size, chosen.size))
-        for _, block in kernel_blocks(self.update):
+        for _, block in _blocks(self.update):
             entries = block[:, chosen] / self.scale
             products += entries.T @ entries
         lengths = np.sqrt(np.diag(products))
@@ -178,12 +188,13 @@ class Columns:
         Statistic
             Larger for a column along that direction.
         """
-        direction, chosen = np.zeros(self.update.features), np.flatnonzero(named)
-        for rows, block in kernel_blocks(self.update):
-            direction[rows] = (block[:, chosen] / self.scale).sum(axis=1)
-        products = np.zeros(self.update.classes)
-        for rows, block in kernel_blocks(self.update):
-            products += direction[rows] @ (block / self.scale)
+        # Two passes: the products need the whole direction.
+        direction, products = np.zeros(self.update.features), np.zeros(self.update.classes)
+        member = named.astype(np.float64) / self.scale
+        for rows, block in _blocks(self.update):
+            direction[rows] = block @ member
+        for rows, block in _blocks(self.update):
+            products += (direction[rows] / self.scale) @ block
         length = np.full(products.size, float(direction @ direction))
         length[named] += self.energy[named] - 2.0 * products[named]
         products[named] -= self.energy[named]
@@ -248,24 +259,24 @@ def read_columns(update: Update, *, directions: int, fluctuations: float) -> Col
     Columns
         Of entries divided by the largest.
     """
-    scale = max(float(np.abs(block).max()) for _, block in kernel_blocks(update))
+    scale = max(max(float(block.max()), -float(block.min())) for _, block in _blocks(update))
     classes, weights = update.classes, update.head.kernel_value
     energy, fourth, sums, product, length = (np.zeros(classes) for _ in range(5))
     filled, live = np.zeros(classes, dtype=np.int64), 0
-    for rows, block in kernel_blocks(update):
-        entries = block / (scale or 1.0)
-        squares = entries**2
-        energy += squares.sum(axis=0)
-        fourth += (squares**2).sum(axis=0)
+    for rows, entries in _blocks(update):
+        entries /= scale or 1.0
         sums += entries.sum(axis=0)
         full = entries != 0
-        filled += full.sum(axis=0)
-        live += int(full.any(axis=1).sum())
+        filled += np.count_nonzero(full, axis=0)
+        live += int(np.count_nonzero(full.any(axis=1)))
         if weights is not None:
             own = weights[rows].astype(np.float64)
             own -= own.mean(axis=1, keepdims=True)
             product += np.einsum("ij,ij->j", own, entries)
             length += np.einsum("ij,ij->j", own, own)
+        np.square(entries, out=entries)
+        energy += entries.sum(axis=0)
+        fourth += np.einsum("ij,ij->j", entries, entries)
     along = None
     if weights is not None and np.any(length):
         along = np.divide(product, np.sqrt(length), out=np.zeros(classes), where=length > 0)
@@ -290,10 +301,13 @@ def _leading(update: Update, most: int, fluctuations: float) -> np.ndarray:
         return np.empty((0, update.classes))
     found = GrowingRange(operator)
     found.widen(min(most + _SPARE, full))
-    left, values, left_over = found.decompose()
-    beyond = float(np.linalg.norm(left_over))
+    # The operator's norm is known, so that no pass over the remainder is needed: directions below the square root of
+    # the rounding of float64 are left out further down.
+    factor = scipy.linalg.qr(found.compressed.T, mode="r", check_finite=False)[0][: found.compressed.shape[0]]
+    _, values, right = scipy.linalg.svd(factor, full_matrices=False, check_finite=False)
+    beyond = float(np.sqrt(max(operator.columns.size - float(values @ values), 0.0)))
     visible = min(visible_directions(values, beyond, operator, fluctuations=fluctuations), most)
     # A matrix of low rank has rounding for its other directions.
     visible = min(visible, int(np.count_nonzero(values > unit_roundoff("float32") * values[0])))
-    coordinates: np.ndarray = (left.T @ found.compressed)[:visible]
+    coordinates: np.ndarray = right[:visible] @ found.compressed
     return coordinates

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.update import Update
 from ...defences.defence import Defence
 
-__all__ = ["Simulated", "simulate", "undefended"]
+__all__ = ["NON_NEGATIVE", "SIGNED", "Simulated", "norm_beneath", "simulate", "undefended"]
 
 #: Kinds of features, in the order of preference.
 SIGNED, NON_NEGATIVE = "signed", "non-negative"
@@ -99,11 +99,59 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
     return Simulated(update=update, present=present)
 
 
-def simulate(target: Update, defence: Defence | None, positions: int, kind: str, rng: np.random.Generator) -> Simulated:
-    """Simulate a shared update.
+def norm_beneath(target: Update, defence: Defence | None, made: Simulated, rng: np.random.Generator) -> float | None:
+    """Return the norm that a gradient must have for its defended norm to be the target's.
 
     A defence whose strength is absolute acts on a gradient of the target's scale, which is not known beneath the
-    defence. The simulated gradient is scaled so that its defended norm is the target's.
+    defence.
+
+    Parameters
+    ----------
+    target : Update
+        The update under attack.
+    defence : Defence or None
+        The defence that was applied.
+    made : Simulated
+        From `undefended`.
+    rng : numpy.random.Generator
+        Source of every random choice.
+
+    Returns
+    -------
+    float or None
+        Frobenius norm of the kernel gradient before the defence; None where the scale has no say.
+    """
+    if defence is None:
+        return None
+    wanted, own = _norm(target), _norm(made.update)
+    if not (wanted > 0 and own > 0 and np.isfinite(wanted)):
+        return None
+    seed = int(rng.integers(2**63))
+
+    def after(norm: float) -> float:
+        return _norm(defence(_scaled(made.update, norm / own), rng=np.random.default_rng(seed)))
+
+    # Where eight times the gradient gives eight times the update, or the same, the scale has no say.
+    once, eightfold = after(wanted), after(8.0 * wanted)
+    if once == 0 or min(abs(eightfold / once - 1.0), abs(eightfold / once - 8.0)) < 1e-3:
+        return None
+    low, high = np.log(wanted) - 12.0, np.log(wanted) + 4.0
+    for _ in range(14):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if after(float(np.exp(middle))) < wanted else (low, middle)
+    return float(np.exp(0.5 * (low + high)))
+
+
+def simulate(
+    target: Update,
+    defence: Defence | None,
+    positions: int,
+    kind: str,
+    rng: np.random.Generator,
+    *,
+    norm: float | None = None,
+) -> Simulated:
+    """Simulate a shared update.
 
     Parameters
     ----------
@@ -117,6 +165,8 @@ def simulate(target: Update, defence: Defence | None, positions: int, kind: str,
         "signed" or "non-negative" features.
     rng : numpy.random.Generator
         Source of every random choice.
+    norm : float, optional
+        Norm of the kernel gradient before the defence, as `norm_beneath` has it; by default that of the simulation.
 
     Returns
     -------
@@ -126,23 +176,15 @@ def simulate(target: Update, defence: Defence | None, positions: int, kind: str,
     made = undefended(target, positions, kind, rng)
     if defence is None:
         return made
-    seed = int(rng.integers(2**63))
+    own = _norm(made.update)
+    beneath = made.update if norm is None or own == 0 else _scaled(made.update, norm / own)
+    return dataclasses.replace(made, update=defence(beneath, rng=rng))
 
-    def shared(scale: float) -> Update:
-        scaled = {name: array * array.dtype.type(scale) for name, array in made.update.gradients.items()}
-        return defence(dataclasses.replace(made.update, gradients=scaled), rng=np.random.default_rng(seed))
 
-    def size(update: Update) -> float:
-        return float(np.linalg.norm(update.kernel_gradient.astype(np.float64)))
+def _scaled(update: Update, scale: float) -> Update:
+    gradients = {name: array * array.dtype.type(scale) for name, array in update.gradients.items()}
+    return dataclasses.replace(update, gradients=gradients)
 
-    wanted, own = size(target), size(made.update)
-    base = wanted / own if wanted > 0 and own > 0 and np.isfinite(wanted) else 1.0
-    # Where eight times the gradient gives eight times the update, or the same, the scale has no say.
-    once, eightfold = size(shared(base)), size(shared(8.0 * base))
-    if once == 0 or min(abs(eightfold / once - 1.0), abs(eightfold / once - 8.0)) < 1e-3:
-        return dataclasses.replace(made, update=shared(1.0))
-    low, high = np.log(base) - 12.0, np.log(base) + 4.0
-    for _ in range(14):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if size(shared(float(np.exp(middle)))) < wanted else (low, middle)
-    return dataclasses.replace(made, update=shared(float(np.exp(0.5 * (low + high)))))
+
+def _norm(update: Update) -> float:
+    return float(np.linalg.norm(update.kernel_gradient.astype(np.float64)))

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from scipy.stats import rankdata
 
 from ...core.update import Update
 from ..gradient.head import bias_gradient, kernel_blocks
 
-__all__ = ["column_statistics", "one_sidedness"]
+__all__ = ["Statistics", "read_statistics"]
 
 #: Leading left singular directions in which columns are measured.
 _DIRECTIONS = (4, 16)
 #: Directions more, for the accuracy of the others alone.
 _SPARE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Statistics:
+    """One update in numbers that are free of its scale.
+
+    Attributes
+    ----------
+    columns : ndarray of shape (C, k)
+        Numbers for every class that do not depend on which class it is.
+    sides : ndarray of shape (2,)
+        Two numbers that tell features of one sign from features of both: how far the leading left singular direction
+        is of one sign; and the skewness of the column sums towards negative ones. Both are near zero for features of
+        both signs, and for noise.
+    """
+
+    columns: np.ndarray = field(repr=False)
+    sides: np.ndarray
 
 
 def _matrix(update: Update) -> np.ndarray:
@@ -34,8 +54,13 @@ def _leading(gradient: np.ndarray) -> np.ndarray:
     return np.asarray(vectors[:, : _DIRECTIONS[-1]])
 
 
-def one_sidedness(update: Update) -> np.ndarray:
-    """Return two numbers that tell features of one sign from features of both.
+def read_statistics(update: Update) -> Statistics:
+    """Reduce an update to its statistics.
+
+    For every column: sum, minimum, maximum, logarithm of the energy, the same in a few leading directions, the product
+    with the first direction, its magnitude, the number of entries that are zero, the product with the class's own
+    weights where these are known, and the bias gradient. Each comes twice: in robust deviations, compressed, and as a
+    rank.
 
     Parameters
     ----------
@@ -44,50 +69,25 @@ def one_sidedness(update: Update) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (2,)
-        How far the leading left singular direction is of one sign; and the skewness of the column sums towards
-        negative ones. Both are near zero for features of both signs, and for noise.
-    """
-    gradient = _matrix(update)
-    first, sums = _leading(gradient)[:, 0], gradient.sum(axis=0)
-    centred = sums - sums.mean()
-    deviation = float(centred.std())
-    skewness = float(np.mean((centred / deviation) ** 3)) if deviation > 0 else 0.0
-    return np.array([abs(first.sum()) / np.sqrt(first.size), -skewness])
-
-
-def column_statistics(update: Update) -> np.ndarray:
-    """Return numbers for every class that do not depend on which class it is.
-
-    Sum, minimum, maximum, logarithm of the energy, the same in a few leading directions, the product with the first
-    direction, its magnitude, the number of entries that are zero, the product with the class's own weights where these
-    are known, and the bias gradient. Each comes twice: in robust deviations, compressed, and as a rank.
-
-    Parameters
-    ----------
-    update : Update
-        The update, defended or not.
-
-    Returns
-    -------
-    ndarray of shape (C, k)
-        Free of the scale of the update.
+    Statistics
+        In float64.
     """
     gradient = _matrix(update)
     tiny = np.finfo(np.float64).tiny
     vectors = _leading(gradient)
-    first = vectors[:, 0] * (1.0 if (vectors[:, 0] @ gradient).sum() >= 0 else -1.0)
+    inside = vectors.T @ gradient
+    sums = gradient.sum(axis=0)
     # The longer tail of the products points downwards, as sums of present classes do for non-negative features.
-    product = first @ gradient
+    product = inside[0] if inside[0].sum() >= 0 else -inside[0]
     if np.sum((product - np.median(product)) ** 3) > 0:
         product = -product
-    inside = (vectors.T @ gradient) ** 2
+    squares = inside**2
     found = [
-        gradient.sum(axis=0),
+        sums,
         gradient.min(axis=0),
         gradient.max(axis=0),
-        np.log((gradient**2).sum(axis=0) + tiny),
-        *(np.log(inside[:count].sum(axis=0) + tiny) for count in _DIRECTIONS),
+        np.log(np.einsum("ij,ij->j", gradient, gradient) + tiny),
+        *(np.log(squares[:count].sum(axis=0) + tiny) for count in _DIRECTIONS),
         product,
         np.abs(product),
         (gradient == 0).sum(axis=0).astype(np.float64),
@@ -100,7 +100,18 @@ def column_statistics(update: Update) -> np.ndarray:
     if bias is not None:
         top = float(np.abs(bias).max(initial=0.0))
         found.append(bias / top if top > 0 else bias)
-    return np.stack([column for values in found for column in _standardised(values)], axis=1)
+    return Statistics(
+        columns=np.stack([column for values in found for column in _standardised(values)], axis=1),
+        sides=_sides(vectors[:, 0], sums),
+    )
+
+
+def _sides(first: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return the two numbers that tell features of one sign from features of both."""
+    centred = sums - sums.mean()
+    deviation = float(centred.std())
+    skewness = float(np.mean((centred / deviation) ** 3)) if deviation > 0 else 0.0
+    return np.array([abs(first.sum()) / np.sqrt(first.size), -skewness])
 
 
 def _standardised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

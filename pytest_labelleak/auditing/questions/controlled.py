@@ -145,8 +145,11 @@ def held_by_evidence(
         return Decision(outcome=Outcome.INCONCLUSIVE, reason=f"{decision.reason}, but {text}")
 
     if not evidence.protected:
-        why = _undefended(evidence) if presence else "no attack of this version takes it apart"
+        why = _undefended(evidence) if presence else "that none of the attacks succeeds says something about them"
         return missing(f"nothing protects this update, and an undefended update never holds: {why}")
+    seen, together = evidence.look() if presence and evidence.look is not None else (None, None)
+    if together is not None and together.match is Match.MISTAKEN:
+        return missing(f"without the defence {together.sentence}")
     checked = confirmed(decision, undefended, failure=failure)
     if checked.outcome != Outcome.HELD:
         return checked
@@ -158,16 +161,14 @@ def held_by_evidence(
             remedy = "the time budget is spent; raise time_budget=" if evidence.spent else "use a stronger defence"
             return missing(f"{bound} > {bar.limit:.2f}: {remedy}")
         proofs.append(bound)
-    if presence and evidence.look is not None:
-        seen, together = evidence.look()
-        if together is not None and together.match is not Match.BELONGS:
-            return missing(f"without the defence {together.sentence}")
-        if seen is not None:
-            if seen.beyond(bar.threshold):
-                return missing(f"{seen.sentence}; no attack of this version does")
-            if not seen.visible and not seen.decidable and seen.advantage > bar.threshold:
-                return missing(seen.sentence)
-            proofs.append("the labels are not visible in hindsight")
+    if together is not None and together.match is not Match.BELONGS:
+        return missing(f"without the defence {together.sentence}")
+    if seen is not None:
+        if seen.beyond(bar.threshold):
+            return missing(f"{seen.sentence}; none of the attacks does")
+        if not seen.visible and not seen.decidable and seen.advantage > bar.threshold:
+            return missing(seen.sentence)
+        proofs.append("the labels are not visible in hindsight")
     proofs.append("the attacks succeed without the defence")
     return Decision(outcome=Outcome.HELD, reason=f"{decision.reason}; evidence: {', '.join(proofs)}")
 
@@ -178,5 +179,5 @@ def _undefended(evidence: Evidence) -> str:
     if together is not None and together.match is not Match.BELONGS:
         return together.sentence
     if seen is not None and seen.visible:
-        return f"{seen.sentence}; no attack of this version does"
-    return "no attack of this version reads it"
+        return f"{seen.sentence}; none of the attacks does"
+    return "that none of the attacks reads it says something about them"

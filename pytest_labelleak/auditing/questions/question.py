@@ -83,7 +83,11 @@ class Question(Protocol):
     """One question that can be asked of attacks' claims.
 
     A question is the only object that knows how claims are scored and decided. Everything else, from capture to
-    report, treats all questions alike.
+    report, treats all questions alike. No member has a default.
+
+    `decide` is mostly `auditing.outcome.compare` for the figures and for the control, and
+    `auditing.questions.controlled.held_by_evidence` for the evidence of a pass. The smallest example is `Samples`;
+    ``pytest_labelleak.testing.check_question`` checks a question.
     """
 
     @property
@@ -209,7 +213,7 @@ class Question(Protocol):
         """
 
     def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
-        """Decide between held, leaked and inconclusive.
+        """Decide between held, leaked and inconclusive. An undefended update never holds.
 
         Parameters
         ----------
