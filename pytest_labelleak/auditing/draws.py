@@ -122,6 +122,8 @@ class Trial:
         self._attacked, self._control = portfolio(settled, self._prepared), portfolio(shown)
         self._batches: list[_Batch] = []
         self._truths: list[Truth] = []
+        self._random: bool | None = None
+        self._dropped = False
         self._kept = 0
 
     def add(self, update: Update | None, truth: Truth) -> None:
@@ -139,6 +141,8 @@ class Trial:
         if self._defence is not None:
             if update is not None:
                 shared = self._defended(update, len(self._batches), 0)
+                if self._random is None:
+                    self._random = self._is_random(update, shared, len(self._batches))
             self._control.add(update, truth)
         self._attacked.add(shared, truth)
         batch = _Batch(truth=truth, update=update, shared=shared)
@@ -146,6 +150,7 @@ class Trial:
         if self._kept > self._rules.most_kept:
             self._look(batch)
             batch.update = batch.shared = None
+            self._dropped = True
         self._batches.append(batch)
 
     def verdicts(self) -> tuple[tuple[Verdict, ...], tuple[Verdict, ...], Evidence, int]:
@@ -167,9 +172,10 @@ class Trial:
         left_out = self._attacked.verdicts()[len(draws[0]) :]
         looks = 1
         now: Standing | None = None
-        random = self._is_random()
+        random = bool(self._random)
         if random and not left_out:
-            while not self._certain(draws, looks):
+            # Updates that were dropped cannot be defended again: their one draw leaves the bounds open.
+            while not self._dropped and not self._certain(draws, looks):
                 now = self._standing(draws)
                 if now.decision is Side.WITHIN or len(draws) >= self._rules.most_draws or self._clock.spent:
                     break
@@ -188,6 +194,7 @@ class Trial:
             protected=self._defence is not None,
             luck=self._luck(draws),
             control_luck={} if self._defence is None else self._luck([self._control.columns]),
+            control_level=self._rules.level,
             level=level_of_look(self._rules.level, looks) if random else self._rules.level,
             certified=self._certified(),
             standing=now,
@@ -201,18 +208,13 @@ class Trial:
         shared: Update = self._defence(update, rng=np.random.default_rng(stream))  # type: ignore[misc]
         return shared
 
-    def _is_random(self) -> bool:
+    def _is_random(self, update: Update, shared: Update, batch: int) -> bool:
         """Tell whether another draw of the defence gives another update."""
-        if self._defence is None:
-            return False
-        for place, batch in enumerate(self._batches):
-            if batch.update is not None and batch.shared is not None:
-                again = self._defended(batch.update, place, 1)
-                return any(
-                    not np.array_equal(array, again.gradients.get(name, ()), equal_nan=True)
-                    for name, array in batch.shared.gradients.items()
-                )
-        return False
+        again = self._defended(update, batch, 1)
+        return any(
+            not np.array_equal(array, again.gradients.get(name, ()), equal_nan=True)
+            for name, array in shared.gradients.items()
+        )
 
     def _draw(self, draw: int) -> Sequence[Sequence[Verdict]]:
         run = PortfolioRun(self._question, self._members, seed=self._seed, clock=self._clock, prepared=self._prepared)

@@ -131,7 +131,7 @@ def run(
         )
     else:
         decision = question.decide(verdicts, bar, evidence)
-        if turned and decision.outcome == Outcome.HELD:
+        if turned and decision.outcome == Outcome.HELD and limit <= settings.threshold < 1.0:
             decision = Decision(
                 outcome=Outcome.INCONCLUSIVE,
                 reason=f"{decision.reason}, but nothing in the kernel's gradient shows which of its axes are the "

@@ -112,10 +112,10 @@ class Labels:
 
     def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
         """Compare the advantages, and ask for the evidence of a leak or a pass."""
-        decision = compare_labels(self, verdicts, bar, evidence, evidence.luck)
+        decision = compare_labels(self, verdicts, bar, evidence)
         undefended = None
         if evidence.control is not None:
-            undefended = compare_labels(self, evidence.control, bar.of_control, evidence, evidence.control_luck)
+            undefended = compare_labels(self, evidence.control, bar.of_control, evidence, control=True)
         return held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
 
     def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ NOTHING_FOUND = "the attacks find nothing without the defence either"
 
 
 def compare_labels(
-    question: Any, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence, luck: Mapping[str, float]
+    question: Any, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence, *, control: bool = False
 ) -> Decision:
     """Compare figures over classes, where a claim can be luck.
 
@@ -149,21 +149,23 @@ def compare_labels(
     bar : Bar
         The numbers to compare with.
     evidence : Evidence
-        Level and certificates.
-    luck : mapping of str to float
-        Probability of luck by attack.
+        Luck and certificates.
+    control : bool, default False
+        Whether the verdicts are those on the undefended updates.
 
     Returns
     -------
     Decision
         By the figures alone.
     """
+    luck = evidence.control_luck if control else evidence.luck
+    level = evidence.control_level if control else evidence.level
 
     def may_be(verdict: Verdict) -> str | None:
         # Luck is a matter of the set of classes: counts and words beyond the limit stand on more than that.
         if verdict.stats["advantage"] is not None and verdict.figure != verdict.stats["advantage"]:
             return None
-        return luck_of(verdict, luck, level=evidence.level, certified=evidence.certified, limit=bar.limit)
+        return luck_of(verdict, luck, level=level, certified=evidence.certified, limit=bar.limit)
 
     return compare(verdicts, bar, name=lambda verdict: figure_name_of(question, verdict), low=question.low, luck=may_be)
 

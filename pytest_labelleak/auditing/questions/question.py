@@ -37,8 +37,11 @@ class Evidence:
     luck : mapping of str to float
         For each attack whose claims can be luck: probability that claims independent of the labels do as well,
         corrected for the number of attacks.
-    level : float
-        Largest such probability at which claims count as no luck.
+    control_luck : mapping of str to float
+        The same for the undefended updates.
+    level, control_level : float
+        Largest such probabilities at which claims count as no luck. Looking again and again at the draws of a random
+        defence lowers the first.
     certified : collection of str
         Attacks whose claims come with certificates that hold for exact updates.
     standing : Standing or None
@@ -56,6 +59,7 @@ class Evidence:
     luck: Mapping[str, float] = field(default_factory=dict)
     control_luck: Mapping[str, float] = field(default_factory=dict)
     level: float = 0.01
+    control_level: float = 0.01
     certified: Collection[str] = ()
     standing: Standing | None = None
     spent: bool = False

@@ -179,14 +179,14 @@ class Words:
         Neither the threshold nor a baseline nor a confidence applies to sensitive terms: one that an attack exposes in
         one batch is a leak, also where the audit is otherwise inconclusive.
         """
-        decision = compare_labels(self, verdicts, bar, evidence, evidence.luck)
+        decision = compare_labels(self, verdicts, bar, evidence)
         present, exposed = terms_of(verdicts)
         # Whoever tolerates everything asks about the sensitive terms alone, and those have a control of their own.
         terms_alone = bar.threshold >= 1.0 and bool(present)
         if not terms_alone:
             undefended = None
             if evidence.control is not None:
-                undefended = compare_labels(self, evidence.control, bar.of_control, evidence, evidence.control_luck)
+                undefended = compare_labels(self, evidence.control, bar.of_control, evidence, control=True)
             decision = held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
         if self.sensitive is None:
             return decision
