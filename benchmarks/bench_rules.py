@@ -5,7 +5,8 @@ of it is multiplied by a ladder of factors, all other numbers unchanged, until a
 benchmark is one attack on one update, scored against the truth: status, labels right and wrong, number of label
 positions, counts, isolated samples. The updates are those of synthetic heads and, where scikit-learn is installed, of a
 small network trained on pairs of scanned digits; undefended, defended, in half precision, as differences of weights,
-and tied.
+and tied. The attacks that compare columns with their bulk are asked about crowded heads, strong noise, low ranks and
+noise alone besides.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from bench_power import PowerSGD
 from growing_table import GrowingTable, add_output_arguments
 
 from pytest_labelleak import Defence, DropSmallest, GaussianNoise, InvalidArgumentError, Quantise, Sign, Update
@@ -230,6 +232,50 @@ def cases(*, quick: bool = False) -> list[Case]:
         if real is not None:
             found.append(Case(name=f"digits, {epochs} epochs", update=real[0], labels=real[1]))
             defended(f"digits, {epochs} epochs", *real, few)
+    return found[::5] if quick else found
+
+
+#: Attacks that compare columns with their bulk; they are asked about crowded heads besides, strong noise, and ranks.
+STATISTICAL = ("energy", "shadow")
+STRONG: dict[str, Defence | None] = {
+    "plain": None,
+    "signs": Sign(),
+    "drop 99 %": DropSmallest(fraction=0.99),
+    **{f"noise {size:g}": GaussianNoise(relative=size) for size in (1.0, 3.0, 10.0, 100.0)},
+    **{f"PowerSGD {rank}": PowerSGD(rank=rank) for rank in (2, 8)},
+}
+
+
+def crowded_cases(*, quick: bool = False) -> list[Case]:
+    """Make updates with more label positions than features, and defended ones that few directions are left of.
+
+    Parameters
+    ----------
+    quick : bool, default False
+        A fifth of them.
+
+    Returns
+    -------
+    list of Case
+        The same ones every time.
+    """
+    found: list[Case] = []
+    for seed, (positions, signed, confidence) in enumerate(
+        ((12, True, None), (12, False, None), (64, True, 0.9), (128, True, None), (128, False, 0.5), (256, False, None))
+    ):
+        case = make_head_update(
+            positions=positions, features=64, classes=300, seed=100 + seed, signed=signed, confidence=confidence,
+            bias=seed % 2 == 0,
+        )  # fmt: skip
+        trained = "untrained" if confidence is None else f"trained to {confidence:g}"
+        side = "signed" if signed else "non-negative"
+        for name, defence in STRONG.items():
+            rng = np.random.default_rng([*name.encode()])
+            shared = case.update if defence is None else defence(case.update, rng=rng)
+            found.append(Case(name=f"S={positions} {trained}, {side}, {name}", update=shared, labels=case.labels))
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(size=(64, 300))
+        found.append(Case(name=f"noise alone, {seed}", update=Update.from_arrays(noise), labels=np.arange(0)))
     return found[::5] if quick else found
 
 
@@ -463,14 +509,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_output_arguments(parser)
     arguments = parser.parse_args(argv)
     table = GrowingTable(arguments.output, resume=arguments.resume)
-    rows = cases(quick=arguments.quick)
+    exact = cases(quick=arguments.quick)
     columns = ["rule", "default", "rows", "lowest", "changed below", "highest", "changed above"]
     for name in arguments.attacks:
         member = attacks[name]
+        rows = exact
+        if name in STATISTICAL:
+            # A simulation takes long: a third of the rows serves.
+            rows = [*exact, *crowded_cases(quick=arguments.quick)][:: 3 if name == "shadow" else 1]
         start = time.perf_counter()
 
         @functools.cache
-        def before(member: Any = member) -> list[tuple[tuple[Any, ...], set[tuple[str, ...]]]]:
+        def before(
+            member: Any = member, rows: Sequence[Case] = rows
+        ) -> list[tuple[tuple[Any, ...], set[tuple[str, ...]]]]:
             return [asked(member, case) for case in rows]
 
         count = sum(settled(case, answered) for case, (answered, _) in zip(rows, before(), strict=True))
@@ -480,8 +532,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.rules and not any(word in key for word in arguments.rules):
                 continue
             compute: Callable[[], Sequence[str]] = functools.partial(
-                lambda path, value, member, before: plateau(member, path, value, rows, before()),
-                path, value, member, before,
+                lambda path, value, member, before, rows: plateau(member, path, value, rows, before()),
+                path, value, member, before, rows,
             )  # fmt: skip
             table.row(key, compute)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)

@@ -112,6 +112,10 @@ def test_texts_are_searched_for_in_bounds():
     assert len(texts_in([[f"text {index}" for index in range(10_000)]])) <= 2000
 
 
+def test_objects_of_numpy_without_a_dtype_hold_no_text():
+    assert texts_in([np.cos, np.random.default_rng(0), np.dtype("f4"), np.array(["said"]), np.ones(3)]) == ("said",)
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

@@ -140,7 +140,7 @@ def verdict(share: float | None) -> Verdict:
 
 
 def decided(found: Verdict, control: float | None) -> Decision:
-    evidence = Evidence(control=None if control is None else [verdict(control)])
+    evidence = Evidence(control=None if control is None else [verdict(control)], protected=control is not None)
     return Transcripts().decide([found], Bar(limit=0.1, threshold=0.1), evidence)
 
 
@@ -152,7 +152,7 @@ def score_transcripts(recovery: Recovery, truth: Truth, scorer: TranscriptScorer
     ("defended", "control", "outcome"),
     [
         (1.0, None, "leaked"),
-        (0.0, None, "held"),
+        (0.0, None, "inconclusive"),  # undefended never holds
         (None, None, "inconclusive"),
         (None, 1.0, "held"),
         (0.0, 1.0, "held"),
@@ -168,7 +168,7 @@ def test_decides(defended, control, outcome):
 
 
 def test_a_control_that_fails_without_the_defence_proves_nothing():
-    evidence = Evidence(control=[verdict(None)])
+    evidence = Evidence(control=[verdict(None)], protected=True)
     decision = Transcripts().decide([verdict(None)], Bar(limit=0.1, threshold=0.1), evidence)
     assert decision.outcome == "inconclusive"
     assert "positive control failed" in decision.message
@@ -198,7 +198,8 @@ def test_weak_noise_is_no_defence():
 
 def test_the_threshold_is_a_share_of_the_utterances():
     half = Fixed(claims=(claim(ONE),))
-    assert assert_transcripts_not_recoverable(UPDATE, BATCH, attacks=[half], threshold=0.5).rebuilt == 0.5
+    with pytest.raises(InconclusiveAudit, match="an undefended update never holds"):
+        assert_transcripts_not_recoverable(UPDATE, BATCH, attacks=[half], threshold=0.5)
     with pytest.raises(LabelLeak, match=r"0\.50 > 0\.40"):
         assert_transcripts_not_recoverable(UPDATE, BATCH, attacks=half, threshold=0.4)
 

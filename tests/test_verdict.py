@@ -43,7 +43,7 @@ def decide(
     counts: bool = True,
 ) -> Decision:
     bar = Bar(limit=limit, threshold=limit if threshold is None else threshold, confidence=confidence)
-    return Labels(counts=counts).decide(verdicts, bar, Evidence())
+    return Labels(counts=counts).decide(verdicts, bar, Evidence(protected=True))
 
 
 def recovered(*labels: int) -> Recovery:
@@ -352,7 +352,11 @@ def test_a_pass_with_confidence_needs_the_bound_of_every_attack() -> None:
         return decision.outcome, decision.message
 
     outcome, message = of(pooled(*[0.0] * 50))
-    assert (outcome, message) == ("held", "held: advantage 0.00 <= 0.10 (a), the upper 95 % bound 0.09 <= 0.10")
+    assert (outcome, message) == (
+        "held",
+        "held: advantage 0.00 <= 0.10 (a), the upper 95 % bound 0.09 <= 0.10; evidence: the attacks succeed without "
+        "the defence",
+    )
     outcome, message = of(pooled(0.0, 0.0, 0.0))
     assert outcome == "inconclusive"
     assert message == (

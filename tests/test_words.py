@@ -271,7 +271,7 @@ def test_a_control_that_misses_a_term_is_inconclusive():
             return Recovery(attack="names", status=Status.RECOVERED, labels=() if update.defences else self.named)
 
     update = update_of(labels)
-    options = {"vocabulary": VOCABULARY, "defence": "sign"}
+    options = {"vocabulary": VOCABULARY, "defence": GaussianNoise(relative=1000.0)}
     for sensitive, outcome in ((["ann"], "held"), (["ann", "pain"], "inconclusive")):
         for threshold in (0.1, 1.0):
             found = audit(

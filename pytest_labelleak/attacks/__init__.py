@@ -8,6 +8,8 @@ Reading order::
     rules         attacks that apply one rule to each class
     rlg           labels from the geometry of the gradient
     robust        the same inside the intervals that a lossy defence leaves
+    energy        classes whose columns stand out of the bulk of the others
+    shadow        labels as simulated updates of the same head and defence teach to read them
     disaggregate  the gradient taken apart into its samples
     registry      attacks by name, and the one place where an attack is called
 """
@@ -19,6 +21,7 @@ from .counting.bias_counts import BiasCounts
 from .counting.ilrg import ILRG
 from .counting.llg_star import LLGStar
 from .disaggregate.attack import Disaggregate
+from .energy.attack import Energy
 from .registry import attack, builtin_attacks, resolve, run
 from .rlg.attack import RLG
 from .robust.attack import RobustRLG
@@ -27,6 +30,7 @@ from .rules.embedding_rows import EmbeddingRows
 from .rules.idlg import IDLG
 from .rules.llg import LLG
 from .rules.yin import Yin
+from .shadow.attack import Shadow
 
 __all__ = [
     "COSTS",
@@ -39,8 +43,10 @@ __all__ = [
     "BiasSign",
     "Disaggregate",
     "EmbeddingRows",
+    "Energy",
     "LLGStar",
     "RobustRLG",
+    "Shadow",
     "Yin",
     "attack",
     "builtin_attacks",

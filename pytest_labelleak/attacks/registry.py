@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .counting.bias_counts import BiasCounts
 from .counting.ilrg import ILRG
 from .counting.llg_star import LLGStar
 from .disaggregate.attack import Disaggregate
+from .energy.attack import Energy
 from .gradient.reading import Reading
 from .rlg.attack import RLG
 from .robust.attack import RobustRLG
@@ -25,15 +27,16 @@ from .rules.embedding_rows import EmbeddingRows
 from .rules.idlg import IDLG
 from .rules.llg import LLG
 from .rules.yin import Yin
+from .shadow.attack import Shadow
 
-__all__ = ["ask", "attack", "builtin_attacks", "resolve", "run"]
+__all__ = ["ask", "attack", "builtin_attacks", "prepare", "resolve", "run"]
 
 
 def builtin_attacks() -> dict[str, Attack]:
     """Return the built-in attacks by name."""
     members: tuple[Attack, ...] = (
         *(BiasSign(), EmbeddingRows(), IDLG(), Yin(), BiasCounts(), LLG(), LLGStar(), ILRG(), RLG(), RobustRLG()),
-        Disaggregate(),
+        *(Disaggregate(), Energy(), Shadow()),
     )
     return {member.name: member for member in members}
 
@@ -147,6 +150,75 @@ def run(member: Attack, shared: Update | Reading, *, seed: int, batch: int = 0) 
     """
     reading = shared if isinstance(shared, Reading) else Reading(shared)
     update = reading.update
+    obstacle = _obstacle(member, update)
+    if obstacle is not None:
+        return obstacle
+    recovery = ask(member, reading, rng=_stream(member, seed, batch))
+    if not isinstance(recovery, Recovery) or recovery.attack != member.name:
+        raise InvalidArgumentError(
+            f"attack {member.name!r} returned {type(recovery).__name__}. Expected a Recovery with its own name."
+        )
+    if recovery.status == Status.RECOVERED and not recovery.variables:
+        parts = [getattr(update.head, part) for part in getattr(member, "reads", ("kernel", "bias"))]
+        names = tuple(name for name in parts if name in update.gradients)
+        recovery = dataclasses.replace(recovery, variables=names)
+    return recovery
+
+
+def prepare(member: Attack, update: Update, *, seed: int, batch: int = 0) -> Attack:
+    """Return an attack that has learned all that further updates of the same head and defence share.
+
+    Parameters
+    ----------
+    member : attack
+        The attack.
+    update : Update
+        The first of these updates.
+    seed : int
+        The audit's seed.
+    batch : int, default 0
+        Index of the batch.
+
+    Returns
+    -------
+    attack
+        The attack itself if it has nothing to learn, or cannot be asked about `update`. Else one whose answer about
+        `update` is the same.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the prepared attack has another name.
+    """
+    learn = getattr(member, "prepared", None)
+    if learn is None or _obstacle(member, update) is not None:
+        return member
+    try:
+        prepared: Attack = learn(update, rng=_stream(member, seed, batch))
+    except NotApplicable as refusal:
+        return _Refusing(name=member.name, because=refusal.because, details=refusal.details)
+    if getattr(prepared, "name", None) != member.name:
+        raise InvalidArgumentError(
+            f"attack {member.name!r} prepares {type(prepared).__name__} named {getattr(prepared, 'name', None)!r}. "
+            "Expected an attack of its own name."
+        )
+    return prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Refusing:
+    """An attack whose preparation was refused: so is every update that it would have been prepared for."""
+
+    name: str
+    because: str
+    details: Mapping[str, Any]
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        raise NotApplicable(self.because, **self.details)
+
+
+def _obstacle(member: Attack, update: Update) -> Recovery | None:
+    """Return the answer about an update that the attack is not asked about, or None."""
     defect = update.defect()
     if defect is not None:
         return Recovery.inconclusive(member.name, defect)
@@ -162,18 +234,12 @@ def run(member: Attack, shared: Update | Reading, *, seed: int, batch: int = 0) 
             "the head is a sigmoid, whose errors do not sum to zero over the classes, and this attack reads softmax "
             "heads alone",
         )
+    return None
+
+
+def _stream(member: Attack, seed: int, batch: int) -> np.random.Generator:
     # Derived from the name and not the place in the list, so that a further attack changes no other's answer.
-    stream = np.random.default_rng([seed, batch, *member.name.encode()])
-    recovery = ask(member, reading, rng=stream)
-    if not isinstance(recovery, Recovery) or recovery.attack != member.name:
-        raise InvalidArgumentError(
-            f"attack {member.name!r} returned {type(recovery).__name__}. Expected a Recovery with its own name."
-        )
-    if recovery.status == Status.RECOVERED and not recovery.variables:
-        parts = [getattr(update.head, part) for part in getattr(member, "reads", ("kernel", "bias"))]
-        names = tuple(name for name in parts if name in update.gradients)
-        recovery = dataclasses.replace(recovery, variables=names)
-    return recovery
+    return np.random.default_rng([seed, batch, *member.name.encode()])
 
 
 def attack(name: str | Attack, update: Update, *, seed: int = 0) -> Recovery:

@@ -11,8 +11,8 @@ Reading order::
     questions    labels, samples, words, transcripts: figure, scoring, decision and findings of each
     result       Audit
     portfolio    attacks run no further than the outcome needs
+    draws        a random defence repeated until the figures are certain
     run          the pipeline: capture, defend, attack, score, decide, record
     measure      audit()
-    explanation  the error of a failed assertion
     assertions   the public assertions
 """

@@ -12,7 +12,7 @@ from .questions.labels import Labels
 from .questions.question import Question
 from .questions.samples import Samples
 from .result import Audit
-from .run import run
+from .run import capture_arguments, run
 
 __all__ = ["audit"]
 
@@ -27,9 +27,11 @@ def audit(
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
+    time_budget: float | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    ignore_class: int | None = None,
     counts: bool = False,
     samples: bool = False,
     vocabulary: Any = None,
@@ -61,12 +63,16 @@ def audit(
         The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
+    time_budget : float, optional
+        Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    ignore_class : int, optional
+        Label that the loss leaves out, where the loss does not say so itself.
     counts : bool, default False
         Also score how often each label is said to occur, corrected for chance; then the larger of the two
         advantages is compared with the threshold.
@@ -96,8 +102,11 @@ def audit(
     >>> print(audit(update, np.array([2])).outcome)
     leaked
     """
-    capture_options = {"head": head, "training": training, "class_weight": class_weight}
+    capture_options = capture_arguments(
+        head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
+    )
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
+    arguments["time_budget"] = time_budget
     for name, flag in (("counts", counts), ("samples", samples)):
         if not isinstance(flag, bool):
             raise InvalidArgumentError(f"{name}={quoted(flag)} is a {type(flag).__name__}. Expected True or False.")

@@ -97,7 +97,14 @@ def strongest(verdicts: Sequence[Verdict]) -> Verdict | None:
     return best
 
 
-def compare(verdicts: Sequence[Verdict], bar: Bar, *, name: Callable[[Verdict], str], low: float) -> Decision:
+def compare(
+    verdicts: Sequence[Verdict],
+    bar: Bar,
+    *,
+    name: Callable[[Verdict], str],
+    low: float,
+    luck: Callable[[Verdict], str | None] = lambda verdict: None,
+) -> Decision:
     """Compare the figures of one attack each with a bar.
 
     A leak of some batches is a fact about them, so the mean over the batches decides about "leaked". The absence of
@@ -120,6 +127,9 @@ def compare(verdicts: Sequence[Verdict], bar: Bar, *, name: Callable[[Verdict], 
         From a verdict to the name of its figure: "advantage".
     low : float
         Least value that the figure can have.
+    luck : callable, optional
+        From a verdict beyond the limit to the reason why it may be luck, as a clause, or None. Luck is no leak, and
+        no pass either.
 
     Returns
     -------
@@ -133,10 +143,12 @@ def compare(verdicts: Sequence[Verdict], bar: Bar, *, name: Callable[[Verdict], 
        295-300. https://doi.org/10.1080/00401706.1982.10487790
     """
     verdicts = [verdict for verdict in verdicts if verdict.status != Status.NOT_RUN]
+    beyond = [verdict for verdict in verdicts if (verdict.figure or 0.0) > bar.limit + TOLERANCE]
+    leak = strongest([verdict for verdict in beyond if luck(verdict) is None])
+    if leak is not None:
+        figure = f"{name(leak)} {leak.figure:.2f}"
+        return Decision(outcome=Outcome.LEAKED, reason=f"{figure} > {_floor(bar.limit)} ({leak.attack})")
     best = strongest(verdicts)
-    if best is not None and best.figure is not None and best.figure > bar.limit + TOLERANCE:
-        figure = f"{name(best)} {best.figure:.2f}"
-        return Decision(outcome=Outcome.LEAKED, reason=f"{figure} > {_floor(bar.limit)} ({best.attack})")
     undecided = [verdict for verdict in verdicts if verdict.status == Status.INCONCLUSIVE]
     if undecided:
         # One reason for all attacks is a defect of the update or of the batch, not of one attack.
@@ -148,6 +160,12 @@ def compare(verdicts: Sequence[Verdict], bar: Bar, *, name: Callable[[Verdict], 
     if best is None:
         reasons = "; ".join(f"{verdict.attack} because {verdict.reason}" for verdict in verdicts)
         return Decision(outcome=Outcome.INCONCLUSIVE, reason=f"no attack applies: {reasons}")
+    if beyond:
+        why = luck(best)
+        return Decision(
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"{name(best)} {best.figure:.2f} > {_floor(bar.limit)} ({best.attack}), but {why}",
+        )
     return within_bound(f"{name(best)} {best.figure:.2f} <= {bar.limit:.2f} ({best.attack})", verdicts, bar, low=low)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+import threading
+import time
 from collections.abc import Callable, Sequence
 
 from .. import attacks as attacks_
 from ..attacks.gradient.reading import Reading
+from ..attacks.registry import prepare
 from ..core.recovery import Recovery, Status
 from ..core.truth import Truth
 from ..core.update import Update
@@ -13,13 +18,75 @@ from .questions.pooling import pool
 from .questions.question import Question
 from .verdict import Verdict
 
-__all__ = ["Columns", "PortfolioRun"]
+__all__ = ["Clock", "Columns", "PortfolioRun", "size_of"]
 
 #: Bytes of earlier updates that are kept for attacks that may still have to see them.
 _MOST_KEPT = 2**28
 
 #: For each attack that ran, its verdicts by batch.
 Columns = Sequence[Sequence[Verdict]]
+
+
+class _Overtime(BaseException):
+    """Raised inside an attack when the time budget is spent; no `except Exception` of an attack catches it."""
+
+
+class Clock:
+    """The time budget of one audit.
+
+    Parameters
+    ----------
+    seconds : float, optional
+        From now on; by default there is no end.
+    """
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is spent."""
+        return time.monotonic() >= self._end
+
+    def timed(self, name: str, attack: Callable[[], Recovery]) -> Recovery:
+        """Run an attack, and stop it when the budget is spent.
+
+        Parameters
+        ----------
+        name : str
+            The attack's name.
+        attack : callable
+            The attack on one update.
+
+        Returns
+        -------
+        Recovery
+            Inconclusive if the budget was spent before the attack had an answer.
+        """
+        if math.isinf(self.seconds):
+            return attack()
+        late = Recovery.inconclusive(
+            name,
+            f"the time budget of {self.seconds:g} s was spent before it had an answer; raise time_budget=, use smaller "
+            "batches, or choose attacks=",
+        )
+        left = self._end - time.monotonic()
+        if left <= 0.0:
+            return late
+        # An exception in the running thread, and no signal: signals belong to the main thread and to other plugins.
+        thread = ctypes.c_ulong(threading.get_ident())
+        stop = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        timer = threading.Timer(left, stop, (thread, ctypes.py_object(_Overtime)))
+        timer.daemon = True
+        timer.start()
+        try:
+            return attack()
+        except _Overtime:
+            return late
+        finally:
+            timer.cancel()
+            stop(thread, None)
 
 
 class PortfolioRun:
@@ -38,8 +105,13 @@ class PortfolioRun:
         In the order to run them.
     seed : int
         Of the audit.
+    clock : Clock, optional
+        The time budget; by default there is none.
     settled : callable, optional
         From the columns so far to the reason why no further attack matters, or None; by default every attack runs.
+    prepared : dict of (int, str) to attack, optional
+        Attacks as earlier runs over the same batches prepared them, by batch and name; takes those that are missing.
+        By default attacks are not prepared.
     """
 
     def __init__(
@@ -49,17 +121,26 @@ class PortfolioRun:
         *,
         seed: int,
         settled: Callable[[Columns], str | None] | None = None,
+        clock: Clock | None = None,
+        prepared: dict[tuple[int, str], attacks_.Attack] | None = None,
     ) -> None:
         self._question = question
+        self._prepared = prepared
         self._members = tuple(members)
         self._seed = seed
         self._settled = settled
+        self._clock = clock or Clock()
         self._because = ""
         self._columns: list[list[Verdict]] = []
         self._kept: list[tuple[int, Update | None, Truth]] = []
         self._batches = 0
         if settled is None:
             self._columns = [[] for _ in self._members]
+
+    @property
+    def columns(self) -> Columns:
+        """For each attack that ran, its verdicts by batch."""
+        return self._columns
 
     def _is_complete(self) -> bool:
         return len(self._columns) == len(self._members)
@@ -74,7 +155,7 @@ class PortfolioRun:
         truth : Truth
             Its labels.
         """
-        if self._kept and sum(_size(kept) for _, kept, _ in self._kept) > _MOST_KEPT:
+        if self._kept and sum(size_of(kept) for _, kept, _ in self._kept) > _MOST_KEPT:
             self._run_until_settled(lambda columns: None)
         index, reading = self._batches, None if update is None else Reading(update)
         self._batches += 1
@@ -134,11 +215,35 @@ class PortfolioRun:
         if reading is None:
             recovery = Recovery.inconclusive(member.name, "the batch is empty")
         else:
-            recovery = attacks_.run(member, reading, seed=self._seed, batch=index)
+            recovery = self._clock.timed(
+                member.name,
+                lambda: attacks_.run(self._ready(member, index, reading), reading, seed=self._seed, batch=index),
+            )
         return self._question.score(recovery, truth)
 
+    def _ready(self, member: attacks_.Attack, index: int, reading: Reading) -> attacks_.Attack:
+        """Return the attack as it was prepared on the first update of this batch; prepare it if this is the first."""
+        if self._prepared is None:
+            return member
+        key = index, member.name
+        if key not in self._prepared:
+            self._prepared[key] = prepare(member, reading.update, seed=self._seed, batch=index)
+        return self._prepared[key]
 
-def _size(update: Update | None) -> int:
+
+def size_of(update: Update | None) -> int:
+    """Return the bytes of an update's arrays.
+
+    Parameters
+    ----------
+    update : Update or None
+        None for an empty batch.
+
+    Returns
+    -------
+    int
+        Gradients and the head's weights.
+    """
     if update is None:
         return 0
     head = update.head

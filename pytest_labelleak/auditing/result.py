@@ -50,6 +50,8 @@ class Audit:
         Sentences about these, and about the shared variables that were read.
     classes, batches : int
         Size of the problem.
+    draws : int
+        Number of draws of the defence.
     defence : str or None
         Name of the defence.
     origin, device, compute_dtype, head : str
@@ -70,6 +72,7 @@ class Audit:
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     classes: int = 0
     batches: int = 1
+    draws: int = 1
     defence: str | None = None
     origin: str = ""
     device: str = ""
@@ -141,6 +144,7 @@ class Audit:
             "variables": [] if best is None else list(best.variables),
             "classes": self.classes,
             "batches": self.batches,
+            "draws": self.draws,
             "defence": self.defence,
             "origin": self.origin,
             "device": self.device,

@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from .. import attacks as attacks_
 from .. import defences as defences_
 from ..core.errors import InvalidArgumentError
@@ -15,13 +13,32 @@ from ..core.figures import round_up
 from ..core.settings import Settings, active_scope
 from ..core.truth import Truth
 from ..core.update import Update
+from .draws import Trial
 from .finding import read_from
 from .outcome import Bar, Decision, Outcome, strongest
-from .portfolio import PortfolioRun
-from .questions.question import Evidence, Question
+from .portfolio import Clock
+from .questions.question import Question
 from .result import Audit
 
-__all__ = ["run"]
+__all__ = ["capture_arguments", "run"]
+
+
+def capture_arguments(*, ignore_class: int | None = None, **options: Any) -> dict[str, Any]:
+    """Return the arguments of an adapter.
+
+    Parameters
+    ----------
+    ignore_class : int, optional
+        Passed on only if given: adapters of hooks need not know it.
+    **options
+        "head", "training" and "class_weight".
+
+    Returns
+    -------
+    dict
+        For `run`.
+    """
+    return options if ignore_class is None else {**options, "ignore_class": ignore_class}
 
 
 def _counted(function: Callable[..., Audit]) -> Callable[..., Audit]:
@@ -75,41 +92,33 @@ def run(
     limit = settings.threshold if recorded is None else recorded
     bar = Bar(limit=limit, threshold=settings.threshold, confidence=settings.confidence)
 
-    # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
-    thrifty = asserted and settings.attacks == ("auto",)
-    attacked = PortfolioRun(
+    trial = Trial(
         question,
         members,
+        defence,
+        bar,
         seed=settings.seed,
-        settled=(lambda columns: question.settled(columns, limit)) if thrifty else None,
+        # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
+        thrifty=asserted and settings.attacks == ("auto",),
+        clock=Clock(settings.time_budget),
     )
-
-    def shown_possible(columns: Any) -> str | None:
-        shown = question.shown_possible(columns, settings.threshold)
-        return "another attack succeeds without the defence" if shown else None
-
-    control = PortfolioRun(question, members, seed=settings.seed, settled=shown_possible if thrifty else None)
     batches = 0
     foreign: str | None = None
+    turned = False
     context: dict[str, Any] = {}
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
     for update, truth in _captures(model, batch, capture_options):
         question.prepare(truth)
-        shared = update
         if update is not None:
             context = context or _context(update, defence)
             if update.belongs is False:
                 foreign = foreign or update.belongs_reason
-            if defence is not None:
-                shared = defence(update, rng=np.random.default_rng([settings.seed, batches, *b"defence"]))
-        if defence is not None:
-            control.add(update, truth)
-        attacked.add(shared, truth)
+            turned |= not update.oriented
+        trial.add(update, truth)
         batches += 1
-        del update, shared
+        del update
 
-    verdicts = attacked.verdicts(confidence=settings.confidence)
-    controls = control.verdicts()
+    verdicts, controls, evidence, draws = trial.verdicts()
     if not batches:
         decision = Decision(
             outcome=Outcome.INCONCLUSIVE, reason="the iterable of batches is empty; pass at least one batch"
@@ -121,8 +130,13 @@ def run(
             "the loss uses them",
         )
     else:
-        evidence = Evidence(members=members, control=None if defence is None else controls)
         decision = question.decide(verdicts, bar, evidence)
+        if turned and decision.outcome == Outcome.HELD and limit <= settings.threshold < 1.0:
+            decision = Decision(
+                outcome=Outcome.INCONCLUSIVE,
+                reason=f"{decision.reason}, but nothing in the kernel's gradient shows which of its axes are the "
+                "classes; pass it as (d, C), features by classes, together with its bias gradient",
+            )
     best = strongest(verdicts)
     findings = list(question.findings(verdicts)) if batches else []
     if decision.outcome == Outcome.LEAKED:
@@ -142,6 +156,7 @@ def run(
         stats=question.summary(verdicts),
         findings=tuple(findings),
         batches=batches,
+        draws=draws,
         **{"defence": None if defence is None else defence.name, **context},
     )
     # The ceiling is recorded in baselines: this very audit might be above the rounded figure.

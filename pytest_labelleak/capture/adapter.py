@@ -13,7 +13,12 @@ __all__ = ["Adapter"]
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Captures updates from one kind of model."""
+    """Captures updates from one kind of model.
+
+    `labels` is called before `capture`, which is not called for a batch without labels. An argument that has no meaning
+    for the model is refused and not ignored. Errors count labels and quote none.
+    ``pytest_labelleak.testing.check_adapter`` checks these rules. The smallest example is `capture/arrays.py`.
+    """
 
     @property
     def name(self) -> str:
@@ -50,8 +55,8 @@ class Adapter(Protocol):
         Returns
         -------
         Update
-            The gradients, without a trace of the truth. A gradient points uphill: pass the gradient, or (weights
-            before - weights after) of a training step; never after - before.
+            The gradients, without a trace of the truth, and in `Update.head` the weights of the head. A gradient points
+            uphill: pass the gradient, or (weights before - weights after) of a training step; never after - before.
         """
 
     def labels(

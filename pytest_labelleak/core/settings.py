@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -75,6 +76,15 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _time_budget(value: Any) -> float:
+    expected = "Expected a finite number of seconds above 0."
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgumentError(f"time_budget is a {type(value).__name__}. {expected}")
+    if not (math.isfinite(value) and value > 0.0):
+        raise InvalidArgumentError(f"time_budget={value!r}. {expected}")
+    return float(value)
+
+
 def _sensitive(value: Any) -> SensitiveTerms | None:
     return None if value is None or value is False else sensitive_terms(value)
 
@@ -87,6 +97,7 @@ _VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
     "seed": _seed,
     "sensitive": _sensitive,
     "show_labels": _flag,
+    "time_budget": _time_budget,
 }
 
 
@@ -128,6 +139,7 @@ class Settings:
     seed: int = 0
     sensitive: Any = None
     show_labels: bool = False
+    time_budget: float = 900.0
 
     def __post_init__(self) -> None:
         """Validate every field once, for all code that reads it later."""

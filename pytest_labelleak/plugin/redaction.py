@@ -261,7 +261,11 @@ def texts_in(values: Iterable[Any]) -> tuple[str, ...]:
             inside = value
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             inside = [getattr(value, part.name, None) for part in dataclasses.fields(value)]
-        elif type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in "USO":
+        elif type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", None) in (
+            "U",
+            "S",
+            "O",
+        ):
             inside = value.ravel()[:_MOST_TEXTS].tolist()
         waiting += [(member, depth + 1) for member in itertools.islice(inside, _MOST_TEXTS)]
     return tuple(sorted(found, key=lambda text: (-len(text), text)))

@@ -1,4 +1,4 @@
-"""Updates with known truth, and conformance checks, for people who write attacks, defences or adapters.
+"""Updates with known truth, and conformance checks, for people who write attacks, defences, adapters or questions.
 
 This package needs the ``testing`` extra (hypothesis). A failed check raises AssertionError with the broken rule.
 
@@ -10,7 +10,7 @@ Reading order::
 
 from __future__ import annotations
 
-from .conformance import check_adapter, check_attack, check_defence
+from .conformance import check_adapter, check_attack, check_defence, check_question
 from .updates import LabelledUpdate, labelled_updates, make_head_update, make_update
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "check_adapter",
     "check_attack",
     "check_defence",
+    "check_question",
     "labelled_updates",
     "make_head_update",
     "make_update",

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from pytest_labelleak import GaussianNoise, Recovery, Sign, Update
+from pytest_labelleak import GaussianNoise, InvalidArgumentError, Recovery, Sign, Update
 from pytest_labelleak.attacks import builtin_attacks
 from pytest_labelleak.capture.arrays import ArraysAdapter
 from pytest_labelleak.testing import check_adapter, check_attack, check_defence, make_update
@@ -64,6 +64,37 @@ class _Bad:
 def test_check_attack_names_the_broken_rule(behaviour: str, rule: str) -> None:
     with pytest.raises(AssertionError, match=rule):
         check_attack(_Bad(behaviour))
+
+
+class _Forgetful:
+    """Prepared on an update, it names another class."""
+
+    name = "forgetful"
+
+    def __init__(self, label: int = 0) -> None:
+        self.label = label
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+        return Recovery(attack=self.name, status="recovered", labels=(self.label,))
+
+    def prepared(self, update: Update, *, rng: np.random.Generator) -> _Forgetful:
+        return _Forgetful(1)
+
+
+def test_a_prepared_attack_gives_the_answer_of_the_attack() -> None:
+    with pytest.raises(AssertionError, match="prepared on the update, it gives another answer"):
+        check_attack(_Forgetful())
+
+
+def test_a_prepared_attack_keeps_its_name() -> None:
+    class Renamed(_Forgetful):
+        def prepared(self, update: Update, *, rng: np.random.Generator) -> _Forgetful:
+            other = _Forgetful()
+            other.name = "other"
+            return other
+
+    with pytest.raises(InvalidArgumentError, match="'forgetful' prepares _Forgetful named 'other'"):
+        check_attack(Renamed())
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,39 @@ def test_float16_underflow_is_not_mistaken_for_dropping() -> None:
     assert "dropped or rounded" in ask(RLG(), update, rng=RNG(0)).message
     as_half = dataclasses.replace(update, compute_dtype="float16")
     assert "dropped or rounded" not in ask(RLG(), as_half, rng=RNG(0)).message
+
+
+def crowded(positions: int, classes: int, features: int, present: int, seed: int, scale: float) -> LabelledUpdate:
+    """More label positions than the classes have room for, with signed features, and labels of some classes only."""
+    rng = RNG(seed)
+    inputs = np.tanh(rng.normal(size=(positions, features)))
+    logits = inputs @ rng.normal(size=(features, classes)) * scale / np.sqrt(features)
+    error = np.exp(logits - logits.max(axis=1, keepdims=True))
+    error /= error.sum(axis=1, keepdims=True)
+    labels = rng.choice(present, positions)
+    probabilities = error.copy()
+    error[np.arange(positions), labels] -= 1
+    return LabelledUpdate(
+        update=Update.from_arrays((inputs.T @ error / positions).astype(np.float32)),
+        labels=labels,
+        features=inputs,
+        probabilities=probabilities,
+        weights=np.full(positions, 1 / positions),
+    )
+
+
+@pytest.mark.parametrize(
+    ("positions", "classes", "features", "present", "least"),
+    [(80, 50, 64, 25, 0.75), (128, 100, 256, 30, 0.0), (64, 20, 128, 8, 0.95)],
+)
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_a_clean_crowded_update_is_read_as_well_as_one_with_a_little_noise(
+    positions: int, classes: int, features: int, present: int, least: float, scale: float
+) -> None:
+    case = crowded(positions, classes, features, present, seed=0, scale=scale)
+    noisy = GaussianNoise(relative=1e-4)(case.update, rng=RNG(1))
+    clean, blurred = (ask(RobustRLG(), update, rng=RNG(0)) for update in (case.update, noisy))
+    assert clean.status == "recovered", clean.message
+    assert clean.labels == blurred.labels
+    truth, named = set(case.labels.tolist()), set(clean.labels)
+    assert len(named & truth) / len(truth) - len(named - truth) / (classes - len(truth)) >= least

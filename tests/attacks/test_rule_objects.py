@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import DropSmallest, GaussianNoise, Quantise, RandomDrop, Recovery, Update
-from pytest_labelleak.attacks import RLG, RobustRLG, builtin_attacks, run
+from pytest_labelleak.attacks import RLG, Energy, RobustRLG, Shadow, builtin_attacks, run
 from pytest_labelleak.testing import make_update
 
 BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
@@ -114,6 +114,18 @@ REACHED = [
     (RobustRLG, "explaining.sticks_out", 1e9, "drop"),
     (RobustRLG, "explaining.inside", 1e9, "drop"),
     (RobustRLG, "separation.separated", 1e9, "noise"),
+    (Energy, "level", 1e-300, "trained"),
+    (Energy, "discovery", 0.9, "trained"),
+    (Energy, "split", 1e-9, "plain"),
+    (Energy, "uneven", 1e9, "trained"),
+    (Energy, "directions", 1, "plain"),
+    (Energy, "fluctuations", 1e9, "plain"),
+    (Energy, "rounds", 1, "trained noise"),
+    (Shadow, "power", 2.0, "noise"),
+    (Shadow, "errors", 1e9, "drop"),
+    (Shadow, "resembling", 1e9, "noise"),
+    (Shadow, "ridge", 1e4, "noise"),
+    (Shadow, "entries", 1.0, "noise"),
 ]
 
 

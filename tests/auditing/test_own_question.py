@@ -22,7 +22,7 @@ from pytest_labelleak import (
     Verdict,
     audit,
 )
-from pytest_labelleak.auditing.explanation import raise_for
+from pytest_labelleak.auditing.assertions.explanation import raise_for
 from pytest_labelleak.auditing.finding import Finding, percent
 from pytest_labelleak.auditing.outcome import Bar, Decision, compare
 from pytest_labelleak.auditing.questions.controlled import confirmed
@@ -45,7 +45,12 @@ class BatchSize:
     low: ClassVar[float] = 0.0
     declared: ClassVar[Statistics] = {"read": CLAIMED_SHARE}
     compared: ClassVar[tuple[str, ...]] = ("read",)
+    asks_presence: ClassVar[bool] = False
     advice: ClassVar[Advice] = Advice(columns={"read": "read"}, leak="Pad batches to one size.")
+
+    def ignored(self, classes: int) -> np.ndarray:
+        """Ignore no class."""
+        return np.empty(0, dtype=np.int64)
 
     def prepare(self, truth: Truth) -> None:
         """Refuse a batch of one, whose size is no secret."""

@@ -249,6 +249,13 @@ def test_pieces_of_the_null_change_nothing(monkeypatch):
     assert seen([ranked]).p_value == whole.p_value
 
 
+def test_no_visibility_is_impossible_by_luck():
+    """The given labels count among the random ones, so that a p-value is never below one over their number."""
+    case = make_update(positions=8, features=32, classes=400, seed=0)
+    found = seen([rank_columns(case.update.kernel_gradient, case.labels)], permutations=99)
+    assert (found.p_value, found.visible) == (0.01, True)
+
+
 def test_no_label_is_shown():
     found = seen([rank_columns(np.random.default_rng(0).standard_normal((5, 99_000)), np.array([79191]))])
     assert "79191" not in found.sentence + repr(found)

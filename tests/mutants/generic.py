@@ -33,12 +33,22 @@ SUITES = {
     "attacks/rlg": "tests/attacks/test_rlg.py tests/attacks/test_extreme.py tests/attacks/test_properties.py",
     "attacks/robust": "tests/attacks/test_rlg_robust.py",
     "attacks/disaggregate": "tests/attacks/test_disaggregate.py",
+    "attacks/energy": "tests/attacks/test_energy.py",
+    "attacks/shadow": "tests/attacks/test_shadow.py",
     "asr/ordering": "tests/asr/test_ordering.py tests/asr/test_paths.py",
     "asr/replay": "tests/asr/test_replay.py",
-    "asr/scoring": "tests/asr/test_report.py tests/test_words.py tests/test_transcripts.py",
+    "asr/scoring": (
+        "tests/auditing/test_word_decisions.py tests/asr/test_report.py tests/test_words.py tests/test_transcripts.py"
+    ),
+    "auditing/evidence": (
+        "tests/evidence/test_significance.py tests/evidence/test_joint_luck.py tests/evidence/test_sequential.py "
+        "tests/evidence/test_hindsight.py tests/evidence/test_belonging.py tests/evidence/test_proof.py"
+    ),
+    # The quick ones first: the first failure ends a run.
     "auditing": (
-        "tests/test_verdict.py tests/test_auditing.py tests/test_portfolio.py tests/test_counting.py "
-        "tests/test_samples.py tests/test_words.py tests/test_transcripts.py"
+        "tests/auditing/test_decisions.py tests/auditing/test_word_decisions.py tests/auditing/test_draws.py "
+        "tests/auditing/test_pipeline.py tests/test_counting.py tests/test_verdict.py tests/test_auditing.py "
+        "tests/test_portfolio.py tests/test_samples.py tests/test_words.py tests/test_transcripts.py"
     ),
     "defences": "tests/test_defences.py",
     "core": "tests/test_update.py tests/test_settings.py tests/test_verdict.py tests/test_words.py",

@@ -45,13 +45,15 @@ class CoarsenessRules:
     scattered: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
 
 
-def kernel_blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:
+def kernel_blocks(update: Update, *, rows_per_block: int = ROWS_PER_BLOCK) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the data gradient ``H^T D`` of the head's kernel in float64, a block of rows at a time.
 
     Parameters
     ----------
     update : Update
         The update that was shared.
+    rows_per_block : int, default 256
+        Number of rows of a block.
 
     Yields
     ------
@@ -61,8 +63,8 @@ def kernel_blocks(update: Update) -> Iterator[tuple[slice, np.ndarray]]:
         Their gradient, without the penalty.
     """
     gradient, penalty = update.kernel_gradient, update.head.kernel_penalty
-    for start in range(0, update.features, ROWS_PER_BLOCK):
-        rows = slice(start, min(start + ROWS_PER_BLOCK, update.features))
+    for start in range(0, update.features, rows_per_block):
+        rows = slice(start, min(start + rows_per_block, update.features))
         block = gradient[rows].astype(np.float64)
         if penalty is not None:
             block -= penalty[rows]

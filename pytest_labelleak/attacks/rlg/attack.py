@@ -85,6 +85,7 @@ class RLG:
     reference: ClassVar[str] = "Dang et al. 2021, doi:10.48550/arXiv.2111.00556"
     cost: ClassVar[str] = "subspace"
     reads_tied: ClassVar[bool] = True
+    certifies: ClassVar[bool] = True
 
     rules: RLGRules = field(default_factory=RLGRules)
 
@@ -95,7 +96,7 @@ class RLG:
     def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
         """Return the separable classes of a reading, each with its direction."""
         if not reading.update.head.tied:
-            return self._read(reading)
+            return _with_a_label(self._read(reading))
         reading.require_fine(self.rules.coarseness)
         parts = reading.split(self.rules.subspace, self.rules.tied)
         rest = self._read(Reading(parts.rest))
@@ -104,13 +105,14 @@ class RLG:
             for proof in rest.certificates
             if parts.classes[proof.label] >= 0
         ]
-        return dataclasses.replace(
+        found = dataclasses.replace(
             rest,
             labels=tuple(sorted({*parts.tokens.tolist(), *(proof.label for proof in named)})),
             certificates=tuple(named),
             absences=(),  # those of the rest speak of merged columns
             details=dict(rest.details) | {"looked_up": int(parts.tokens.size)},
         )
+        return _with_a_label(found)
 
     def _read(self, reading: Reading) -> Recovery:
         rules = self.rules
@@ -172,6 +174,22 @@ class RLG:
             absences=Absences(subspace, separation, reading.update.classes),
             details=details | {"tested": separation.tested, "doubtful": doubtful},
         )
+
+
+def _with_a_label(found: Recovery) -> Recovery:
+    """Refuse an answer without a class: the update of a batch whose rank shows has a class that can be separated.
+
+    S independent rows ``p - onehot(y)`` combine to functionals that are negative at any one of their labels alone. A
+    projection of the gradient on fewer directions, as low-rank compressors send it, keeps few of these functionals.
+    """
+    if found.labels:
+        return found
+    raise NotApplicable(
+        f"no class can be separated from the others in the {found.details['rank']} direction(s) of the gradient, and "
+        "in those of a softmax batch every label can: the rank is not the batch's, as after a compression to low rank, "
+        "or rounding has erased the labels' own entries",
+        **found.details,
+    )
 
 
 def _balanced(subspace: Subspace, separation: Separation, rules: RLGRules) -> set[int]:

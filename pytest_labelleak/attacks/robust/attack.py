@@ -56,7 +56,7 @@ class RobustRules:
     coarseness : CoarsenessRules
         The number of coarse entries.
     subspace : SubspaceRules
-        The numbers of rank and noise, which tell updates that `rlg` reads.
+        The numbers of rank and noise, which tell exact updates.
     intervals : IntervalRules
         The numbers of intervals.
     explaining : ExplainingRules
@@ -93,7 +93,8 @@ class RobustRLG:
       classes; above it the answer stays the same until the bulk of the noise makes everything separable. The answer
       taken is large and confirmed by the next rung, and does not name many more classes than it has directions.
 
-    Rounding is strict RLG's business, and an update that rounding explains is left to `rlg`.
+    Rounding is strict RLG's business: an update is refused if rounding explains its noise and its rank is lower than
+    the classes allow.
 
     Parameters
     ----------
@@ -121,7 +122,14 @@ class RobustRLG:
         """Return the classes of a reading that stand out, each with its direction."""
         update, rules = reading.update, self.rules
         if reading.rounding_only(rules.coarseness, rules.subspace):
-            raise NotApplicable("rounding alone explains the noise: rlg reads this update")
+            subspace = reading.subspace(rules.subspace)
+            # A rank as large as the classes allow leaves no room for the strict geometry. The leading directions may
+            # still have room, with the others for noise.
+            if subspace.positions < subspace.columns.size - 1:
+                raise NotApplicable(
+                    f"rounding alone explains the noise beyond the gradient's rank {subspace.positions}: nothing in it "
+                    "was made coarse or noisy"
+                )
         coarse = reading.coarseness(rules.coarseness) is not None
         intervals = find_intervals(update, rules.intervals) if coarse else None
         if intervals is not None:
@@ -148,7 +156,10 @@ class RobustRLG:
             if separation is not None and separation.directions:
                 break
         else:
-            return Recovery(attack=self.name, status=Status.RECOVERED, details={"rank": 0})
+            raise NotApplicable(
+                f"no class stands out in any of the leading directions; {most} of them are above the edge of noise",
+                visible=most,
+            )
         directions = found.basis @ left[:, :rank] * operator.row_scale[:, None]
         columns = operator.columns
         certificates = tuple(
@@ -173,6 +184,11 @@ class RobustRLG:
         found = explain(update, intervals, self.rules.explaining)
         if found is None:
             return None
+        if not found.labels:
+            raise NotApplicable(
+                f"no column of the {intervals.columns.size} that are left is needed to explain the others: the defence "
+                "left no trace of a label"
+            )
         return Recovery(
             attack=self.name,
             status=Status.RECOVERED,

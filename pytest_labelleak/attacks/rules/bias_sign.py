@@ -46,4 +46,11 @@ class BiasSign:
             raise NotApplicable("the head's bias gradient is zero everywhere")
         smoothing = update.head.label_smoothing
         bound = smoothing / update.classes if smoothing and update.reduction == "mean" else 0.0
-        return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(np.flatnonzero(bias < -bound).tolist()))
+        named = np.flatnonzero(bias < -bound)
+        if not named.size:
+            raise NotApplicable(
+                "no entry of the bias gradient is negative"
+                + (f" by more than label smoothing of {smoothing:g} alone makes it" if bound else "")
+                + ": the labels' own entries were dropped, or this is no softmax cross-entropy gradient"
+            )
+        return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(named.tolist()))

@@ -51,8 +51,13 @@ class LLG:
                 f"{negative.size} of {update.classes} column sums are negative: the features are not mostly positive, "
                 "or most classes are present",
             )
+        if not negative.size:
+            raise NotApplicable(
+                "no column sum is negative: the labels' own entries were dropped, or the features are not mostly "
+                "positive"
+            )
         positions, _ = exact_positions(reading)
-        if positions is None or positions < negative.size or negative.size == 0:
+        if positions is None or positions < negative.size:
             return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(negative.tolist()))
         impact = float(sums[negative].sum()) * (1.0 + 1.0 / update.classes) / positions
         counts = dict.fromkeys(negative.tolist(), 1)

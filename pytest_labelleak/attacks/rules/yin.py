@@ -48,4 +48,9 @@ class Yin:
                 "every class has a negative entry in its column: the features are not non-negative (no ReLU before "
                 "the head), every class is present, or the update is noisy",
             )
-        return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(np.flatnonzero(lowest < 0).tolist()))
+        named = np.flatnonzero(lowest < 0)
+        if not named.size:
+            raise NotApplicable(
+                "no entry of the gradient is negative: the labels' own entries were dropped, or the signs were"
+            )
+        return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(named.tolist()))

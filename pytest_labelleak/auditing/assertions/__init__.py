@@ -2,6 +2,7 @@
 
 Reading order::
 
+    explanation  the error of a failed assertion
     labels       assert_labels_not_recoverable
     samples      assert_samples_not_isolated
     words        assert_words_not_recoverable

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.errors import InvalidArgumentError, quoted
-from ..explanation import raise_for
 from ..questions.labels import Labels
 from ..result import Audit
-from ..run import run
+from ..run import capture_arguments, run
+from .explanation import raise_for
 
 __all__ = ["assert_labels_not_recoverable"]
 
@@ -23,9 +23,11 @@ def assert_labels_not_recoverable(
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
+    time_budget: float | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    ignore_class: int | None = None,
     counts: bool = False,
 ) -> Audit:
     """Fail if the labels of `batch` can be read from the update that `model` would share.
@@ -48,12 +50,16 @@ def assert_labels_not_recoverable(
         The change applied to the update before it is shared.
     seed : int, optional
         Seeds attacks and defence; default 0.
+    time_budget : float, optional
+        Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    ignore_class : int, optional
+        Label that the loss leaves out, where the loss does not say so itself.
     counts : bool, default False
         Also score how often each label is said to occur, corrected for chance; then the larger of the two
         advantages is compared with the threshold.
@@ -79,13 +85,16 @@ def assert_labels_not_recoverable(
         model,
         batch,
         lambda settings: Labels(counts=counts),
-        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        capture_options=capture_arguments(
+            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
+        ),
         arguments={
             "threshold": threshold,
             "confidence": confidence,
             "attacks": attacks,
             "defence": defence,
             "seed": seed,
+            "time_budget": time_budget,
         },
         asserted=True,
     )

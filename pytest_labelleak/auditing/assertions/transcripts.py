@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..explanation import raise_for
 from ..result import Audit
-from ..run import run
+from ..run import capture_arguments, run
+from .explanation import raise_for
 
 __all__ = ["assert_transcripts_not_recoverable"]
 
@@ -19,7 +19,7 @@ def assert_transcripts_not_recoverable(
     threshold: float | None = None,
     word_error_rate: float = 0.0,
     vocabulary: Any = None,
-    time_budget: float = 600.0,
+    time_budget: float | None = None,
     confidence: float | None = None,
     attacks: Any = None,
     defence: Any = None,
@@ -27,6 +27,7 @@ def assert_transcripts_not_recoverable(
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    ignore_class: int | None = None,
 ) -> Audit:
     """Fail if the transcripts in `batch` can be rebuilt from the update that `model` would share.
 
@@ -48,9 +49,9 @@ def assert_transcripts_not_recoverable(
         jiwer (extra ``asr``).
     vocabulary : Vocabulary or path, optional
         As for `assert_words_not_recoverable`: words then are words. Without it every label is one.
-    time_budget : float, default 600
-        Seconds that each attack of the default may take on each update. An attack that runs out of them before it has
-        an answer makes the audit inconclusive.
+    time_budget : float, optional
+        Seconds that the audit may take, default 900, and that each attack of the default may take on each update,
+        default 600. An audit whose budget is spent before there is an answer is inconclusive.
     confidence : float, optional
         In (0, 1). Then the audit holds only if an upper bound of the share, one-sided, exact, with the batch
         as the unit, is within the threshold too. By default the mean over the batches is compared.
@@ -69,6 +70,8 @@ def assert_transcripts_not_recoverable(
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    ignore_class : int, optional
+        Label that the loss leaves out, where the loss does not say so itself.
 
     Returns
     -------
@@ -93,18 +96,21 @@ def assert_transcripts_not_recoverable(
 
     known = None if vocabulary is None else load_vocabulary(vocabulary)
     question = Transcripts(scorer=TranscriptScorer(word_error_rate=word_error_rate, vocabulary=known))
-    attacks = chosen_attacks(attacks, model, time_budget=time_budget)
+    attacks = chosen_attacks(attacks, model, time_budget=600.0 if time_budget is None else time_budget)
     result = run(
         model,
         batch,
         lambda settings: question,
-        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        capture_options=capture_arguments(
+            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
+        ),
         arguments={
             "threshold": threshold,
             "confidence": confidence,
             "attacks": attacks,
             "defence": defence,
             "seed": seed,
+            "time_budget": time_budget,
         },
         asserted=True,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..explanation import raise_for
 from ..questions.asking import asking_for_words
 from ..result import Audit
-from ..run import run
+from ..run import capture_arguments, run
+from .explanation import raise_for
 
 __all__ = ["assert_words_not_recoverable"]
 
@@ -25,9 +25,11 @@ def assert_words_not_recoverable(
     attacks: Any = None,
     defence: Any = None,
     seed: int | None = None,
+    time_budget: float | None = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
+    ignore_class: int | None = None,
 ) -> Audit:
     """Fail if the words of the transcripts in `batch` can be read from the update that `model` would share.
 
@@ -67,12 +69,16 @@ def assert_words_not_recoverable(
         it, on the sensitive terms too.
     seed : int, optional
         Seeds attacks and defence; default 0.
+    time_budget : float, optional
+        Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
         Whether the model runs in training mode.
     class_weight : mapping of int to float, optional
         As in Keras' ``fit``.
+    ignore_class : int, optional
+        Label that the loss leaves out, where the loss does not say so itself.
 
     Returns
     -------
@@ -94,13 +100,16 @@ def assert_words_not_recoverable(
         model,
         batch,
         asking_for_words(vocabulary, lexicon=lexicon, sensitive=sensitive),
-        capture_options={"head": head, "training": training, "class_weight": class_weight},
+        capture_options=capture_arguments(
+            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
+        ),
         arguments={
             "threshold": threshold,
             "confidence": confidence,
             "attacks": attacks,
             "defence": defence,
             "seed": seed,
+            "time_budget": time_budget,
             "sensitive": sensitive,
         },
         asserted=True,

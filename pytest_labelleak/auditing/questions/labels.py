@@ -17,7 +17,7 @@ from ..scoring.labels import check_classes, count_statistics, position_statistic
 from ..scoring.samples import isolation_figures
 from ..statistic import CLAIMED_ERROR, CLAIMED_SHARE, MEAN, PRIVATE_SETS, PRIVATE_VALUES, Statistics
 from ..verdict import Verdict
-from .controlled import confirmed
+from .controlled import held_by_evidence, luck_of
 from .question import Advice, Evidence, every_column, figure_name_of, mean_figure
 
 __all__ = ["DECLARED", "Labels", "findings_of_labels", "score_labels", "summary_of_labels"]
@@ -27,7 +27,7 @@ DECLARED: Statistics = {
     **dict.fromkeys(("advantage", "true_positive_rate", "false_positive_rate", "precision", "recall", "f1"), MEAN),
     **dict.fromkeys(("exact_match", "labels", "claimed", "chance"), MEAN),
     **dict.fromkeys(("positions_exact", "count_accuracy", "counts_exact", "counts_advantage"), CLAIMED_SHARE),
-    **dict.fromkeys(("isolated", "features_exposed"), CLAIMED_SHARE),
+    **dict.fromkeys(("isolated", "features_exposed", "certified"), CLAIMED_SHARE),
     "feature_error": CLAIMED_ERROR,
     "recovered": PRIVATE_SETS,
     "positions": PRIVATE_VALUES,
@@ -49,6 +49,7 @@ class Labels:
     figure_name: ClassVar[str] = "advantage"
     figure_statistic: ClassVar[str] = "advantage"
     low: ClassVar[float] = -1.0
+    asks_presence: ClassVar[bool] = True
     declared: ClassVar[Statistics] = DECLARED
 
     counts: bool = False
@@ -75,6 +76,10 @@ class Labels:
             "assert on that, aggregate more samples before sharing, or record the accepted figure with "
             "--labelleak-baseline.",
         )
+
+    def ignored(self, classes: int) -> np.ndarray:
+        """Ignore no class."""
+        return np.empty(0, dtype=np.int64)
 
     def prepare(self, truth: Truth) -> None:
         """Refuse nothing: a truth that leaves nothing to tell is scored as inconclusive."""
@@ -106,13 +111,12 @@ class Labels:
         return any(succeeds(self, column, threshold) for column in columns)
 
     def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
-        """Compare the advantages, and let the positive control confirm a pass."""
-        decision = self._compared(verdicts, bar)
-        undefended = None if evidence.control is None else self._compared(evidence.control, bar.of_control)
-        return confirmed(decision, undefended, failure=NOTHING_FOUND)
-
-    def _compared(self, verdicts: Sequence[Verdict], bar: Bar) -> Decision:
-        return compare(verdicts, bar, name=lambda verdict: figure_name_of(self, verdict), low=self.low)
+        """Compare the advantages, and ask for the evidence of a leak or a pass."""
+        decision = compare_labels(self, verdicts, bar, evidence)
+        undefended = None
+        if evidence.control is not None:
+            undefended = compare_labels(self, evidence.control, bar.of_control, evidence, control=True)
+        return held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
 
     def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         """Return the best attack's figures at each finding."""
@@ -129,6 +133,41 @@ class Labels:
 
 #: Why a positive control failed.
 NOTHING_FOUND = "the attacks find nothing without the defence either"
+
+
+def compare_labels(
+    question: Any, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence, *, control: bool = False
+) -> Decision:
+    """Compare figures over classes, where a claim can be luck.
+
+    Parameters
+    ----------
+    question : Question
+        The question.
+    verdicts : sequence of Verdict
+        One per attack.
+    bar : Bar
+        The numbers to compare with.
+    evidence : Evidence
+        Luck and certificates.
+    control : bool, default False
+        Whether the verdicts are those on the undefended updates.
+
+    Returns
+    -------
+    Decision
+        By the figures alone.
+    """
+    luck = evidence.control_luck if control else evidence.luck
+    level = evidence.control_level if control else evidence.level
+
+    def may_be(verdict: Verdict) -> str | None:
+        # Luck is a matter of the set of classes: counts and words beyond the limit stand on more than that.
+        if verdict.stats["advantage"] is not None and verdict.figure != verdict.stats["advantage"]:
+            return None
+        return luck_of(verdict, luck, level=level, certified=evidence.certified, limit=bar.limit)
+
+    return compare(verdicts, bar, name=lambda verdict: figure_name_of(question, verdict), low=question.low, luck=may_be)
 
 
 def succeeds(question: Any, column: Sequence[Verdict], threshold: float) -> bool:
@@ -236,6 +275,13 @@ def score_labels(
     if counts and present.size < classes and recovery.counts is not None:
         stats |= count_statistics(recovery.counts, recovery.attack, truth)
     stats |= set_statistics(np.setdiff1d(claimed, ignored, assume_unique=True), present, classes)
+    certified = {proof.label for proof in recovery.certificates if proof.present}
+    # A certificate is a proof where rounding alone explains the noise; only then is the number of positions claimed.
+    if certified and recovery.positions is not None:
+        proved = np.setdiff1d(np.array(sorted(certified), dtype=np.int64), ignored)
+        # A class that is proved present and is none of the labels says that the labels are those of another batch.
+        if np.isin(proved, present).all():
+            stats["certified"] = set_statistics(proved, present, classes)["advantage"]
     return verdict(Status.RECOVERED, recovery.reason)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from ...attacks import Attack
 from ...core.recovery import Recovery, Status
 from ...core.truth import Truth
+from ..evidence.belonging import Belonging
+from ..evidence.hindsight import Visibility
+from ..evidence.sequential import Standing
 from ..finding import Finding
 from ..outcome import Bar, Decision
 from ..statistic import Statistics
@@ -27,10 +32,38 @@ class Evidence:
         The attacks, in the order of the verdicts.
     control : sequence of Verdict or None
         With a defence: the same attacks on the undefended updates (positive control).
+    protected : bool
+        Whether something protects the updates: a defence, or a sum over participants.
+    luck : mapping of str to float
+        For each attack whose claims can be luck: probability that claims independent of the labels do as well,
+        corrected for the number of attacks.
+    control_luck : mapping of str to float
+        The same for the undefended updates.
+    level, control_level : float
+        Largest such probabilities at which claims count as no luck. Looking again and again at the draws of a random
+        defence lowers the first.
+    certified : collection of str
+        Attacks whose claims come with certificates that hold for exact updates.
+    standing : Standing or None
+        With a random defence: bounds of the figures over its draws.
+    spent : bool
+        Whether the time budget ended before the draws decided.
+    look : callable or None
+        Visibility of the labels in the shared updates for a receiver who chooses the threshold in hindsight, and
+        whether labels and undefended updates belong together; computed on demand.
     """
 
     members: Sequence[Attack] = field(default=(), repr=False)
     control: Sequence[Verdict] | None = None
+    protected: bool = False
+    luck: Mapping[str, float] = field(default_factory=dict)
+    control_luck: Mapping[str, float] = field(default_factory=dict)
+    level: float = 0.01
+    control_level: float = 0.01
+    certified: Collection[str] = ()
+    standing: Standing | None = None
+    spent: bool = False
+    look: Callable[[], tuple[Visibility | None, Belonging | None]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +87,11 @@ class Question(Protocol):
     """One question that can be asked of attacks' claims.
 
     A question is the only object that knows how claims are scored and decided. Everything else, from capture to
-    report, treats all questions alike.
+    report, treats all questions alike. No member has a default.
+
+    `decide` is mostly `auditing.outcome.compare` for the figures and for the control, and
+    `auditing.questions.controlled.held_by_evidence` for the evidence of a pass. The smallest example is `Samples`;
+    ``pytest_labelleak.testing.check_question`` checks a question.
     """
 
     @property
@@ -161,8 +198,26 @@ class Question(Protocol):
             Whether further attacks can be left out.
         """
 
+    @property
+    def asks_presence(self) -> bool:
+        """Whether it asks which classes are present, so that claims can be luck and labels visible in hindsight."""
+
+    def ignored(self, classes: int) -> np.ndarray:
+        """Return the classes whose presence says nothing.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes C of the head.
+
+        Returns
+        -------
+        ndarray of int
+            Often empty.
+        """
+
     def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
-        """Decide between held, leaked and inconclusive.
+        """Decide between held, leaked and inconclusive. An undefended update never holds.
 
         Parameters
         ----------

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ...core.recovery import Recovery, Status
 from ...core.truth import Truth
 from ..finding import Finding
 from ..outcome import TOLERANCE, Bar, Decision, Outcome, compare
 from ..statistic import Statistics
 from ..verdict import Verdict
-from .controlled import confirmed_or_stopped
+from .controlled import held_by_evidence, stopped_by_defence
 from .labels import DECLARED, findings_of_labels, score_labels, succeeds, summary_of_labels
 from .question import Advice, Evidence, every_column
 
@@ -31,6 +33,7 @@ class Samples:
     figure_name: ClassVar[str] = "share of samples isolated"
     figure_statistic: ClassVar[str] = "isolated"
     low: ClassVar[float] = 0.0
+    asks_presence: ClassVar[bool] = False
     declared: ClassVar[Statistics] = DECLARED
     compared: ClassVar[tuple[str, ...]] = ("isolated",)
     advice: ClassVar[Advice] = Advice(
@@ -46,6 +49,10 @@ class Samples:
         "samples by itself, with its label. Share a protected update (defence=...) and assert on that, keep the "
         "head's gradient back, or record the accepted figure with --labelleak-baseline.",
     )
+
+    def ignored(self, classes: int) -> np.ndarray:
+        """Ignore no class."""
+        return np.empty(0, dtype=np.int64)
 
     def prepare(self, truth: Truth) -> None:
         """Refuse nothing."""
@@ -79,14 +86,15 @@ class Samples:
         if evidence.control is not None:
             controls = _able(evidence.control, isolating)
             undefended = self._compared(controls, bar.of_control) if controls else _NONE_ABLE
-        return confirmed_or_stopped(
+        decision = stopped_by_defence(
             self._compared(able, bar),
             undefended,
             able,
             bar,
-            failure="the attacks isolate no more without the defence",
             stopped="without the defence the samples came apart, with it no attack isolates any",
         )
+        failure = "the attacks isolate no more without the defence"
+        return held_by_evidence(decision, bar, evidence, undefended, failure=failure, presence=False)
 
     def _compared(self, verdicts: Sequence[Verdict], bar: Bar) -> Decision:
         return compare(verdicts, bar, name=lambda verdict: self.figure_name, low=self.low)

@@ -17,7 +17,7 @@ from ..outcome import Bar, Decision, compare
 from ..scoring.labels import check_classes, position_statistics
 from ..statistic import CLAIMED_SHARE, MEAN, PRIVATE_SETS, PRIVATE_VALUES, Statistics
 from ..verdict import Verdict
-from .controlled import confirmed_or_stopped
+from .controlled import held_by_evidence, stopped_by_defence
 from .labels import succeeds
 from .question import Advice, Evidence
 
@@ -41,6 +41,7 @@ class Transcripts:
     figure_name: ClassVar[str] = "share of transcripts rebuilt"
     figure_statistic: ClassVar[str] = "rebuilt"
     low: ClassVar[float] = 0.0
+    asks_presence: ClassVar[bool] = False
     declared: ClassVar[Statistics] = {
         "rebuilt": CLAIMED_SHARE,
         **dict.fromkeys(("precision", "exact_match", "labels", "claimed"), MEAN),
@@ -57,6 +58,10 @@ class Transcripts:
     )
 
     scorer: TranscriptScorer = field(default_factory=TranscriptScorer)
+
+    def ignored(self, classes: int) -> np.ndarray:
+        """Ignore no class."""
+        return np.empty(0, dtype=np.int64)
 
     def prepare(self, truth: Truth) -> None:
         """Refuse nothing."""
@@ -123,14 +128,15 @@ class Transcripts:
         undefended = None
         if evidence.control is not None:
             undefended = self._compared(evidence.control, bar.of_control)
-        return confirmed_or_stopped(
+        decision = stopped_by_defence(
             self._compared(verdicts, bar),
             undefended,
             [verdict for verdict in verdicts if verdict.status != Status.NOT_RUN],
             bar,
-            failure="the attacks rebuild no more without the defence",
             stopped="without the defence the transcripts were rebuilt, with it no attack rebuilds any",
         )
+        failure = "the attacks rebuild no more without the defence"
+        return held_by_evidence(decision, bar, evidence, undefended, failure=failure, presence=False)
 
     def _compared(self, verdicts: Sequence[Verdict], bar: Bar) -> Decision:
         return compare(verdicts, bar, name=lambda verdict: self.figure_name, low=self.low)

@@ -17,12 +17,21 @@ from ...core.recovery import Recovery, Status
 from ...core.sensitive import SensitiveTerms
 from ...core.truth import Truth
 from ..finding import Finding, percent
-from ..outcome import Bar, Decision, Outcome, compare
+from ..outcome import Bar, Decision, Outcome
 from ..statistic import CLAIMED_SHARE, INDICES, PRIVATE_SETS, Statistics
 from ..verdict import Verdict
-from .controlled import confirmed
-from .labels import DECLARED, NOTHING_FOUND, Labels, findings_of_labels, score_labels, succeeds, summary_of_labels
-from .question import Advice, Evidence, figure_name_of
+from .controlled import held_by_evidence
+from .labels import (
+    DECLARED,
+    NOTHING_FOUND,
+    Labels,
+    compare_labels,
+    findings_of_labels,
+    score_labels,
+    succeeds,
+    summary_of_labels,
+)
+from .question import Advice, Evidence
 
 __all__ = ["Words", "terms_of"]
 
@@ -48,6 +57,7 @@ class Words:
     figure_name: ClassVar[str] = "advantage"
     figure_statistic: ClassVar[str] = "advantage"
     low: ClassVar[float] = -1.0
+    asks_presence: ClassVar[bool] = True
     declared: ClassVar[Statistics] = {
         **DECLARED,
         **dict.fromkeys(("words", "words_recovered", "words_false_positive_rate", "words_advantage"), CLAIMED_SHARE),
@@ -124,6 +134,10 @@ class Words:
             "--labelleak-baseline.",
         )
 
+    def ignored(self, classes: int) -> np.ndarray:
+        """Ignore tokens that stand for no text."""
+        return self.scorer.ignored(classes)
+
     def prepare(self, truth: Truth) -> None:
         """Refuse a vocabulary that does not fit the head or the labels."""
         self.scorer.ignored(truth.classes)
@@ -165,13 +179,15 @@ class Words:
         Neither the threshold nor a baseline nor a confidence applies to sensitive terms: one that an attack exposes in
         one batch is a leak, also where the audit is otherwise inconclusive.
         """
-        decision = self._compared(verdicts, bar)
+        decision = compare_labels(self, verdicts, bar, evidence)
         present, exposed = terms_of(verdicts)
         # Whoever tolerates everything asks about the sensitive terms alone, and those have a control of their own.
         terms_alone = bar.threshold >= 1.0 and bool(present)
-        if evidence.control is not None and not terms_alone:
-            undefended = self._compared(evidence.control, bar.of_control)
-            decision = confirmed(decision, undefended, failure=NOTHING_FOUND)
+        if not terms_alone:
+            undefended = None
+            if evidence.control is not None:
+                undefended = compare_labels(self, evidence.control, bar.of_control, evidence, control=True)
+            decision = held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
         if self.sensitive is None:
             return decision
         if exposed:
@@ -198,9 +214,6 @@ class Words:
                 "defence either, so that the defence was not tested on them; use a batch on which they can",
             )
         return decision
-
-    def _compared(self, verdicts: Sequence[Verdict], bar: Bar) -> Decision:
-        return compare(verdicts, bar, name=lambda verdict: figure_name_of(self, verdict), low=self.low)
 
     def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         """Return the findings about labels, about words, and about sensitive terms where there is a list."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..core.errors import InconclusiveAudit, LabelLeak
-from ..core.recovery import Status
-from ..core.settings import active_scope
-from .outcome import Outcome
-from .result import Audit
-from .verdict import Verdict
+from ...core.errors import InconclusiveAudit, LabelLeak
+from ...core.recovery import Status
+from ...core.settings import active_scope
+from ..outcome import Outcome
+from ..result import Audit
+from ..verdict import Verdict
 
 __all__ = ["explain", "raise_for"]
 

@@ -1,0 +1,369 @@
+"""Attacking all batches of an audit, and a random defence again and again until the figures are certain."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import attacks as attacks_
+from .. import defences as defences_
+from ..core.recovery import Status
+from ..core.truth import Truth
+from ..core.update import Update
+from .evidence.belonging import Belonging, Sighting, belonging, sighting
+from .evidence.columns import RankedColumns, rank_columns
+from .evidence.hindsight import Visibility, visibility
+from .evidence.sequential import Decision as Side
+from .evidence.sequential import Standing, standing
+from .evidence.significance import ClaimedBatch, claims_by_luck, corrected, jointly_by_luck, level_of_look
+from .outcome import TOLERANCE, Bar
+from .portfolio import Clock, PortfolioRun, size_of
+from .questions.pooling import pool
+from .questions.question import Evidence, Question, mean_figure
+from .verdict import Verdict
+
+__all__ = ["DrawRules", "Trial"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawRules:
+    """Numbers that decide how often a random defence is drawn, and when claims count as no luck.
+
+    Attributes
+    ----------
+    level : float
+        Probability at which claims independent of the labels are called a leak, over all attacks and looks.
+    confidence : float
+        Coverage of the bounds over the draws.
+    most_draws : int
+        Largest number of draws.
+    least_draws : int
+        Draws before a mean may be called a leak while its bounds are open.
+    errors : float
+        Standard errors by which such a mean has to exceed the limit.
+    most_kept : int
+        Bytes of updates that are kept to be defended again.
+    """
+
+    level: float = 0.01
+    confidence: float = 0.95
+    most_draws: int = 256
+    least_draws: int = 4
+    errors: float = 3.0
+    most_kept: int = 2**32
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """One batch: its truth, and either its updates or the looks at them."""
+
+    truth: Truth
+    update: Update | None = field(repr=False)
+    shared: Update | None = field(repr=False)
+    sighting: Sighting | None = field(default=None, repr=False)
+    ranked: list[RankedColumns] = field(default_factory=list, repr=False)
+
+
+class Trial:
+    """All attacks on all batches of one audit.
+
+    Parameters
+    ----------
+    question : Question
+        Scores the claims.
+    members : sequence of attack
+        The attacks.
+    defence : defence or None
+        Applied before the attacks; a random one is drawn again.
+    bar : Bar
+        The numbers that figures are compared with.
+    seed : int
+        Of the audit.
+    thrifty : bool
+        Whether attacks that can change nothing are left out.
+    clock : Clock
+        The time budget.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        members: Sequence[attacks_.Attack],
+        defence: defences_.Defence | None,
+        bar: Bar,
+        *,
+        seed: int,
+        thrifty: bool,
+        clock: Clock,
+        rules: DrawRules | None = None,
+    ) -> None:
+        self._question, self._members, self._defence, self._bar = question, tuple(members), defence, bar
+        self._seed, self._clock, self._rules = seed, clock, rules or DrawRules()
+
+        def settled(columns: Any) -> str | None:
+            because = question.settled(columns, bar.limit)
+            return because if because is not None and self._beyond_doubt(columns) else None
+
+        def shown(columns: Any) -> str | None:
+            possible = question.shown_possible(columns, bar.threshold)
+            return "another attack succeeds without the defence" if possible else None
+
+        def portfolio(rule: Any, prepared: Any = None) -> PortfolioRun:
+            rule = rule if thrifty else None
+            return PortfolioRun(question, members, seed=seed, settled=rule, clock=clock, prepared=prepared)
+
+        # Attacks as prepared on the first draw, for all of them.
+        self._prepared: dict[tuple[int, str], attacks_.Attack] = {}
+        self._attacked, self._control = portfolio(settled, self._prepared), portfolio(shown)
+        self._batches: list[_Batch] = []
+        self._truths: list[Truth] = []
+        self._random: bool | None = None
+        self._dropped = False
+        self._kept = 0
+
+    def add(self, update: Update | None, truth: Truth) -> None:
+        """Attack the next batch.
+
+        Parameters
+        ----------
+        update : Update or None
+            The update before any defence; None for an empty batch.
+        truth : Truth
+            Its labels.
+        """
+        shared = update
+        self._truths.append(truth)
+        if self._defence is not None:
+            if update is not None:
+                shared = self._defended(update, len(self._batches), 0)
+                if self._random is None:
+                    self._random = self._is_random(update, shared, len(self._batches))
+            self._control.add(update, truth)
+        self._attacked.add(shared, truth)
+        batch = _Batch(truth=truth, update=update, shared=shared)
+        self._kept += size_of(update) + (size_of(shared) if shared is not update else 0)
+        if self._kept > self._rules.most_kept:
+            self._look(batch)
+            batch.update = batch.shared = None
+            self._dropped = True
+        self._batches.append(batch)
+
+    def verdicts(self) -> tuple[tuple[Verdict, ...], tuple[Verdict, ...], Evidence, int]:
+        """Draw the defence until the figures are certain, and return everything that decides.
+
+        Returns
+        -------
+        verdicts, controls : tuple of Verdict
+            One per attack, pooled over draws and batches.
+        evidence : Evidence
+            The rest.
+        draws : int
+            Number of draws of the defence.
+        """
+        controls = self._control.verdicts()
+        if not self._batches:
+            return (), controls, Evidence(members=self._members), 0
+        draws = [self._attacked.columns]
+        left_out = self._attacked.verdicts()[len(draws[0]) :]
+        looks = 1
+        now: Standing | None = None
+        random = bool(self._random)
+        if random and not left_out:
+            # Updates that were dropped cannot be defended again: their one draw leaves the bounds open.
+            while not self._dropped and not self._certain(draws, looks):
+                now = self._standing(draws)
+                if now.decision is Side.WITHIN or len(draws) >= self._rules.most_draws or self._clock.spent:
+                    break
+                if now.decision is Side.ABOVE and len(draws) >= self._rules.most_draws // 4:
+                    break
+                draws.append(self._draw(len(draws)))
+                looks = int(math.log2(len(draws))) + 1
+            now = self._standing(draws)
+        pooled = tuple(
+            _pooled(self._question, [columns[place] for columns in draws], self._bar.confidence)
+            for place in range(len(draws[0]))
+        )
+        evidence = Evidence(
+            members=self._members,
+            control=None if self._defence is None else controls,
+            protected=self._defence is not None,
+            luck=self._luck(draws),
+            control_luck={} if self._defence is None else self._luck([self._control.columns]),
+            control_level=self._rules.level,
+            level=level_of_look(self._rules.level, looks) if random else self._rules.level,
+            certified=self._certified(),
+            standing=now,
+            spent=self._clock.spent,
+            look=self._looked,
+        )
+        return (*pooled, *left_out), controls, evidence, len(draws)
+
+    def _defended(self, update: Update, batch: int, draw: int) -> Update:
+        stream = [self._seed, batch, *b"defence"] if not draw else [self._seed, batch, draw, *b"defence"]
+        shared: Update = self._defence(update, rng=np.random.default_rng(stream))  # type: ignore[misc]
+        return shared
+
+    def _is_random(self, update: Update, shared: Update, batch: int) -> bool:
+        """Tell whether another draw of the defence gives another update."""
+        again = self._defended(update, batch, 1)
+        return any(
+            not np.array_equal(array, again.gradients.get(name, ()), equal_nan=True)
+            for name, array in shared.gradients.items()
+        )
+
+    def _draw(self, draw: int) -> Sequence[Sequence[Verdict]]:
+        run = PortfolioRun(self._question, self._members, seed=self._seed, clock=self._clock, prepared=self._prepared)
+        for place, batch in enumerate(self._batches):
+            shared = None if batch.update is None else self._defended(batch.update, place, draw)
+            run.add(shared, batch.truth)
+            if shared is not None and self._question.asks_presence:
+                batch.ranked.append(_ranked(shared, batch.truth))
+        return run.columns
+
+    def _figures(self, draws: Sequence[Sequence[Sequence[Verdict]]]) -> dict[str, list[float]]:
+        """Return each attack's figure in each draw; an attack without a claim has failed."""
+
+        def figure(column: Sequence[Verdict]) -> float:
+            found = mean_figure(self._question, column)
+            claimed = any(verdict.status == Status.RECOVERED for verdict in column)
+            return max(self._question.low, min(1.0, found)) if claimed and found is not None else 0.0
+
+        return {
+            member.name: [figure(columns[place]) for columns in draws]
+            for place, member in enumerate(self._members[: len(draws[0])])
+        }
+
+    def _standing(self, draws: Sequence[Sequence[Sequence[Verdict]]]) -> Standing:
+        return standing(
+            self._figures(draws), self._bar.limit, confidence=self._rules.confidence, low=self._question.low
+        )
+
+    def _certain(self, draws: Sequence[Sequence[Sequence[Verdict]]], looks: int) -> bool:
+        """Tell whether further draws cannot change a leak, or an attack that could not decide."""
+        if any(v.status == Status.INCONCLUSIVE for columns in draws[-1:] for column in columns for v in column):
+            return True
+        number = len(draws)
+        if number & (number - 1) or number < self._rules.least_draws:
+            return False
+        luck = self._luck(draws)
+        level = level_of_look(self._rules.level, looks)
+        for name, figures in self._figures(draws).items():
+            error = float(np.std(figures, ddof=1)) / math.sqrt(number)
+            clear = float(np.mean(figures)) - self._rules.errors * error > self._bar.limit + TOLERANCE
+            if clear and luck.get(name, 0.0) <= level:
+                return True
+        return False
+
+    def _luck(self, draws: Sequence[Sequence[Sequence[Verdict]]]) -> dict[str, float]:
+        """Return the probability that each attack's claims are luck, corrected for their number."""
+        if not self._question.asks_presence:
+            return {}
+        found = {
+            member.name: self._claimed(draws, place) for place, member in enumerate(self._members[: len(draws[0])])
+        }
+        alone = {name: claims_by_luck(batches) for name, batches in found.items()}
+        if all(luck.advantage <= self._bar.limit for luck in alone.values()):
+            return {}
+        # Renaming all attacks together has the power where they agree, exact tails have the precision for late looks;
+        # the smaller counts, at half of the level.
+        together = jointly_by_luck(found, rng=np.random.default_rng([self._seed, *b"luck"]))
+        apart = corrected({name: luck.p_value for name, luck in alone.items()})
+        return {name: min(1.0, 2.0 * min(together[name], apart[name])) for name in found}
+
+    def _beyond_doubt(self, columns: Sequence[Sequence[Verdict]]) -> bool:
+        """Tell whether a leak stands whatever further attacks claim, so that these can be left out.
+
+        The corrections for luck grow with the number of attacks. A claim that survives the largest of them, for all
+        attacks of the portfolio and the first look at a random defence, survives in the full run too.
+        """
+        if not self._question.asks_presence:
+            return True
+        level = level_of_look(self._rules.level, 1) / (2.0 * len(self._members))
+        certified = self._certified()
+        for place, column in enumerate(columns):
+            figure = mean_figure(self._question, column)
+            if figure is None or figure <= self._bar.limit + TOLERANCE:
+                continue
+            proofs = [verdict.stats.get("certified") or 0.0 for verdict in column]
+            if self._members[place].name in certified and min(proofs) > self._bar.limit:
+                return True
+            if claims_by_luck(self._claimed([columns], place)).p_value <= level:
+                return True
+        return False
+
+    def _claimed(self, draws: Sequence[Sequence[Sequence[Verdict]]], place: int) -> list[ClaimedBatch]:
+        """Return the claims of the attack at a place, by batch and draw."""
+        claimed = []
+        for number in range(len(draws[0][place])):
+            truth = self._truths[number]
+            ignored = self._question.ignored(truth.classes)
+            # Classes that count are numbered without gaps.
+            counted = np.setdiff1d(np.arange(truth.classes), ignored)
+            named = [np.intersect1d(_claim(columns[place][number]), counted) for columns in draws]
+            claimed.append(
+                ClaimedBatch(
+                    classes=counted.size,
+                    present=np.searchsorted(counted, np.setdiff1d(truth.present, ignored)).tolist(),
+                    claims=[np.searchsorted(counted, claim).tolist() for claim in named],
+                )
+            )
+        return claimed
+
+    def _certified(self) -> frozenset[str]:
+        return frozenset(member.name for member in self._members if getattr(member, "certifies", False))
+
+    def _looked(self) -> tuple[Visibility | None, Belonging | None]:
+        """Return visibility of the labels in the shared updates, and belonging of the undefended ones."""
+        for batch in self._batches:
+            self._look(batch)
+        rng = np.random.default_rng([self._seed, *b"hindsight"])
+        level = self._rules.level
+        sightings = [[batch.sighting] for batch in self._batches if batch.sighting is not None]
+        seen = visibility([batch.ranked for batch in self._batches], rng=rng, level=level)
+        return seen, belonging(sightings, rng=rng, level=level) if sightings else None
+
+    def _look(self, batch: _Batch) -> None:
+        if batch.update is None or batch.shared is None or batch.sighting is not None:
+            return
+        batch.ranked.insert(0, _ranked(batch.shared, batch.truth))
+        kernel, bias = _loss_gradient(batch.update)
+        batch.sighting = sighting(kernel, batch.truth.labels, bias_gradient=bias, features=batch.truth.features)
+
+
+def _loss_gradient(update: Update) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return kernel and bias gradient of the head without the parts of weight penalties."""
+    head = update.head
+    kernel, bias = update.kernel_gradient, update.bias_gradient
+    if head.kernel_penalty is not None and not update.defences:
+        kernel = kernel - head.kernel_penalty
+    if bias is not None and head.bias_penalty is not None and not update.defences:
+        bias = bias - head.bias_penalty
+    return kernel, bias
+
+
+def _ranked(update: Update, truth: Truth) -> RankedColumns:
+    kernel, bias = _loss_gradient(update)
+    return rank_columns(kernel, truth.labels, bias_gradient=bias, features=truth.features)
+
+
+def _claim(verdict: Verdict) -> Sequence[int]:
+    if verdict.status != Status.RECOVERED:
+        return ()
+    sets: Sequence[Sequence[int]] = verdict.stats["recovered"]
+    return sets[0] if sets else ()
+
+
+def _pooled(question: Question, columns: Sequence[Sequence[Verdict]], confidence: float | None) -> Verdict:
+    """Pool one attack's verdicts, first over the draws of each batch, then over the batches."""
+    if len(columns) == 1:
+        return pool(question, columns[0], confidence=confidence)
+    by_batch = [
+        dataclasses.replace(pool(question, verdicts), batches=1, interval=None)
+        for verdicts in zip(*columns, strict=True)
+    ]
+    return pool(question, by_batch, confidence=confidence)
