@@ -710,7 +710,7 @@ _OF_EVIDENCE = (
     Mutant(
         "luck: a control that succeeds by luck",
         "auditing/questions/labels.py",
-        "Labels.decide",
+        "compare_labels",
         "any_evidence.control_luck",
         "{}",
         _DECISIONS,
@@ -839,8 +839,8 @@ _OF_EVIDENCE = (
         "draws: a random defence is drawn again",
         "auditing/draws.py",
         "Trial.verdicts",
-        "any_random and not any_left_out",
-        "False",
+        "if any_random and not any_left_out: ...",
+        "if False: ...",
         _DRAWS,
     ),
     Mutant(
@@ -999,7 +999,7 @@ _OF_EVIDENCE = (
         "belonging: axes that nothing tells apart block a pass",
         "auditing/run.py",
         "run",
-        "if turned and any_decision.outcome == Outcome.HELD: ...",
+        "if turned and any_decision.outcome == Outcome.HELD and any_limit <= any_settings.threshold < 1.0: ...",
         "if False: ...",
         _PIPELINE,
     ),
