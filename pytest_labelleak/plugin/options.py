@@ -83,6 +83,11 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="INTEGER",
     )
     declare(
+        *("--labelleak-time-budget", "labelleak_time_budget", "float"),
+        "Seconds that one audit may take before it is inconclusive (default: 900).",
+        metavar="SECONDS",
+    )
+    declare(
         *("--labelleak-sensitive", "labelleak_sensitive", "string"),
         "File of terms, one per line, that assertions on words must not find recoverable where one was said.",
         metavar="PATH",
@@ -147,6 +152,7 @@ class Options:
             ("confidence", "--labelleak-confidence", "labelleak_confidence", float),
             ("attacks", "--labelleak-attack", "labelleak_attacks", _names),
             ("seed", "--labelleak-seed", "labelleak_seed", int),
+            ("time_budget", "--labelleak-time-budget", "labelleak_time_budget", float),
         ):
             for where, given in ((f"ini option {ini}", _ini(config, ini)), (flag, config.getoption(flag))):
                 if given is not None and given != []:

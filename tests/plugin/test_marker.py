@@ -9,7 +9,7 @@ from .conftest import HOLDS
 
 def test_marker_is_registered(run):
     run("--markers").stdout.fnmatch_lines(
-        ["@pytest.mark.labelleak(*threshold, confidence, attacks, defence, seed, sensitive): *"]
+        ["@pytest.mark.labelleak(*threshold, confidence, attacks, defence, seed, sensitive, time_budget): *"]
     )
 
 

@@ -48,6 +48,7 @@ def test_bad_threshold(project, run, how, value):
             "--labelleak-confidence=1",
             "ERROR: --labelleak-confidence: confidence=1.0 is out of range. Expected a",
         ),
+        ("--labelleak-time-budget=0", "ERROR: --labelleak-time-budget: time_budget=0.0. Expected a finite number"),
         ("--labelleak-confidence=nan", "ERROR: --labelleak-confidence: confidence=nan is out of range."),
         ("--labelleak-confidence=high", "ERROR: --labelleak-confidence: confidence='high' is a str."),
         ("--labelleak-attack=,", "ERROR: --labelleak-attack: attacks is empty"),
