@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .core.truth import Truth
     from .core.update import Head, Update
     from .defences import (
+        Aggregate,
         ClipNorm,
         Compose,
         Defence,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 # Loaded on first use (PEP 562): pytest imports this package at start-up in every project where the
 # plugin is installed, and numpy alone would cost each of those runs a quarter of a second.
 _HOME = {
+    "Aggregate": "defences",
     "Adapter": "capture",
     "Attack": "attacks",
     "Audit": "auditing.result",
@@ -98,6 +100,7 @@ _HOME = {
 
 __all__ = [
     "Adapter",
+    "Aggregate",
     "Attack",
     "Audit",
     "BaselineError",

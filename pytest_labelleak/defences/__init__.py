@@ -2,20 +2,22 @@
 
 Reading order::
 
-    defence   the protocol
-    checks    arguments of the built-in defences
-    scale     norms and magnitudes of a whole update
-    clip      a bound on the norm
-    noise     Gaussian and Laplace noise
-    quantise  signs, few bits, shorter floats
-    sparsify  dropped entries
-    compose   several defences, one after the other
-    parse     defences as text in settings
-    registry  defences by name
+    defence    the protocol
+    checks     arguments of the built-in defences
+    scale      norms and magnitudes of a whole update
+    clip       a bound on the norm
+    noise      Gaussian and Laplace noise
+    quantise   signs, few bits, shorter floats
+    sparsify   dropped entries
+    aggregate  a sum over participants
+    compose    several defences, one after the other
+    parse      defences as text in settings
+    registry   defences by name
 """
 
 from __future__ import annotations
 
+from .aggregate import Aggregate
 from .clip import ClipNorm
 from .compose import Compose
 from .defence import Defence
@@ -25,6 +27,7 @@ from .registry import builtin_defences, resolve
 from .sparsify import DropSmallest, RandomDrop, TopK
 
 __all__ = [
+    "Aggregate",
     "ClipNorm",
     "Compose",
     "Defence",
