@@ -46,6 +46,9 @@ class DrawRules:
         Draws before a mean may be called a leak while its bounds are open.
     errors : float
         Standard errors by which such a mean has to exceed the limit.
+    refusals : int
+        Draws after which an attack that takes longer than one pass over the gradient, and that has refused every one
+        of them, is not asked again. Its figure is 0 in each, and the visibility of the labels is measured in all draws.
     most_kept : int
         Bytes of updates that are kept to be defended again.
     """
@@ -55,6 +58,7 @@ class DrawRules:
     most_draws: int = 256
     least_draws: int = 4
     errors: float = 3.0
+    refusals: int = 8
     most_kept: int = 2**32
 
 
@@ -181,7 +185,7 @@ class Trial:
                     break
                 if now.decision is Side.ABOVE and len(draws) >= self._rules.most_draws // 4:
                     break
-                draws.append(self._draw(len(draws)))
+                draws.append(self._draw(len(draws), draws[-1], self._resting(draws)))
                 looks = int(math.log2(len(draws))) + 1
             now = self._standing(draws)
         pooled = tuple(
@@ -198,6 +202,8 @@ class Trial:
             level=level_of_look(self._rules.level, looks) if random else self._rules.level,
             certified=self._certified(),
             standing=now,
+            rested=tuple(self._members[place].name for place in self._resting(draws)) if random else (),
+            asked=self._rules.refusals,
             spent=self._clock.spent,
             look=self._looked,
         )
@@ -216,14 +222,30 @@ class Trial:
             for name, array in shared.gradients.items()
         )
 
-    def _draw(self, draw: int) -> Sequence[Sequence[Verdict]]:
-        run = PortfolioRun(self._question, self._members, seed=self._seed, clock=self._clock, prepared=self._prepared)
+    def _resting(self, draws: Sequence[Sequence[Sequence[Verdict]]]) -> list[int]:
+        """Return the places of the attacks that are not asked again: they have refused all draws, at some cost."""
+        if len(draws) < self._rules.refusals:
+            return []
+        return [
+            place
+            for place, member in enumerate(self._members)
+            if getattr(member, "cost", None) != attacks_.COSTS[0]
+            and all(verdict.status == Status.NOT_APPLICABLE for columns in draws for verdict in columns[place])
+        ]
+
+    def _draw(
+        self, draw: int, last: Sequence[Sequence[Verdict]], resting: Sequence[int]
+    ) -> Sequence[Sequence[Verdict]]:
+        """Attack the next draw; a resting attack refuses it as it refused the last one."""
+        asked = [member for place, member in enumerate(self._members) if place not in resting]
+        run = PortfolioRun(self._question, asked, seed=self._seed, clock=self._clock, prepared=self._prepared)
         for place, batch in enumerate(self._batches):
             shared = None if batch.update is None else self._defended(batch.update, place, draw)
             run.add(shared, batch.truth)
             if shared is not None and self._question.asks_presence:
                 batch.ranked.append(_ranked(shared, batch.truth))
-        return run.columns
+        fresh = iter(run.columns)
+        return [last[place] if place in resting else next(fresh) for place in range(len(self._members))]
 
     def _figures(self, draws: Sequence[Sequence[Sequence[Verdict]]]) -> dict[str, list[float]]:
         """Return each attack's figure in each draw; an attack without a claim has failed."""

@@ -160,6 +160,8 @@ def held_by_evidence(
         if standing.decision is not Side.WITHIN:
             remedy = "the time budget is spent; raise time_budget=" if evidence.spent else "use a stronger defence"
             return missing(f"{bound} > {bar.limit:.2f}: {remedy}")
+        if evidence.rested:
+            bound += f" ({', '.join(evidence.rested)} refused {evidence.asked} of them and rested)"
         proofs.append(bound)
     if together is not None and together.match is not Match.BELONGS:
         return missing(f"without the defence {together.sentence}")

@@ -46,6 +46,10 @@ class Evidence:
         Attacks whose claims come with certificates that hold for exact updates.
     standing : Standing or None
         With a random defence: bounds of the figures over its draws.
+    rested : sequence of str
+        Attacks that refused their first draws and were not asked again.
+    asked : int
+        Number of draws that these were asked about.
     spent : bool
         Whether the time budget ended before the draws decided.
     look : callable or None
@@ -62,6 +66,8 @@ class Evidence:
     control_level: float = 0.01
     certified: Collection[str] = ()
     standing: Standing | None = None
+    rested: Sequence[str] = ()
+    asked: int = 0
     spent: bool = False
     look: Callable[[], tuple[Visibility | None, Belonging | None]] | None = field(default=None, repr=False)
 
