@@ -22,7 +22,8 @@ HOSTILE = "test_a.py::test[<script>alert(1)</script>|`*_\x1b[31m\nnew &]"
 def record(**changes):
     """Return what one audit leaves behind, with changes."""
     scope = Scope(settings=Settings(attacks=("bias_sign",)))
-    error = np.array([0.2, -0.5, 0.2, 0.1])
+    error = np.full(400, 0.5 / 399)
+    error[1] = -0.5
     update = Update.from_arrays(np.outer([1.0, 2.0], error), bias_gradient=error)
     with activate(scope):
         audit(update, np.array([1]), defence=Sign())

@@ -100,7 +100,8 @@ def run(options: Options, *, report: Callable[[str], None] = print) -> dict[str,
         report(f"  batch {index + 1}: {len(truth.present)} labels; exactly recovered by {', '.join(exact) or 'none'}")
     # Every batch counts, also those for which an attack named nothing: leaving them out would flatter the attack
     # exactly where a defence works.
-    pooled = [pool(Labels(), column).to_record() for column in zip(*verdicts, strict=True)]
+    records = [pool(Labels(), column).to_record() for column in zip(*verdicts, strict=True)]
+    pooled = [{**{k: v for k, v in one.items() if k != "statistics"}, **one["statistics"]} for one in records]
     report(f"{'attack':<12} {'precision':>9} {'recall':>7} {'F1':>6} {'exact match':>12} {'advantage':>10}")
     for one in pooled:
         line = f"{one['attack']:<12} {one['precision']:>9.3f} {one['recall']:>7.3f} {one['f1']:>6.3f}"

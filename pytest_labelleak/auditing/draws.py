@@ -261,9 +261,9 @@ class Trial:
         }
 
     def _standing(self, draws: Sequence[Sequence[Sequence[Verdict]]]) -> Standing:
-        return standing(
-            self._figures(draws), self._bar.limit, confidence=self._rules.confidence, low=self._question.low
-        )
+        # A baseline below the threshold is a ratchet for the means; the bounds prove that the threshold holds.
+        limit = max(self._bar.limit, self._bar.threshold)
+        return standing(self._figures(draws), limit, confidence=self._rules.confidence, low=self._question.low)
 
     def _certain(self, draws: Sequence[Sequence[Sequence[Verdict]]], looks: int) -> bool:
         """Tell whether further draws cannot change a leak, or an attack that could not decide."""

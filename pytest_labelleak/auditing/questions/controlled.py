@@ -159,7 +159,7 @@ def held_by_evidence(
         bound = f"the upper bound over {standing.draws} draws of the defence is {standing.upper:.2f}"
         if standing.decision is not Side.WITHIN:
             remedy = "the time budget is spent; raise time_budget=" if evidence.spent else "use a stronger defence"
-            return missing(f"{bound} > {bar.limit:.2f}: {remedy}")
+            return missing(f"{bound} > {bar.threshold:.2f}: {remedy}")
         if evidence.rested:
             bound += f" ({', '.join(evidence.rested)} refused {evidence.asked} of them and rested)"
         proofs.append(bound)
