@@ -110,10 +110,9 @@ def test_the_ratchet_compares_the_mean_and_confidence_the_threshold(project, run
     # Recorded beyond the threshold: that leak is accepted, only its figure may not grow.
     assert outcome(5, 10, recorded=0.5) == "accepted"
     assert outcome(5, 10, recorded=0.4) == "leaked"
-    # Recorded within the threshold: nothing was accepted, and the bound must be within it too.
-    assert outcome(0, 100, recorded=0.0) == "held"
-    assert outcome(0, 10, recorded=0.0) == "inconclusive"
-    assert outcome(1, 100, recorded=0.0) == "held"
+    # Recorded within the threshold: nothing was accepted, and undefended nothing holds.
+    assert outcome(0, 100, recorded=0.0) == "inconclusive"
+    assert outcome(1, 100, recorded=0.0) == "inconclusive"
     assert outcome(6, 100, recorded=0.01) == "leaked"
 
 

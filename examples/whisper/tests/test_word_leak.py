@@ -61,9 +61,16 @@ def test_signs_alone_leak(model, batch, vocabulary):
 
 
 # Noise of a thousand times the gradient's own size hides the words. At ten times, attacks still name a token now and
-# then: the columns of the tokens in the transcript are far larger than the average of 51864.
+# then: the columns of the tokens in the transcript are far larger than the average of 51864. The noise is drawn until
+# bounds are within the threshold: at a tenth that takes fifty draws, minutes for a head of this size, so a fifth it is.
 def test_overwhelming_noise_holds(model, batch, vocabulary, words):
     held = assert_words_not_recoverable(
-        model, batch, vocabulary=vocabulary, defence=GaussianNoise(relative=1000.0), sensitive=words[-1:]
+        model,
+        batch,
+        vocabulary=vocabulary,
+        defence=GaussianNoise(relative=1000.0),
+        sensitive=words[-1:],
+        threshold=0.2,
+        attacks=["embedding_rows", "llg", "rlg", "rlg_robust", "energy"],
     )
     assert held.sensitive == {"listed": 1, "present": 1, "exposed": []}
