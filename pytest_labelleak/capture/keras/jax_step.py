@@ -49,7 +49,9 @@ def jax_step(
 
     signature = (training, id(head.layer), head.output.index, _fingerprint(model))
     known = _compiled.get(model)
-    if known is None or known[0] != signature:
+    # A program serves one capture where the batch has several targets: JAX 0.10 loses count of the constants of such a
+    # program at its second call.
+    if known is None or known[0] != signature or isinstance(y, (dict, list, tuple)):
         function = _jax_loss(weakref.ref(model), weakref.ref(head.layer), head.output.index, training)
         # Without compilation, the first pass through a large model takes a minute.
         known = (signature, jax.jit(jax.value_and_grad(function, argnums=(0, 1), has_aux=True)), function, {})
