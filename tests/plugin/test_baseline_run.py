@@ -113,7 +113,8 @@ def test_the_ratchet_compares_the_mean_and_confidence_the_threshold(project, run
     # Recorded within the threshold: nothing was accepted, and undefended nothing holds.
     assert outcome(0, 100, recorded=0.0) == "inconclusive"
     assert outcome(1, 100, recorded=0.0) == "inconclusive"
-    assert outcome(6, 100, recorded=0.01) == "leaked"
+    assert outcome(6, 100, recorded=0.01) == "inconclusive"  # luck hits six of a hundred now and then
+    assert outcome(16, 100, recorded=0.01) == "leaked"
 
 
 def test_the_ratchet_holds_the_share_of_samples_too(project, run, base):
