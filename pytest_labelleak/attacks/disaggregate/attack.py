@@ -232,6 +232,6 @@ def _reason(found: Disaggregation, subspace: Subspace) -> str:
     if not subspace.exact:
         return f"the rest stands {visible:.2g} times above the noise"
     return (
-        f"the rest stands {visible:.2g} times above rounding: saturated samples, whose error is smaller than what "
-        "the others' rounding leaves"
+        f"the rest stands {visible:.2g} times above rounding: saturated samples, whose error is smaller than "
+        "the rest of the others' rounding"
     )
