@@ -55,6 +55,11 @@ _PLANNING_SIDE = 160
 _PLANNING_DOUBLINGS = 3
 
 
+# Ratio of the last singular value to the first above which the Gram matrix knows the last to a part in a million. Below
+# it the range is widened as before, so that it decides nothing.
+_GRAM_DEPTH = 1e-5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubspaceRules:
     """Deciding numbers of the subspace.
@@ -270,6 +275,19 @@ def _seen(operator: ScaledGradient) -> tuple[int, int]:
     return operator.rows.size, operator.columns.size
 
 
+def _gapless(operator: ScaledGradient, smallest: float, rounding: float, rules: RankRules) -> bool:
+    """Tell whether the whole spectrum certainly shows no gap, before the range is widened for nothing.
+
+    Strong noise fills the spectrum down to its end. The Gram matrix shows that at a fraction of the price of a basis as
+    wide as the gradient; its squares are precise enough as long as the last singular value is not far below the first.
+    """
+    values = operator.singular_values()
+    if values[-1] <= _GRAM_DEPTH * values[0]:
+        return False
+    chosen = choose_rank(values, 0.0, _seen(operator), smallest=smallest, rounding=rounding, rules=rules)
+    return chosen is None or (not chosen[2] and gap_after(values, chosen[0], smallest) < rules.visible_gap)
+
+
 def _read(
     update: Update, operator: ScaledGradient, found: GrowingRange, width: int, rules: SubspaceRules
 ) -> Subspace | None:
@@ -283,6 +301,7 @@ def _read(
     rounding = max(unit_roundoff(update.compute_dtype) / np.sqrt(seen[0]), floor)
     of_weights = _rounding_of_weights(update, operator)
     expected = max(rounding, of_weights)
+    looked = False
     while True:
         found.widen(width - found.basis.shape[1])
         left, values, left_over = found.decompose()
@@ -297,6 +316,10 @@ def _read(
             chosen is not None and chosen[2] and gap_after(values, chosen[0], smallest) >= visible_gap
         ):
             break
+        if not looked and full <= _WIDEST and not (chosen is not None and chosen[2]):
+            looked = True
+            if _gapless(operator, smallest, expected, rules.rank):
+                return None
         # Past half of the spectrum the rest costs no more; past the widest, a gap would not be worth the time.
         width = full if 4 * width > full else 2 * width
         if width > _WIDEST:
