@@ -19,8 +19,9 @@ _SPARE = 8
 #: (projections on all leading directions together) do not depend on.
 _PASSES = 4
 
-#: Entries held in float64 at once; bounds memory and decides nothing.
+#: Entries held in float64 at once, and the largest gradient that is held whole; they bound memory and decide nothing.
 _BLOCK = 1 << 22
+_KEPT = 1 << 25
 
 #: Positions whose matched filter is ranked, and ranks kept of them; bounds work and memory. Of more positions some are
 #: taken, evenly from the batch.
@@ -103,7 +104,7 @@ def rank_columns(
         if labels.size > most:
             chosen = np.linspace(0, labels.size - 1, most).astype(np.int64)
         answers = answers.reshape(-1)[chosen]
-        matched = _ranks(_products(kernel_gradient, np.asarray(features)[chosen].T))
+        matched = _ranks(_Blocks(kernel_gradient).products(np.asarray(features)[chosen].T))
     return RankedColumns(
         classes=int(kernel_gradient.shape[1]),
         present=present,
@@ -145,12 +146,12 @@ def column_statistics(kernel_gradient: np.ndarray, bias_gradient: np.ndarray | N
     """
     d, classes = kernel_gradient.shape
     sums, least, most, norms = np.zeros((4, classes))
-    for columns, block in scaled_blocks(kernel_gradient):
+    blocks = _Blocks(kernel_gradient)
+    for columns, block in blocks:
         sums[columns], least[columns], most[columns] = block.sum(axis=0), block.min(axis=0), block.max(axis=0)
         norms[columns] = np.einsum("ij,ij->j", block, block)
     found = {"sum": sums, "minimum": least, "maximum": most, "norm": norms}
-    directions = leading_directions(kernel_gradient, max(_CONFINED_TO))
-    products = _products(kernel_gradient, directions)
+    products = blocks.products(blocks.leading(max(_CONFINED_TO)))
     for count in _CONFINED_TO:
         if count < min(d, classes):
             found[f"norm in {count}"] = np.einsum("ij,ij->j", products[:count], products[:count])
@@ -193,17 +194,7 @@ def leading_directions(kernel_gradient: np.ndarray, count: int) -> np.ndarray:
     >>> np.abs(leading_directions(np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]), 1)).round(6).T.tolist()
     [[1.0, 0.0]]
     """
-    d, classes = kernel_gradient.shape
-    width = min(count + _SPARE, d, classes)
-    right = np.random.default_rng(0).standard_normal((classes, width))
-    basis = np.linalg.qr(_times(kernel_gradient, right))[0]
-    for _ in range(_PASSES):
-        right = np.linalg.qr(_products(kernel_gradient, basis).T)[0]
-        basis = np.linalg.qr(_times(kernel_gradient, right))[0]
-    within = _products(kernel_gradient, basis)
-    rotation = np.linalg.eigh(within @ within.T)[1][:, ::-1]
-    leading: np.ndarray = (basis @ rotation)[:, :count]
-    return leading
+    return _Blocks(kernel_gradient).leading(count)
 
 
 def scaled_blocks(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -221,11 +212,53 @@ def scaled_blocks(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     block : ndarray of shape (d, width)
         In units of the largest finite entry, so that squares stay in range; entries that are not finite are 0.
     """
-    scale, width = _scale(gradient), _columns_of(gradient)
-    for start in range(0, gradient.shape[1], width):
-        columns = slice(start, min(start + width, gradient.shape[1]))
-        block = np.asarray(gradient[:, columns], dtype=np.float64) / scale
-        yield columns, np.where(np.isfinite(block), block, 0.0)
+    yield from _Blocks(gradient)
+
+
+class _Blocks:
+    """A gradient in units of its largest finite entry, by blocks of columns; a small one is scaled once."""
+
+    def __init__(self, gradient: np.ndarray) -> None:
+        self.shape = gradient.shape
+        self._gradient, self._scale = gradient, _scale(gradient)
+        self._whole = self._scaled(slice(None)) if gradient.size <= _KEPT else None
+
+    def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
+        width = self.shape[1] if self._whole is not None else _columns_of(self._gradient)
+        for start in range(0, self.shape[1], max(1, width)):
+            columns = slice(start, min(start + width, self.shape[1]))
+            yield columns, self._scaled(columns) if self._whole is None else self._whole
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the products of (d, k) vectors with every column, shape (k, C)."""
+        found = np.empty((vectors.shape[1], self.shape[1]))
+        for columns, block in self:
+            found[:, columns] = vectors.T @ block
+        return found
+
+    def times(self, right: np.ndarray) -> np.ndarray:
+        found = np.zeros((self.shape[0], right.shape[1]))
+        for columns, block in self:
+            found += block @ right[columns]
+        return found
+
+    def leading(self, count: int) -> np.ndarray:
+        d, classes = self.shape
+        width = min(count + _SPARE, d, classes)
+        right = np.random.default_rng(0).standard_normal((classes, width))
+        basis = np.linalg.qr(self.times(right))[0]
+        for _ in range(_PASSES):
+            right = np.linalg.qr(self.products(basis).T)[0]
+            basis = np.linalg.qr(self.times(right))[0]
+        within = self.products(basis)
+        rotation = np.linalg.eigh(within @ within.T)[1][:, ::-1]
+        leading: np.ndarray = (basis @ rotation)[:, :count]
+        return leading
+
+    def _scaled(self, columns: slice) -> np.ndarray:
+        block = np.asarray(self._gradient[:, columns], dtype=np.float64) / self._scale
+        block[~np.isfinite(block)] = 0.0
+        return block
 
 
 def _scale(gradient: np.ndarray) -> float:
@@ -247,21 +280,6 @@ def _finite_columns(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         columns = slice(start, min(start + width, gradient.shape[1]))
         finite = np.isfinite(np.asarray(gradient[:, columns], dtype=np.float64))
         yield columns, np.asarray(finite.all(axis=0))
-
-
-def _products(gradient: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the products of (d, k) vectors with every column, shape (k, C)."""
-    found = np.empty((vectors.shape[1], gradient.shape[1]))
-    for columns, block in scaled_blocks(gradient):
-        found[:, columns] = vectors.T @ block
-    return found
-
-
-def _times(gradient: np.ndarray, right: np.ndarray) -> np.ndarray:
-    found = np.zeros((gradient.shape[0], right.shape[1]))
-    for columns, block in scaled_blocks(gradient):
-        found += block @ right[columns]
-    return found
 
 
 def _long_tail_negative(values: np.ndarray) -> np.ndarray:
