@@ -39,6 +39,7 @@ def test_an_undefended_gradient_leaks() -> None:
     assert by_name["rlg"].exact_match == 1.0
 
 
+@pytest.mark.slow
 def test_enough_noise_holds_and_the_positive_control_proves_the_attacks_work() -> None:
     result = assert_labels_not_recoverable(CASE.update, CASE.labels, defence=STRONG)
     assert result.outcome == "held"
@@ -206,6 +207,7 @@ class Stopped(Blind):
         return Recovery(attack=self.name, status="recovered", labels=known.get(id(update), ()))
 
 
+@pytest.mark.slow
 def test_confidence_asks_for_more_batches_and_believes_its_own_number() -> None:
     def outcome(count: int, **arguments: object) -> pytest_labelleak.Audit:
         batches = [(i % 4,) for i in range(count)]
@@ -257,6 +259,7 @@ def test_endless_data_is_refused() -> None:
         audit("anything", endless(), attacks=Blind())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_record() -> None:
     records = [
         audit(CASE.update, CASE.labels, defence=GaussianNoise(relative=3.0), seed=seed).to_record()
@@ -283,6 +286,7 @@ def test_a_recorded_limit_replaces_the_threshold_for_assertions_only() -> None:
     ],
 )
 @pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.slow
 def test_batches_too_large_for_geometry_are_read_by_attacks_that_count(
     positions: int, features: int, classes: int, why: str, signed: bool
 ) -> None:

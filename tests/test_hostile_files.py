@@ -68,6 +68,7 @@ def refused(path, complaint="Expected"):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_zeros_that_unpack_to_more_than_the_file_explains_are_refused_before_they_take_memory(tmp_path):
     path = tmp_path / "bomb.npz"
     bomb(path, "kernel_gradient", header((LARGE // 4 // 64, 64)), LARGE)
@@ -75,6 +76,7 @@ def test_zeros_that_unpack_to_more_than_the_file_explains_are_refused_before_the
     assert refused(path, "far more memory than its size explains.*without compression") < 10 * 1024**2
 
 
+@pytest.mark.slow
 def test_members_that_nobody_asked_for_are_not_unpacked(tmp_path):
     path = tmp_path / "bomb.npz"
     GOOD.save(path)
@@ -90,6 +92,7 @@ def test_members_that_nobody_asked_for_are_not_unpacked(tmp_path):
     assert peak < 10 * 1024**2
 
 
+@pytest.mark.slow
 def test_a_header_as_large_as_a_disk_is_not_read(tmp_path):
     path = tmp_path / "header.npz"
     start = b"\x93NUMPY\x02\x00" + struct.pack("<I", 300 * 1024**2)

@@ -19,6 +19,7 @@ def same(one: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
+@pytest.mark.slow
 def test_every_rule_has_one_place_and_tests(mutant):
     source = (ROOT / "pytest_labelleak" / mutant.module).read_text("utf-8")
     assert not same(replaced(source, mutant.where, mutant.find, mutant.put), source)

@@ -179,6 +179,7 @@ def test_html_is_well_formed_and_loads_nothing():
     assert checker.cells == 16
 
 
+@pytest.mark.slow
 def test_markdown_stays_within_its_bounds():
     rows = [held(test=f"t::ü{i}") for i in range(500)] + [record(test="t::zz")]
     report = report_.build(rows)

@@ -213,6 +213,7 @@ def test_features_come_in_the_units_of_the_heads_input() -> None:
     assert verdict.feature_error < 1e-3
 
 
+@pytest.mark.slow
 def test_noise_holds_by_the_control_and_only_by_it() -> None:
     result = assert_samples_not_isolated(CASE.update, CASE.labels, defence=STRONG)
     assert result.message.startswith(
@@ -237,6 +238,7 @@ def test_a_defence_that_does_not_keep_samples_together_fails() -> None:
         assert_samples_not_isolated(CASE.update, CASE.labels, defence="clip_norm(norm=1.0)")
 
 
+@pytest.mark.slow
 def test_unknown_weights_are_inconclusive_with_a_defence_and_without() -> None:
     blind = make_update(positions=5, features=64, classes=200, seed=1)
     with pytest.raises(InconclusiveAudit, match=r"no attack applies: disaggregate because .*weights"):

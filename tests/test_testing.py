@@ -37,6 +37,7 @@ def test_outputs_and_gradient_follow_from_the_weights(signed: bool, confidence: 
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("confidence", [0.1, 0.5, 0.9, 0.97])
+@pytest.mark.slow
 def test_confidence_is_the_mean_over_batches(signed: bool, confidence: float) -> None:
     own = []
     for seed in range(20):

@@ -261,6 +261,7 @@ def test_batches_are_pooled():
     assert verdict.upper_bound > 0.5
 
 
+@pytest.mark.slow
 def test_a_control_that_misses_a_term_is_inconclusive():
     """A defence is not credited for a term that nobody can form without it either."""
     labels = tokens(TEXT)

@@ -142,6 +142,7 @@ def test_weight_penalties_are_taken_off():
 
 
 @pytest.mark.parametrize("noise", [1e-4, 1e-2, 1.0, 100.0])
+@pytest.mark.slow
 def test_noise_is_never_taken_for_proof(noise):
     for seed in range(4):
         found = order(synthetic([SENTENCE, TWICE], noise=noise, seed=seed))

@@ -80,6 +80,7 @@ def counted(name: str, update: Update) -> Recovery:
     [(1, 20, 10), (12, 64, 40), (50, 256, 400), (40, 24, 100), (128, 84, 100), (300, 84, 1000)],
     ids="{}".format,
 )
+@pytest.mark.slow
 def test_counts_every_label_without_being_told_how_many(
     name: str, reduction: str, positions: int, features: int, classes: int
 ) -> None:
@@ -94,6 +95,7 @@ def test_counts_every_label_without_being_told_how_many(
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.slow
 def test_an_unknown_reduction_is_told_from_the_gradient(name: str, signed: bool) -> None:
     for reduction in ("mean", "sum"):
         update, counts = head_update(60, 40, 300, reduction=reduction, signed=signed)
@@ -214,6 +216,7 @@ def test_a_batch_that_cannot_be_counted_is_refused_with_a_reason(name: str) -> N
         (LLGStar(rules=LLGStarRules(counts=CountRules(far_off=1e-9))), "off whole numbers"),
     ],
 )
+@pytest.mark.slow
 def test_a_changed_rule_changes_the_answer(changed: Any, reason: str) -> None:
     update, _ = head_update(20, 256, 60, seed=3) if isinstance(changed, LLGStar) else head_update(40, 24, 100, seed=3)
     assert attack(type(changed)(), update).status == "recovered"
@@ -277,6 +280,7 @@ class _OnRandomHeads:
 
 
 @pytest.mark.parametrize("name", BOTH)
+@pytest.mark.slow
 def test_conforms_with_weights_that_have_nothing_to_do_with_the_gradient(name: str) -> None:
     check_attack(_OnRandomHeads(name))
 

@@ -114,6 +114,7 @@ def assert_taken_apart(recovery: Recovery, case: LabelledUpdate, *, error: float
 @pytest.mark.parametrize("confidence", [None, 0.5, 0.9])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.slow
 def test_every_sample_is_isolated(confidence: float | None, signed: bool, bias: bool) -> None:
     case = make_head_update(
         positions=16, features=96, classes=200, seed=1, signed=signed, bias=bias, confidence=confidence
@@ -148,6 +149,7 @@ def test_sample_weights_need_not_be_known() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.05, 0.2])
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.slow
 def test_label_smoothing_is_accounted_for(smoothing: float, bias: bool) -> None:
     case = make_head_update(positions=10, features=64, classes=120, seed=5, bias=bias, among=8)
     smoothed = with_loss(case, smoothing=smoothing)
@@ -164,6 +166,7 @@ def test_samples_surer_than_smoothed_targets_ask_are_found(bias: bool) -> None:
 
 
 @pytest.mark.parametrize(("confidence", "smoothing", "bias"), [(0.7, 0.1, False), (0.9, 0.1, True), (0.9, 0.2, True)])
+@pytest.mark.slow
 def test_samples_as_sure_as_smoothed_targets_ask_are_found(confidence: float, smoothing: float, bias: bool) -> None:
     """At the target the label's own entry vanishes, and with it every direction that would name the label."""
     seed = 6 if smoothing == 0.2 else 5
@@ -449,6 +452,7 @@ SMOOTHED = {"logarithm.share_error": 1e6}
 
 
 @pytest.mark.parametrize("path", [*NOISY, *SMOOTHED])
+@pytest.mark.slow
 def test_a_changed_rule_changes_the_answer(path: str) -> None:
     case = make_head_update(positions=8, features=64, classes=100, seed=14, confidence=0.5, bias=path in NOISY)
     if path in SMOOTHED:
@@ -474,6 +478,7 @@ def test_conforms() -> None:
     check_attack(Disaggregate(temperature=0.5))
 
 
+@pytest.mark.slow
 def test_samples_whose_label_entry_was_rounded_away_are_found() -> None:
     """``p - 1`` is exactly zero in single precision: their rows are negative nowhere, so that RLG cannot see them."""
     case = make_head_update(positions=20, features=256, classes=400, seed=1, confidence=0.999999)
@@ -488,6 +493,7 @@ def test_samples_whose_label_entry_was_rounded_away_are_found() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.2])
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.slow
 def test_sure_samples_of_smoothed_targets_come_out_together(smoothing: float, bias: bool) -> None:
     """Far past the target all rows are nearly the same constant: none has a start of its own, but all have one."""
     case = make_head_update(positions=20, features=256, classes=400, seed=0, bias=bias, confidence=0.99)
@@ -497,6 +503,7 @@ def test_sure_samples_of_smoothed_targets_come_out_together(smoothing: float, bi
     assert (recovery.details["one_by_one"], recovery.details["jointly"]) == (0, 20)
 
 
+@pytest.mark.slow
 def test_one_by_one_alone_stalls_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second path has a use: without it, a part of such a batch stays together."""
     case = make_head_update(positions=10, features=64, classes=100, seed=0, confidence=0.99)
@@ -667,6 +674,7 @@ def test_confident_samples_come_out_of_noise() -> None:
 
 
 @pytest.mark.parametrize("seed", [6, 7])
+@pytest.mark.slow
 def test_samples_with_nearly_the_same_features_come_apart(seed: int) -> None:
     # As in a decoder that has just begun to learn. Samples found first, with all others in the way, are known badly.
     rng = np.random.default_rng(seed)

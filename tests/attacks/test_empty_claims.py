@@ -78,6 +78,7 @@ CHEAP = [name for name in builtin_attacks() if name != "shadow"]
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("name", LOSSY)
+@pytest.mark.slow
 def test_no_attack_recovers_nothing_of_a_batch(name: str, signed: bool) -> None:
     case = make_head_update(positions=20, features=48, classes=100, seed=3, signed=signed)
     reading = Reading(LOSSY[name](case.update, rng=np.random.default_rng(0)))

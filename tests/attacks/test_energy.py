@@ -135,6 +135,7 @@ def test_columns_of_zeros_are_left_out_as_absent() -> None:
 
 @given(seed=st.integers(0, 1000), exponent=st.integers(-90, 90))
 @quick
+@pytest.mark.slow
 def test_scale_changes_nothing(seed: int, exponent: int) -> None:
     case = make_head_update(positions=12, features=24, classes=40, seed=seed, signed=True, dtype="float64")
     scaled = dataclasses.replace(
@@ -145,6 +146,7 @@ def test_scale_changes_nothing(seed: int, exponent: int) -> None:
 
 @given(seed=st.integers(0, 1000))
 @quick
+@pytest.mark.slow
 def test_signs_of_features_change_nothing_where_sizes_tell(seed: int) -> None:
     gradient, labels = layer_norm(100, 32, 400, seed)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], 32).astype(np.float32)
@@ -154,6 +156,7 @@ def test_signs_of_features_change_nothing_where_sizes_tell(seed: int) -> None:
 
 @given(seed=st.integers(0, 1000), data=st.data())
 @quick
+@pytest.mark.slow
 def test_renaming_the_classes_renames_the_answer(seed: int, data: st.DataObject) -> None:
     gradient = layer_norm(40, 24, 60, seed)[0]
     order = np.array(data.draw(st.permutations(range(60)), label="order"))

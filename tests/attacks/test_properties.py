@@ -101,6 +101,7 @@ def same(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", SCALE_FREE)
 @given(case=cases(), exponent=st.integers(-90, 90))
 @quick
+@pytest.mark.slow
 def test_scale_changes_nothing(name: str, case: LabelledUpdate, exponent: int) -> None:
     # A power of two rounds nothing: not the least difference is excused.
     wide = changed(case.update, np.float64, np.float64)
@@ -111,6 +112,7 @@ def test_scale_changes_nothing(name: str, case: LabelledUpdate, exponent: int) -
 @pytest.mark.parametrize("name", EQUIVARIANT)
 @given(case=cases(readable=True, weights=True, dtype="float64"), data=st.data())
 @quick
+@pytest.mark.slow
 def test_renaming_the_classes_renames_the_answer(name: str, case: LabelledUpdate, data: st.DataObject) -> None:
     order = np.array(data.draw(st.permutations(range(case.update.classes)), label="order"))
     renamed = changed(case.update, lambda a: a[:, order], lambda a: a[order])
@@ -120,6 +122,7 @@ def test_renaming_the_classes_renames_the_answer(name: str, case: LabelledUpdate
 @pytest.mark.parametrize("name", EQUIVARIANT)
 @given(case=cases(readable=True, weights=True, dtype="float64"), data=st.data())
 @quick
+@pytest.mark.slow
 def test_the_order_of_the_features_changes_nothing(name: str, case: LabelledUpdate, data: st.DataObject) -> None:
     order = np.array(data.draw(st.permutations(range(case.update.features)), label="order"))
     assert claim(attack(name, changed(case.update, lambda a: a[order], same))) == claim(attack(name, case.update))
@@ -128,6 +131,7 @@ def test_the_order_of_the_features_changes_nothing(name: str, case: LabelledUpda
 @pytest.mark.parametrize("name", ROTATION_FREE)
 @given(case=cases(readable=True, dtype="float64"), seed=st.integers(0, 2**32 - 1))
 @quick
+@pytest.mark.slow
 def test_a_rotation_of_the_features_changes_nothing(name: str, case: LabelledUpdate, seed: int) -> None:
     square = np.random.default_rng(seed).normal(size=(case.update.features,) * 2)
     rotation = np.linalg.qr(square)[0]

@@ -81,6 +81,7 @@ def test_confident_samples_below_a_fixed_tolerance_are_found() -> None:
 
 @given(case=labelled_updates(max_positions=6, max_features=24, max_classes=30))
 @hypothesis.settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_agrees_with_linear_programs_on_the_true_rows(case: LabelledUpdate) -> None:
     recovery = rlg(case.update)
     rank = min(case.labels.size, case.update.features + (case.update.bias_gradient is not None))
@@ -101,6 +102,7 @@ def test_agrees_with_linear_programs_on_the_true_rows(case: LabelledUpdate) -> N
     scale=st.sampled_from([1e-30, 1e-6, 1e6, 1e30]),
 )
 @hypothesis.settings(max_examples=40, deadline=None)
+@pytest.mark.slow
 def test_scale_changes_nothing(case: LabelledUpdate, scale: float) -> None:
     scaled = case.update.map(lambda a: a.astype(np.float64) * scale, defence="scale")
     plain = case.update.map(lambda a: a.astype(np.float64), defence="scale")
@@ -392,6 +394,7 @@ def to_bfloat16(array: np.ndarray) -> np.ndarray:
 
 # The last case has more weak directions than noise beside them: only their size tells the two apart.
 @pytest.mark.parametrize(("positions", "confidence"), [(8, None), (30, 0.5), (60, 0.9)])
+@pytest.mark.slow
 def test_bfloat16_gradients_keep_rank_and_labels(positions: int, confidence: float | None) -> None:
     case = make_update(positions=positions, features=256, classes=400, seed=7, confidence=confidence)
     coarse = dataclasses.replace(

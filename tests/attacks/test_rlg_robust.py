@@ -51,6 +51,7 @@ def both(update: Update) -> tuple[Recovery, Recovery]:
 
 @pytest.mark.parametrize("name", DEFENDED)
 @pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.slow
 def test_names_exactly_the_labels_behind_a_defended_gradient(name: str, signed: bool) -> None:
     case = make_update(positions=12, features=192, classes=300, seed=2, signed=signed, bias=False)
     strict, robust = both(DEFENDED[name](case.update))
@@ -72,6 +73,7 @@ def visible(case: LabelledUpdate, update: Update) -> set[int]:
 @pytest.mark.parametrize("name", COARSE)
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("confidence", [0.5, 0.97])
+@pytest.mark.slow
 def test_names_what_is_left_of_a_trained_head(name: str, signed: bool, confidence: float) -> None:
     case = make_update(
         positions=12, features=192, classes=300, seed=2, signed=signed, bias=False, confidence=confidence
@@ -112,6 +114,7 @@ def test_entries_dropped_at_random_have_no_intervals() -> None:
 
 
 @pytest.mark.parametrize("name", COARSE)
+@pytest.mark.slow
 def test_defended_noise_names_next_to_nothing(name: str) -> None:
     noise = Update.from_arrays(RNG(5).normal(size=(96, 150)).astype(np.float32))
     assert len(ask(RobustRLG(), COARSE[name](noise), rng=RNG(0)).labels) <= 5
@@ -198,6 +201,7 @@ def crowded(positions: int, classes: int, features: int, present: int, seed: int
     [(80, 50, 64, 25, 0.75), (128, 100, 256, 30, 0.0), (64, 20, 128, 8, 0.95)],
 )
 @pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.slow
 def test_a_clean_crowded_update_is_read_as_well_as_one_with_a_little_noise(
     positions: int, classes: int, features: int, present: int, least: float, scale: float
 ) -> None:

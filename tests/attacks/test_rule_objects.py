@@ -130,6 +130,7 @@ REACHED = [
 
 
 @pytest.mark.parametrize(("kind", "path", "value", "name"), REACHED, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.slow
 def test_a_changed_rule_changes_an_answer(kind: Any, path: str, value: float, name: str) -> None:
     before = run(kind(), update(name), seed=0)
     assert said(run(kind(), update(name), seed=0)) == said(before)
@@ -146,6 +147,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     sys.modules.pop("bench_rules", None)
 
 
+@pytest.mark.slow
 def test_the_benchmark_reads_every_rule_of_rlg_and_robust_rlg(bench: Any) -> None:
     wanted = {
         "rlg": ("1100 features", "1e-05", "16 trained to .9, tied", "20 repeated"),

@@ -46,6 +46,7 @@ def test_it_conforms() -> None:
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("defence", [None, Sign(), GaussianNoise(relative=1.0)], ids=str)
+@pytest.mark.slow
 def test_it_reads_what_it_can_simulate(signed: bool, defence: object) -> None:
     for seed in range(2):
         case = made(seed, signed=signed)
@@ -130,6 +131,7 @@ def test_wrong_parameters_are_refused(arguments: dict[str, object]) -> None:
 
 @given(seed=st.integers(0, 1000), exponent=st.sampled_from([-600, -3, 600]))
 @quick
+@pytest.mark.slow
 def test_scale_changes_nothing(seed: int, exponent: int) -> None:
     case = made(seed)
     scaled = dataclasses.replace(

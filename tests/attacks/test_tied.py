@@ -40,6 +40,7 @@ def test_looked_up_tokens_stand_alone(seed, options):
 
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_labels_and_inputs_are_named_and_nothing_else(seed, options):
     update, labels, fed = tied(seed, **options)
     recovery = attack("rlg", update)

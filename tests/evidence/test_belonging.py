@@ -37,6 +37,7 @@ def look(case, change=lambda g: g, labels=None, bias=False, features=False):
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("features", [True, False])
+@pytest.mark.slow
 def test_what_belongs_together_belongs_together(signed, bias, features):
     found = judged(look(case_of(signed=signed), bias=bias, features=features))
     assert (found.match, found.mistake) == (Match.BELONGS, None)
@@ -137,6 +138,7 @@ def test_a_bias_says_which_axis_the_classes_are_on():
 )
 @pytest.mark.parametrize("positions", [20, 80])
 @pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.slow
 def test_renamed_classes_are_named(mistake, change, positions, signed):
     """With 80 positions of 200 classes many shifted labels are labels too, so both fit; the true ones fit better."""
     case = case_of(positions=positions, signed=signed)
@@ -154,6 +156,7 @@ def test_labels_of_another_batch_are_explained_by_nothing():
     assert "do not belong together" in found.sentence
 
 
+@pytest.mark.slow
 def test_pooled_batches_decide_with_few_classes():
     cases = [make_head_update(positions=5, features=64, classes=7, seed=seed, bias=True) for seed in range(10)]
     alone = judged(look(cases[0], bias=True))
@@ -165,6 +168,7 @@ def test_pooled_batches_decide_with_few_classes():
 
 
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.slow
 def test_noise_is_seldom_a_mistake(bias):
     rng, runs, level = np.random.default_rng(3), 100, 0.05
     named = 0

@@ -110,6 +110,7 @@ def test_known_features_show_labels_that_no_column_statistic_shows():
 
 
 @pytest.mark.parametrize(("classes", "batches", "draws"), [(7, 1, 1), (7, 6, 2), (30, 2, 3), (300, 1, 1)])
+@pytest.mark.slow
 def test_pure_noise_is_called_visible_at_the_level(classes, batches, draws):
     rng, runs, level = np.random.default_rng(classes * batches), 150, 0.05
     called = 0
@@ -122,6 +123,7 @@ def test_pure_noise_is_called_visible_at_the_level(classes, batches, draws):
     assert called <= binom.ppf(0.999, runs, level)
 
 
+@pytest.mark.slow
 def test_draws_of_one_batch_may_be_copies():
     """A null that permuted every draw by itself would take ten copies of one draw for ten times the evidence."""
     rng, runs, level = np.random.default_rng(5), 200, 0.05
@@ -287,6 +289,7 @@ def test_labels_that_overlap_the_true_ones_fit_less_well():
     assert not fits_better([], [], rng=rng)
 
 
+@pytest.mark.slow
 def test_other_labels_of_noise_fit_better_at_the_level():
     rng, runs, level = np.random.default_rng(8), 200, 0.05
     called = 0

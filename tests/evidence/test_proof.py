@@ -82,6 +82,7 @@ def unused(labels):
 
 
 @pytest.mark.parametrize("deviation", [0.02, 0.1, 0.4])
+@pytest.mark.slow
 def test_the_gaussian_bound_is_attained(deviation):
     inputs, labels, outputs = head()
     law = NoiseLaw(absolute=deviation)
@@ -129,6 +130,7 @@ def test_no_test_exceeds_the_bound(kind, scope, scale, clip):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_the_closed_form_of_a_head_is_that_of_recomputed_gradients(clip, scope, noise):
     inputs, labels, outputs = head()
     law = NoiseLaw(clip=clip, scope=scope, **noise)
@@ -178,6 +180,7 @@ def test_the_laplace_bound_is_exact_for_one_coordinate():
 
 
 @pytest.mark.parametrize(("count", "shift"), [(2, 1.0), (20, 0.3), (2000, 0.03)])
+@pytest.mark.slow
 def test_the_laplace_bound_is_not_undercut_and_close(count, shift):
     rng, draws = np.random.default_rng(count), 20_000
     loss = np.concatenate(

@@ -56,6 +56,7 @@ def test_the_simulated_bounds_are_those_that_are_used():
 
 
 @pytest.mark.parametrize(("mean", "wrong"), [(0.1, (Decision.ABOVE, Decision.WITHIN)), (0.16, (Decision.WITHIN,))])
+@pytest.mark.slow
 def test_the_stopping_rule_errs_rarely(mean, wrong):
     runs, false = 60, 0
     for seed in range(runs):

@@ -95,6 +95,7 @@ def test_draws_that_agree_on_the_labels_alone_are():
 @pytest.mark.parametrize(
     ("classes", "m", "draws", "batches"), [(7, 4, 1, 1), (20, 8, 5, 1), (300, 18, 3, 2), (300, 150, 11, 1)], ids=str
 )
+@pytest.mark.slow
 def test_luck_is_significant_at_the_level(classes, m, draws, batches):
     rng, runs, level = np.random.default_rng(classes + draws), 200, 0.05
     called = 0
