@@ -55,6 +55,9 @@ class Attack(Protocol):
                                               and defence, such as the draws of a random defence, and about
                                               `update` itself, where it gives the attack's own answer. A
                                               refusal that holds for all of them is raised as `NotApplicable`.
+    ``serves``        method                  Of a prepared attack: ``serves(update)`` tells whether the same
+                                              would be learned for an update of another batch, which then needs
+                                              no preparation of its own.
     ================= ======================= ================================================================
     """
 

@@ -227,7 +227,16 @@ class PortfolioRun:
             return member
         key = index, member.name
         if key not in self._prepared:
-            self._prepared[key] = prepare(member, reading.update, seed=self._seed, batch=index)
+            # Batches of one model share their head, so that the lessons of the first serve the others as well.
+            serving = (
+                ready
+                for (_, name), ready in self._prepared.items()
+                if name == member.name and hasattr(ready, "serves") and ready.serves(reading.update)
+            )
+            ready = next(serving, None)
+            if ready is None:
+                ready = prepare(member, reading.update, seed=self._seed, batch=index)
+            self._prepared[key] = ready
         return self._prepared[key]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_labelleak import GaussianNoise, Recovery, Sign, Update, attack
+from pytest_labelleak import GaussianNoise, Recovery, Sign, Update, attack, audit
 from pytest_labelleak.attacks.registry import prepare, run
 from pytest_labelleak.attacks.shadow.attack import Shadow
 from pytest_labelleak.attacks.shadow.regression import best_threshold, fit, scores
@@ -202,6 +202,33 @@ def test_lessons_are_learned_once_for_all_draws_of_a_defence() -> None:
     own = run(shadow, draws[0].update, seed=0)
     assert (own.labels, own.reason, own.details) == (answers[0].labels, answers[0].reason, answers[0].details)
     assert len({answer.labels for answer in answers}) > 1, "every draw is read by its own entries"
+
+
+def test_lessons_serve_further_batches_of_the_same_head() -> None:
+    first = defended(made(7), GaussianNoise(relative=1.0))
+    ready = SMALL.prepared(first.update, rng=np.random.default_rng(0))
+    again = dataclasses.replace(first.update, head=dataclasses.replace(first.update.head))
+    moved = dataclasses.replace(again.head, kernel_value=again.head.kernel_value + np.float32(0.1))
+    assert ready.serves(again)
+    assert not ready.serves(dataclasses.replace(again, head=moved)), "other weights"
+    assert not ready.serves(dataclasses.replace(again, head=dataclasses.replace(moved, kernel_value=None)))
+    assert not ready.serves(dataclasses.replace(again, steps=2))
+    assert not ready.serves(dataclasses.replace(again, defences=()))
+    absolute = defended(made(7), GaussianNoise(absolute=1.0))
+    scaled = SMALL.prepared(absolute.update, rng=np.random.default_rng(0))
+    assert not scaled.serves(absolute.update), "its lessons hold for one norm"
+
+
+def test_an_audit_of_several_batches_learns_once() -> None:
+    counted = Counted()
+    shadow = dataclasses.replace(SMALL, defence=counted)
+    case = made(7)
+    calls = []
+    for batches in (1, 3):
+        before = counted.calls
+        audit([case.update] * batches, [case.labels] * batches, attacks=[shadow], seed=0)
+        calls.append(counted.calls - before)
+    assert calls[0] == calls[1] > 0
 
 
 def test_prepared_for_one_head_it_reads_no_other() -> None:

@@ -138,6 +138,7 @@ class Shadow:
             rules=self.rules,
             assumed="no defence" if defence is None else defence.name,
             shape=(update.features, update.classes),
+            setting=_Setting.of(update),
             lessons={kind: self._learn(update, defence, kind, rng) for kind in kinds},
         )
 
@@ -170,6 +171,7 @@ class Shadow:
                 held_out[index] = scores(coefficients, tables[index])
         return _Lesson(
             coefficients=fit(tables, present, self.rules.ridge),
+            scaled=norm is not None,
             sides=np.stack(sides),
             held_out=tuple(held_out),
             present=tuple(present),
@@ -188,6 +190,29 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Setting:
+    """Everything of an update that its simulations depend on, but for its norm."""
+
+    described: tuple[object, ...]
+    kernel: np.ndarray | None = field(repr=False)
+
+    @classmethod
+    def of(cls, update: Update) -> _Setting:
+        """Describe the head of an update, its training and its defences."""
+        biased = update.bias_gradient is not None
+        gradient = update.kernel_gradient
+        described = (gradient.shape, gradient.dtype, biased, update.steps, update.learning_rate, update.defences)
+        return cls(described=(*described, update.head.kind), kernel=update.head.kernel_value)
+
+    def is_of(self, update: Update) -> bool:
+        """Tell whether another update has the same."""
+        other = _Setting.of(update)
+        if self.described != other.described or (self.kernel is None) != (other.kernel is None):
+            return False
+        return self.kernel is other.kernel or bool(np.array_equal(self.kernel, other.kernel))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Lesson:
     """All that simulated updates of one kind of features teach.
 
@@ -195,6 +220,8 @@ class _Lesson:
     ----------
     coefficients : ndarray of shape (k + 1,)
         Of the regression on all of them.
+    scaled : bool
+        Whether they were brought to the norm of the update under attack, which another update need not have.
     sides : ndarray of shape (n, 2)
         Sides of the features, as each of them shows these.
     held_out : tuple of ndarray of shape (C,)
@@ -204,6 +231,7 @@ class _Lesson:
     """
 
     coefficients: np.ndarray = field(repr=False)
+    scaled: bool
     sides: np.ndarray = field(repr=False)
     held_out: tuple[np.ndarray, ...] = field(repr=False)
     present: tuple[np.ndarray, ...] = field(repr=False)
@@ -258,6 +286,8 @@ class PreparedShadow:
         Name of the defence of the simulated updates.
     shape : tuple of int
         Numbers of features and classes of the head.
+    setting : setting
+        Everything of the update under attack that the lessons depend on, but for its norm.
     lessons : dict of str to lesson
         By the kind of features.
     """
@@ -269,7 +299,23 @@ class PreparedShadow:
     rules: ShadowRules
     assumed: str
     shape: tuple[int, int]
+    setting: _Setting = field(repr=False)
     lessons: dict[str, _Lesson] = field(repr=False)
+
+    def serves(self, update: Update) -> bool:
+        """Tell whether the same lessons would be learned for another update.
+
+        Parameters
+        ----------
+        update : Update
+            For example of the next batch.
+
+        Returns
+        -------
+        bool
+            False where the defence's strength is absolute: the lessons then hold for one norm of the gradient.
+        """
+        return not any(lesson.scaled for lesson in self.lessons.values()) and self.setting.is_of(update)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes that look present."""
