@@ -21,6 +21,7 @@ from .evidence.hindsight import Visibility, visibility
 from .evidence.sequential import Decision as Side
 from .evidence.sequential import Standing, standing
 from .evidence.significance import ClaimedBatch, claims_by_luck, corrected, jointly_by_luck, level_of_look
+from .evidence.undoing import can_be_undone
 from .outcome import TOLERANCE, Bar
 from .portfolio import Clock, PortfolioRun, size_of
 from .questions.pooling import pool
@@ -206,6 +207,7 @@ class Trial:
             asked=self._rules.refusals,
             spent=self._clock.spent,
             look=self._looked,
+            undone=None if random else self._undone,
         )
         return (*pooled, *left_out), controls, evidence, len(draws)
 
@@ -348,6 +350,14 @@ class Trial:
         sightings = [[batch.sighting] for batch in self._batches if batch.sighting is not None]
         seen = visibility([batch.ranked for batch in self._batches], rng=rng, level=level)
         return seen, belonging(sightings, rng=rng, level=level) if sightings else None
+
+    def _undone(self) -> bool:
+        """Tell whether a receiver can turn the defence around; secret numbers of other participants prevent it."""
+        batch = next((batch for batch in self._batches if batch.update is not None), None)
+        if batch is None or batch.update is None or self._defence is None or getattr(self._defence, "secret", False):
+            return False
+        rng = np.random.default_rng([self._seed, *b"undoing"])
+        return can_be_undone(lambda update: self._defended(update, 0, 0), batch.update, rng=rng)
 
     def _look(self, batch: _Batch) -> None:
         if batch.update is None or batch.shared is None or batch.sighting is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,9 @@ class Aggregate:
     >>> Aggregate(clients=[other]).name
     'aggregate(2 participants)'
     """
+
+    #: A receiver of the sum does not know the numbers that are added.
+    secret: ClassVar[bool] = True
 
     clients: Sequence[Update] = field(repr=False)
 

@@ -58,6 +58,11 @@ class Compose:
         """Names of the parts, joined by plus signs."""
         return " + ".join(part.name for part in self.parts)
 
+    @property
+    def secret(self) -> bool:
+        """Whether a part uses numbers that a receiver does not know."""
+        return any(getattr(part, "secret", False) for part in self.parts)
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
         """Return `update` after all parts; each part records its own name."""
         for part in self.parts:

@@ -17,6 +17,9 @@ class Defence(Protocol):
 
     A defence sees the update alone, makes its random choices with `rng`, and returns a new update of the same names,
     shapes and head. Entries that are not finite pass unchanged, so that the audit can report them.
+
+    A receiver knows the defence, and no random choice of `rng`. If a defence without random choices uses other numbers
+    that no receiver knows, such as updates of other participants, it says so with an attribute ``secret = True``.
     """
 
     @property

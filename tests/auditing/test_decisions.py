@@ -113,6 +113,7 @@ def test_a_pass_names_its_evidence() -> None:
             "the labels are visible in this update",
         ),
         ({"seen": dataclasses.replace(SEEN, critical=1.0)}, "cannot tell visible labels from chance"),
+        ({"undone": lambda: True}, "whoever knows the defence can turn it around"),
         ({"together": dataclasses.replace(TOGETHER, match=Match.UNSEEN, given=SEEN)}, "do not belong together"),
     ],
 )

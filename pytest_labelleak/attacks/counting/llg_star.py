@@ -73,7 +73,7 @@ class LLGStar:
         known_weights(update)
         typical = typical_input(update, balance)
         mass = float(typical.sum())
-        if abs(mass) < self.rules.one_sided * float(np.abs(typical).sum()):
+        if mass == 0.0 or abs(mass) < self.rules.one_sided * float(np.abs(typical).sum()):
             raise NotApplicable("the features have both signs: the sum of a column says little about its class")
         mean = outputs(update, typical[None])[0]
         # The column sums stand in for the bias gradient, which they would be if every input summed to `mass`.

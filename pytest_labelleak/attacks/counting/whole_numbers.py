@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...core.recovery import NotApplicable
+
 __all__ = ["WholeNumberRules", "allocate", "whole_positions"]
 
 # Larger batches are not looked for.
@@ -53,6 +55,11 @@ def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarra
     -------
     ndarray of int, shape (C,)
         Non-negative counts.
+
+    Raises
+    ------
+    NotApplicable
+        If no class can take a count that is left over, because there is no class or no wish is finite.
     """
     counts: np.ndarray = np.maximum(np.rint(np.clip(wanted, 0.0, positions)), least).astype(np.int64)
     while missing := positions - int(counts.sum()):
@@ -60,6 +67,8 @@ def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarra
         cost = np.sign(missing) * (counts - wanted)
         cost = np.where(counts > least, cost, np.inf) if missing < 0 else cost
         usable = int(np.count_nonzero(np.isfinite(cost)))
+        if not usable:
+            raise NotApplicable("no class can take the labels that are left over")
         some = np.argsort(cost, kind="stable")[: min(abs(missing), usable)]
         counts[some] += np.sign(missing)
     return counts
@@ -99,6 +108,8 @@ def whole_positions(
     # Classes too rare for any candidate cannot have a label. (Shares of a summed loss change with the candidate.)
     common = np.maximum(shares(at_least), shares(_MOST_POSITIONS))
     active = np.flatnonzero(common * _MOST_POSITIONS > 0.5)
+    if not active.size:
+        return None
     none = np.zeros(active.size, dtype=np.int64)
     last = int(min(_MOST_POSITIONS, at_least + _MOST_WORK // max(active.size, 1)))
     best: tuple[float, int, np.ndarray] | None = None

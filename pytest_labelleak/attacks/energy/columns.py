@@ -220,7 +220,9 @@ def _size(name: str, energy: np.ndarray, fourth: np.ndarray, entries: int) -> St
     floor = float(energy[filled].min())
     middle = max(float(np.median(energy)), floor)
     logarithms = np.log(np.maximum(energy, floor) / middle)
-    share = float(np.median(fourth[filled] / energy[filled] ** 2))
+    squares = energy**2
+    told = squares > 0  # squares of columns that are smaller than the largest by more than 1e-80 vanish
+    share = float(np.median(fourth[told] / squares[told]))
     of_noise = float(np.sqrt(max(share * 2.0 / 3.0, share - 1.0 / max(entries, 1))))
     if _deviation(logarithms) <= _LIKE_NOISE * of_noise:
         return Statistic(name=name, values=np.cbrt(energy / middle), spread=of_noise / 3.0)

@@ -7,6 +7,7 @@ is ``1^T D``. A weight penalty adds a part that depends on the weights alone; a 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,11 +22,16 @@ __all__ = [
     "coarseness",
     "column_sums",
     "kernel_blocks",
+    "moderate",
     "scattered_share",
 ]
 
 #: Rows that are widened to float64 at a time, so that no wide copy of the whole gradient exists. Decides nothing.
 ROWS_PER_BLOCK = 256
+
+# Exponent of two. Fourth powers of entries between two to the minus and the plus of it are normal numbers, and their
+# sums are finite.
+_MODERATE = 250
 
 # Rows that the test of coarseness looks at. Decides nothing where entries were coarsened alike: scattered zeros are
 # scattered over any sample of the rows, and a single magnitude is checked on the whole gradient.
@@ -43,6 +49,48 @@ class CoarsenessRules:
     """
 
     scattered: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
+
+
+def moderate(update: Update) -> Update:
+    """Return the update with entries whose powers neither overflow nor vanish.
+
+    A gradient times a constant is the gradient of a loss times this constant, and has the same labels. The constant is
+    a power of two, so that no entry is rounded. Entries that are smaller than the largest by more than a factor of
+    ``2 ** 250`` become zero.
+
+    Parameters
+    ----------
+    update : Update
+        The update that was shared.
+
+    Returns
+    -------
+    Update
+        The update itself unless its head's gradient has entries near the ends of the range of float64.
+    """
+    parts = [a for a in (update.kernel_gradient, update.bias_gradient) if a is not None and a.dtype == np.float64]
+    sizes = [np.abs(part[part != 0.0]) for part in parts]
+    sizes = [size for size in sizes if size.size]
+    if not sizes or not all(np.isfinite(size).all() for size in sizes):
+        return update
+    top = int(np.frexp(max(float(size.max()) for size in sizes))[1])
+    least = int(np.frexp(min(float(size.min()) for size in sizes))[1])
+    if top <= _MODERATE and least > -_MODERATE and top - least <= _MODERATE:
+        return update
+
+    def scaled(array: np.ndarray) -> np.ndarray:
+        unit: np.ndarray = np.ldexp(np.asarray(array, dtype=np.float64), -top)
+        return np.where(np.abs(unit) >= np.ldexp(1.0, -_MODERATE), unit, 0.0)
+
+    head = update.head
+    own = {name: scaled(update.gradients[name]) for name in (head.kernel, head.bias) if name is not None}
+    kernel_penalty = None if head.kernel_penalty is None else scaled(head.kernel_penalty)
+    bias_penalty = None if head.bias_penalty is None else scaled(head.bias_penalty)
+    return dataclasses.replace(
+        update,
+        gradients={**update.gradients, **own},
+        head=dataclasses.replace(head, kernel_penalty=kernel_penalty, bias_penalty=bias_penalty),
+    )
 
 
 def kernel_blocks(update: Update, *, rows_per_block: int = ROWS_PER_BLOCK) -> Iterator[tuple[slice, np.ndarray]]:

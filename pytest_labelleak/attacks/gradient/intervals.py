@@ -175,6 +175,6 @@ def unit_of(array: np.ndarray, rules: IntervalRules | None = None) -> tuple[str,
             if counts[-1] <= _LEVELS and np.all(np.abs(levels - counts * step) <= rules.off_lattice * step):
                 return "lattice", step / 2.0
     for start in range(0, blocks.shape[0], ROWS_PER_BLOCK):
-        block = np.abs(blocks[start : start + ROWS_PER_BLOCK])
+        block = np.abs(blocks[start : start + ROWS_PER_BLOCK]).astype(np.float64)
         near += int(np.count_nonzero((block > 0) & (block <= 2.0 * smallest)))
     return ("dropped", smallest) if near >= rules.at_the_edge * total else None

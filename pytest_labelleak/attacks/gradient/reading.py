@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ...core.recovery import NotApplicable
 from ...core.update import Update
-from .head import CoarsenessRules, coarseness
+from .head import CoarsenessRules, coarseness, moderate
 from .subspace import Subspace, SubspaceRules, find_subspace
 from .tied import Split, TiedRules, split
 
@@ -26,7 +26,7 @@ class Reading:
     Parameters
     ----------
     update : Update
-        The update that was shared.
+        The update that was shared. Entries near the ends of the range of float64 are scaled; see `head.moderate`.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Reading:
     __slots__ = ("_found", "_refused", "update")
 
     def __init__(self, update: Update) -> None:
-        self.update = update
+        self.update = moderate(update)
         self._found: dict[object, Any] = {}
         self._refused: dict[object, tuple[str, Mapping[str, Any]]] = {}
 

@@ -46,6 +46,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from ...core.recovery import NotApplicable
 from .cone_projection import Projection, project
 from .elimination import Basis, EliminationRules, close, close_sparsely, examine, replace_repeated
 from .label_program import Extreme, extreme_columns
@@ -369,8 +370,15 @@ def separate(
     -------
     Separation
         The decisions and their evidence.
+
+    Raises
+    ------
+    NotApplicable
+        If a column is not finite.
     """
     count = points.shape[1]
+    if not (np.isfinite(points).all() and np.isfinite(noise).all()):
+        raise NotApplicable("the columns differ in size by more than double precision can compare")
     rules = rules or SeparationRules()
     test = _Test(points, np.maximum(deviations * noise, _ROUNDING), rules)
     bases: list[Basis] = []

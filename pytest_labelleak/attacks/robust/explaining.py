@@ -55,6 +55,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from ...core.recovery import NotApplicable
 from ...core.update import Update
 from ..gradient.intervals import Intervals
 from ..rlg.cone_projection import project
@@ -295,13 +296,22 @@ def explain(update: Update, intervals: Intervals, rules: ExplainingRules | None 
     -------
     Explained or None
         None if too many columns stick out: then the intervals are wrong.
+
+    Raises
+    ------
+    NotApplicable
+        If lengths of columns overflow.
     """
     rules = rules or ExplainingRules()
     state = _Explanation(update, intervals, rules)
     level = float(state.size.max(initial=0.0))
+    if not np.isfinite(level):
+        raise NotApplicable("the entries differ in size by more than double precision can compare")
     most = max(_FEWEST, min(_MOST, intervals.rows.size // 3))
     coarse = float(state.peak.max(initial=0.0)) > rules.far
     rechecks, stale = 0, False
+    # Every round halves the level down to a positive floor, widens the slack at most four times, adds one of at most
+    # `most` members, frees one of them for good, asks the cone one of at most `_RECHECKS` times, or ends.
     while True:
         floor = max(level / 2.0, rules.sticks_out)
         active = np.flatnonzero(state.size >= floor)

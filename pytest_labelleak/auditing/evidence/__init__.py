@@ -10,5 +10,6 @@ Reading order::
     confidence    bounds of the mean of bounded observations
     sequential    bounds of a mean advantage that hold whenever the draws of a defence stop
     belonging     whether labels and update belong together, and which mistake would explain that they do not
+    undoing       whether a receiver can turn a defence without randomness around
     proof         bound on the advantage of every attack, where the law of the noise is known
 """

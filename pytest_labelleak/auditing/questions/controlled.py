@@ -171,6 +171,12 @@ def held_by_evidence(
         if not seen.visible and not seen.decidable and seen.advantage > bar.threshold:
             return missing(seen.sentence)
         proofs.append("the labels are not visible in hindsight")
+    if evidence.undone is not None and evidence.undone():
+        return missing(
+            "whoever knows the defence can turn it around: it maps updates one to one and keeps their distances, as "
+            "another order of the classes does, or noise from a fixed seed; draw the noise from the generator rng= "
+            "that the defence is given"
+        )
     proofs.append("the attacks succeed without the defence")
     return Decision(outcome=Outcome.HELD, reason=f"{decision.reason}; evidence: {', '.join(proofs)}")
 

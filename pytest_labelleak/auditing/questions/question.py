@@ -55,6 +55,9 @@ class Evidence:
     look : callable or None
         Visibility of the labels in the shared updates for a receiver who chooses the threshold in hindsight, and
         whether labels and undefended updates belong together; computed on demand.
+    undone : callable or None
+        With a defence that is not random: whether a receiver who knows the defence can turn it around; computed on
+        demand.
     """
 
     members: Sequence[Attack] = field(default=(), repr=False)
@@ -70,6 +73,7 @@ class Evidence:
     asked: int = 0
     spent: bool = False
     look: Callable[[], tuple[Visibility | None, Belonging | None]] | None = field(default=None, repr=False)
+    undone: Callable[[], bool] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
