@@ -304,7 +304,7 @@ def _naming_case(classes: int, length: int, noise: float) -> Case:
 
     def run(settings: Any) -> Row:
         try:
-            named = set(_named_tokens(update, settings.rules).labels)
+            named = set(_named_tokens(update, settings.rules).tokens)
         except NotApplicable:
             return 0.0, False, True, 0
         right = len(named & set(said.tolist()))

@@ -18,6 +18,8 @@ from pytest_labelleak import (
     assert_labels_not_recoverable,
     audit,
 )
+from pytest_labelleak.asr import GradientMatching
+from pytest_labelleak.attacks import Disaggregate, Shadow
 from pytest_labelleak.core.errors import quoted
 from pytest_labelleak.plugin.redaction import Cleaner, texts_in
 
@@ -150,6 +152,13 @@ CALLS = {
     "learning_rate": lambda value: Update.from_arrays(np.ones((2, 3)), learning_rate=[value]),
     "compute_dtype": lambda value: Update.from_arrays(np.ones((2, 3)), compute_dtype=value),
     "counts": lambda value: assert_labels_not_recoverable(UPDATE, [1], counts=value),
+    "matching": lambda value: GradientMatching(soft_labels=str(value) * 20),
+    "moves": lambda value: GradientMatching(moves=value),
+    "tolerance": lambda value: GradientMatching(tolerance=value),
+    "temperature": lambda value: Disaggregate(temperature=[value]),
+    "starts": lambda value: Disaggregate(starts=value),
+    "features of shadow": lambda value: Shadow(features=str(value) * 20),
+    "simulations": lambda value: Shadow(simulations=value),
     "counts of audit": lambda value: audit(UPDATE, [1], counts=value),
 }
 GIVEN = {"array": LABELS, "scalar": LABELS[0], "list": LABELS.tolist(), "mapping": {SENTINEL: 1}}

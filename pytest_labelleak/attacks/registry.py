@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InvalidArgumentError, UnknownNameError
+from ..core.errors import InvalidArgumentError, UnknownNameError, quoted
 from ..core.recovery import NotApplicable, Recovery, Status
 from ..core.settings import active_scope
 from ..core.update import Update
@@ -86,7 +86,9 @@ def resolve(wanted: Iterable[Any], known: Mapping[str, Attack] | None = None) ->
                     chosen.setdefault(name, member)
                 continue
             if item not in registry:
-                raise UnknownNameError(f"unknown attack {item!r}. Expected 'auto' or one of {', '.join(registry)}.")
+                raise UnknownNameError(
+                    f"unknown attack {quoted(item)}. Expected 'auto' or one of {', '.join(registry)}."
+                )
             chosen.setdefault(item, registry[item])
             continue
         own = getattr(item, "name", None)

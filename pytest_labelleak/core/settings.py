@@ -81,7 +81,7 @@ def _time_budget(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentError(f"time_budget is a {type(value).__name__}. {expected}")
     if not (math.isfinite(value) and value > 0.0):
-        raise InvalidArgumentError(f"time_budget={value!r}. {expected}")
+        raise InvalidArgumentError(f"time_budget={quoted(value)}. {expected}")
     return float(value)
 
 
@@ -166,7 +166,9 @@ class Settings:
         """
         unknown = sorted(set(values) - set(_VALIDATORS))
         if unknown:
-            raise InvalidArgumentError(f"unknown setting {unknown[0]!r}. Expected one of {', '.join(_VALIDATORS)}.")
+            raise InvalidArgumentError(
+                f"unknown setting {quoted(unknown[0])}. Expected one of {', '.join(_VALIDATORS)}."
+            )
         return dataclasses.replace(self, **{k: v for k, v in values.items() if v is not None})
 
 

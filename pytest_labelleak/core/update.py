@@ -329,7 +329,7 @@ class Update:
         _real_array(kernel, f"gradients[{head.kernel!r}]", 2)
         d, classes = kernel.shape
         if head.kind not in HEAD_KINDS:
-            raise InvalidArgumentError(f"kind={head.kind!r}. Expected one of {', '.join(HEAD_KINDS)}.")
+            raise InvalidArgumentError(f"kind={quoted(head.kind)}. Expected one of {', '.join(HEAD_KINDS)}.")
         if classes < 2 and head.kind == "softmax":
             raise InvalidArgumentError(
                 f"the head's kernel gradient has shape {kernel.shape}: {classes} class. Expected at least 2: "

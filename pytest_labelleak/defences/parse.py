@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.errors import InvalidArgumentError, UnknownNameError
+from ..core.errors import InvalidArgumentError, UnknownNameError, quoted
 
 __all__ = ["parse"]
 
@@ -62,29 +62,31 @@ def _term(node: ast.expr, known: Mapping[str, Any], families: Mapping[str, tuple
     accepted = [field.name for field in dataclasses.fields(family)]
     expected = f"Expected keyword arguments among {', '.join(accepted)}, e.g. {example!r}."
     if not isinstance(node, ast.Call) or (not node.args and not node.keywords):
-        raise InvalidArgumentError(f"defence {written!r} has no parameters. {expected}")
+        raise InvalidArgumentError(f"defence {quoted(written)} has no parameters. {expected}")
     if node.args or any(keyword.arg is None for keyword in node.keywords):
-        raise InvalidArgumentError(f"defence {written!r} has a parameter without a name. {expected}")
+        raise InvalidArgumentError(f"defence {quoted(written)} has a parameter without a name. {expected}")
     arguments: dict[str, Any] = {}
     for keyword in node.keywords:
         name = str(keyword.arg)
         if name not in accepted or name in arguments:
-            raise InvalidArgumentError(f"defence {written!r} has an unknown or repeated parameter {name!r}. {expected}")
+            raise InvalidArgumentError(
+                f"defence {quoted(written)} has an unknown or repeated parameter {quoted(name)}. {expected}"
+            )
         try:
             arguments[name] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise InvalidArgumentError(
-                f"defence {written!r} has a parameter {name!r} that is no literal value. {expected}"
+                f"defence {quoted(written)} has a parameter {quoted(name)} that is no literal value. {expected}"
             ) from None
     try:
         return family(**arguments)
     except TypeError:  # a parameter without a default was left out
-        raise InvalidArgumentError(f"defence {written!r} lacks a parameter. {expected}") from None
+        raise InvalidArgumentError(f"defence {quoted(written)} lacks a parameter. {expected}") from None
 
 
 def _unknown(text: str, known: Mapping[str, Any], families: Mapping[str, tuple[Any, str]]) -> UnknownNameError:
     calls = ", ".join(example for _, example in families.values())
     return UnknownNameError(
-        f"unknown defence {text!r}. Expected one of {', '.join(known)}, a call such as {calls}, several of these "
+        f"unknown defence {quoted(text)}. Expected one of {', '.join(known)}, a call such as {calls}, several of these "
         "joined by ' + ', or a defence object such as GaussianNoise(relative=1.0)."
     )

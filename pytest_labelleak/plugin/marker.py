@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ..core.errors import InvalidArgumentError
+from ..core.errors import InvalidArgumentError, quoted
 from ..core.settings import Settings
 
 __all__ = ["MARKER", "marker_settings"]
@@ -46,7 +46,7 @@ def marker_settings(item: pytest.Item, settings: Settings) -> Settings:
             raise InvalidArgumentError(f"pytest.mark.labelleak got {len(mark.args)} positional argument(s). {expected}")
         unknown = sorted(set(mark.kwargs) - set(_MARKER_KEYWORDS))
         if unknown:
-            raise InvalidArgumentError(f"pytest.mark.labelleak got an unknown keyword {unknown[0]!r}. {expected}")
+            raise InvalidArgumentError(f"pytest.mark.labelleak got an unknown keyword {quoted(unknown[0])}. {expected}")
         values = {**{name: value for name, value in mark.kwargs.items() if value is not None}, **values}
     try:
         return settings.override(**values)

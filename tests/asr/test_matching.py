@@ -234,7 +234,7 @@ def test_the_progress_line_tells_loss_and_stability_and_no_guess():
     ("setting", "message"),
     [
         ({"objective": "l3"}, "objective='l3'"),
-        ({"labels": "hard"}, "labels='hard'"),
+        ({"soft_labels": "hard"}, "soft_labels='hard'"),
         ({"optimiser": "sgd"}, "optimiser='sgd'"),
         ({"attempts": 0}, "attempts=0"),
         ({"steps": True}, "steps=True"),
@@ -262,8 +262,8 @@ def test_a_guess_holds_every_word_that_must_occur():
         distance=None,
         keys=(),
         positions=5,
-        words=np.array([2, 4, 6, 8]),
-        labels="softmax",
+        bag=np.array([2, 4, 6, 8]),
+        soft_labels="softmax",
         last=2,
         complete=True,
     )

@@ -16,7 +16,7 @@ from pytest_labelleak.asr.matching.objectives import OBJECTIVES, Distance
 from pytest_labelleak.asr.matching.observed import observe
 from pytest_labelleak.asr.matching.problem import _directions, pose
 from pytest_labelleak.asr.matching.rearrange import rearrange
-from pytest_labelleak.asr.matching.unknowns import LABELS, Unknowns
+from pytest_labelleak.asr.matching.unknowns import SOFT_LABELS, Unknowns
 from pytest_labelleak.core.errors import InvalidArgumentError, UnsupportedModelError
 
 keras = pytest.importorskip("keras")
@@ -71,9 +71,9 @@ def test_at_the_truth_the_gradients_are_the_models_own(model, case, speller):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("soft_labels", SOFT_LABELS)
 @pytest.mark.parametrize("kind", OBJECTIVES)
-def test_second_derivatives_agree_with_finite_differences(model, case, kind, labels):
+def test_second_derivatives_agree_with_finite_differences(model, case, kind, soft_labels):
     from pytest_labelleak.asr.decoders.keras import KerasFreeContexts
 
     update, truth, _ = case
@@ -84,8 +84,8 @@ def test_second_derivatives_agree_with_finite_differences(model, case, kind, lab
         distance=Distance(kind=kind, targets=[observe(np.asarray(update.gradients[key], np.float64)) for key in keys]),
         keys=keys,
         positions=5,
-        words=np.unique(truth),
-        labels=labels,
+        bag=np.unique(truth),
+        soft_labels=soft_labels,
         last=2,
     )
     rng = np.random.default_rng(2)
@@ -96,9 +96,11 @@ def test_second_derivatives_agree_with_finite_differences(model, case, kind, lab
         step = 1e-5 * direction / np.linalg.norm(direction)
         difference = problem(vector + step)[0] - problem(vector - step)[0]
         assert difference == pytest.approx(2.0 * float(gradient @ step), rel=1e-4, abs=1e-12)
-    held = problem.with_words(truth, vector[:50])[1]
+    held = problem.at_transcript(truth, vector[:50])[1]
     step = 1e-5 * held / np.linalg.norm(held)
-    difference = problem.with_words(truth, vector[:50] + step)[0] - problem.with_words(truth, vector[:50] - step)[0]
+    difference = (
+        problem.at_transcript(truth, vector[:50] + step)[0] - problem.at_transcript(truth, vector[:50] - step)[0]
+    )
     assert difference == pytest.approx(2.0 * float(held @ step), rel=1e-4)
 
 
@@ -171,7 +173,7 @@ def test_positions_in_a_wrong_order_are_put_right(case, speller):
     problem = pose(update, speller, FAST)
     order = [2, 0, 1, 3, 4]
     part = (contexts[order] @ problem.basis.T).ravel()
-    start = problem.with_words(labels[order], part)[0]
+    start = problem.at_transcript(labels[order], part)[0]
     assert start > 1e-3
     options = {"enough": 1e-7, "stop": lambda: False}
     wrong = tuple(labels[order].tolist()), part, start
@@ -299,7 +301,7 @@ def test_what_it_cannot_be_applied_to(case, speller):
         "holds no gradient of 'speller_2": dataclasses.replace(update, gradients=head, values={}, penalties={}),
         "sums up 3 local steps": dataclasses.replace(update, steps=3),
         "smooths its labels": dataclasses.replace(update, head=dataclasses.replace(update.head, label_smoothing=0.1)),
-        "no attack names words": update.map(np.zeros_like, defence="nothing"),
+        "no attack names tokens": update.map(np.zeros_like, defence="nothing"),
     }
     for message, shared in cases.items():
         found = FAST(shared, speller, rng=rng)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...core.errors import InvalidArgumentError
+from ...core.errors import InvalidArgumentError, quoted
 from ...core.recovery import NotApplicable, Status
 from ...core.update import Update
 from ..decoders.free_contexts import FreeContextDecoder
@@ -25,7 +25,7 @@ from .progress import Progress
 from .search import Search
 from .settings import MatchingRules
 from .state import State, fingerprint, read_state
-from .unknowns import LABELS
+from .unknowns import SOFT_LABELS
 
 __all__ = ["PUBLISHED", "GradientMatching"]
 
@@ -38,7 +38,7 @@ class GradientMatching:
     ----------
     objective : {"normalised", "plain", "cosine"}
         Kind of distance: see `pytest_labelleak.asr.matching.objectives.OBJECTIVES`.
-    labels : {"softmax", "free"}
+    soft_labels : {"softmax", "free"}
         Soft labels by a softmax, or entries without constraint.
     optimiser : {"lbfgs", "adam"}
         L-BFGS, or Adam, which takes many more steps.
@@ -71,7 +71,7 @@ class GradientMatching:
     """
 
     objective: str = "normalised"
-    labels: str = "softmax"
+    soft_labels: str = "softmax"
     optimiser: str = "lbfgs"
     restrict: bool = True
     every_layer: bool = False
@@ -89,19 +89,19 @@ class GradientMatching:
 
     def __post_init__(self) -> None:
         """Check the settings once."""
-        for name, known in (("objective", OBJECTIVES), ("labels", LABELS), ("optimiser", OPTIMISERS)):
+        for name, known in (("objective", OBJECTIVES), ("soft_labels", SOFT_LABELS), ("optimiser", OPTIMISERS)):
             if getattr(self, name) not in known:
-                raise InvalidArgumentError(f"{name}={getattr(self, name)!r}. Expected one of {', '.join(known)}.")
+                raise InvalidArgumentError(f"{name}={quoted(getattr(self, name))}. Expected one of {', '.join(known)}.")
         for name in ("attempts", "steps", "patience"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidArgumentError(f"{name}={value!r}. Expected an integer of at least 1.")
+                raise InvalidArgumentError(f"{name}={quoted(value)}. Expected an integer of at least 1.")
         if not isinstance(self.moves, int) or isinstance(self.moves, bool) or self.moves < 0:
-            raise InvalidArgumentError(f"moves={self.moves!r}. Expected an integer of at least 0.")
+            raise InvalidArgumentError(f"moves={quoted(self.moves)}. Expected an integer of at least 0.")
         for name in ("learning_rate", "final_learning_rate", "context_scale", "tolerance"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
-                raise InvalidArgumentError(f"{name}={value!r}. Expected a finite number above 0.")
+                raise InvalidArgumentError(f"{name}={quoted(value)}. Expected a finite number above 0.")
 
     def __call__(
         self,
@@ -180,7 +180,7 @@ class GradientMatching:
             If the checkpoint is of another search.
         """
         problem = pose(update, decoder, self)
-        about = fingerprint(repr(self), [*(one.target for one in problem.distance.targets), problem.words])
+        about = fingerprint(repr(self), [*(one.target for one in problem.distance.targets), problem.bag])
         state = None if checkpoint is None else read_state(checkpoint, about)
         if state is None:
             state = State(seeds=rng.integers(2**63, size=self.attempts, dtype=np.uint64))
@@ -199,7 +199,7 @@ class GradientMatching:
 #: The published procedure as far as it can be read: every layer, squared distance, free labels, one start.
 PUBLISHED = GradientMatching(
     objective="plain",
-    labels="free",
+    soft_labels="free",
     optimiser="adam",
     every_layer=True,
     subspace=False,

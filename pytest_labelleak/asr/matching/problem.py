@@ -25,7 +25,7 @@ class _Named:
 
     Attributes
     ----------
-    labels : tuple of int
+    tokens : tuple of int
         The tokens. Private.
     positions : int
         Number of label positions.
@@ -33,7 +33,7 @@ class _Named:
         Whether the gradient is exact enough to count positions.
     """
 
-    labels: tuple[int, ...] = field(repr=False)
+    tokens: tuple[int, ...] = field(repr=False)
     positions: int
     certain: bool
 
@@ -73,7 +73,7 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: Settings) -> Unk
     if update.classes != decoder.classes:
         raise NotApplicable(f"the update has {update.classes} classes and the speller {decoder.classes}")
     found = _named_tokens(update, settings.rules)
-    positions, words = found.positions, found.labels
+    positions, tokens = found.positions, found.tokens
     penalties: dict[str, np.ndarray | None] = dict(update.penalties)
     penalties[update.head.kernel] = update.head.kernel_penalty
     if update.head.bias is not None:
@@ -81,8 +81,8 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: Settings) -> Unk
     targets = []
     for key in keys:
         targets.append(observe(np.asarray(update.gradients[key], np.float64), penalties.get(key)))
-    ended = settings.known_end and decoder.end is not None and decoder.end in words and positions > 1
-    bag = np.array(words if settings.restrict else range(decoder.classes), np.int64)
+    ended = settings.known_end and decoder.end is not None and decoder.end in tokens and positions > 1
+    bag = np.array(tokens if settings.restrict else range(decoder.classes), np.int64)
     return Unknowns(
         decoder=decoder,
         # Clipping, by the model or by a defence, leaves the scale open.
@@ -91,11 +91,11 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: Settings) -> Unk
         ),
         keys=keys,
         positions=positions,
-        words=bag,
-        labels=settings.labels,
+        bag=bag,
+        soft_labels=settings.soft_labels,
         basis=_directions(update, decoder, positions) if settings.subspace and found.certain else None,
         last=decoder.end if ended else None,
-        complete=settings.restrict and settings.labels == "softmax" and found.certain,
+        complete=settings.restrict and settings.soft_labels == "softmax" and found.certain,
         label_scale=settings.rules.label_scale,
     )
 
@@ -111,17 +111,17 @@ def _named_tokens(update: Update, rules: MatchingRules) -> _Named:
             reasons.append(f"{name}: {recovery.message or 'no label'}")
             continue
         if recovery.positions:
-            return _Named(labels=recovery.labels, positions=recovery.positions, certain=True)
+            return _Named(tokens=recovery.labels, positions=recovery.positions, certain=True)
         named[name] = recovery.labels
         if name == "rlg":
             rank = int(recovery.details["rank"])
     if len(named.get("bias_sign", ())) > max(rules.most_named, rules.most_named_share * update.classes):
         del named["bias_sign"]
     if not named:
-        raise NotApplicable(f"no attack names words ({'; '.join(reasons)})")
-    labels = named.get("bias_sign") or max(named.values(), key=len)
+        raise NotApplicable(f"no attack names tokens ({'; '.join(reasons)})")
+    tokens = named.get("bias_sign") or max(named.values(), key=len)
     # Tokens that occur twice then show in the rank alone.
-    return _Named(labels=labels, positions=max(rank, len(labels)), certain=False)
+    return _Named(tokens=tokens, positions=max(rank, len(tokens)), certain=False)
 
 
 def _directions(update: Update, decoder: FreeContextDecoder, positions: int) -> np.ndarray | None:

@@ -60,15 +60,15 @@ def rearrange(
         moves = []
         for order in _orders(len(tokens) - (problem.last is not None), len(tokens)):
             moved = _apply(problem, order, tokens, part)
-            moves.append((problem.with_words(*moved)[0], *moved))
+            moves.append((problem.at_transcript(*moved)[0], *moved))
         moves.sort(key=lambda move: move[0])
         before = residual
-        for _, words, start in moves[: rules.moves_tried]:
+        for _, moved_tokens, start in moves[: rules.moves_tried]:
             if stop():
                 break
-            found, left = _fitted(problem, words, start, rules.brief_steps, enough)
+            found, left = _fitted(problem, moved_tokens, start, rules.brief_steps, enough)
             if left < residual:
-                tokens, part, residual = words, found, left
+                tokens, part, residual = moved_tokens, found, left
         if residual == before:
             break
         part, residual = _fitted(problem, tokens, part, rules.long_steps, enough)
@@ -79,7 +79,7 @@ def _fitted(
     problem: Unknowns, tokens: tuple[int, ...], part: np.ndarray, most: int, enough: float
 ) -> tuple[np.ndarray, float]:
     return lbfgs(
-        lambda vector: problem.with_words(tokens, vector), part, most=most, after=lambda _, value: value <= enough
+        lambda vector: problem.at_transcript(tokens, vector), part, most=most, after=lambda _, value: value <= enough
     )
 
 

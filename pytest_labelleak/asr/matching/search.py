@@ -93,7 +93,7 @@ class Search:
         if self._late:
             return True
         part, residual = lbfgs(
-            lambda vector: problem.with_words(state.tokens, vector),
+            lambda vector: problem.at_transcript(state.tokens, vector),
             problem.split(state.vector)[0],
             most=settings.rules.check_steps,
             after=lambda vector, value: value < self._solved,

@@ -54,7 +54,7 @@ class Settings(Protocol):
         """Kind of distance."""
 
     @property
-    def labels(self) -> str:
+    def soft_labels(self) -> str:
         """Kind of soft labels."""
 
     @property

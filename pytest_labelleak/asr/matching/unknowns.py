@@ -13,10 +13,10 @@ from ...core.softmax import softmax
 from ..decoders.free_contexts import FreeContextDecoder
 from .objectives import Distance
 
-__all__ = ["LABELS", "Unknowns"]
+__all__ = ["SOFT_LABELS", "Unknowns"]
 
 #: A softmax over the recovered tokens; entries without constraint, as published.
-LABELS = ("softmax", "free")
+SOFT_LABELS = ("softmax", "free")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,16 +33,16 @@ class Unknowns:
         Variables that are matched.
     positions : int
         Number S of label positions.
-    words : ndarray of int, shape (k,)
+    bag : ndarray of int, shape (k,)
         Tokens that a label may be. Private.
-    labels : {"softmax", "free"}
+    soft_labels : {"softmax", "free"}
         Kind of soft labels.
     basis : ndarray of shape (r, d) or None
         Basis of the contexts' span, where it is known.
     last : int or None
         Token at the last position, where it is known. Private.
     complete : bool
-        Whether each of `words` is known to occur.
+        Whether each token of `bag` is known to occur.
     label_scale : float
         Deviation of the entries behind the soft labels at the start.
     """
@@ -51,8 +51,8 @@ class Unknowns:
     distance: Distance = field(repr=False)
     keys: tuple[str, ...]
     positions: int
-    words: np.ndarray = field(repr=False)
-    labels: str
+    bag: np.ndarray = field(repr=False)
+    soft_labels: str
     basis: np.ndarray | None = field(default=None, repr=False)
     last: int | None = field(default=None, repr=False)
     complete: bool = False
@@ -64,14 +64,14 @@ class Unknowns:
         width = self.decoder.context_width
         free = self.positions - (self.last is not None)
         inner = width if self.basis is None else len(self.basis)
-        return (self.decoder.initial, width), (self.positions, inner), (free, len(self.words))
+        return (self.decoder.initial, width), (self.positions, inner), (free, len(self.bag))
 
     def start(self, rng: np.random.Generator, *, context_scale: float) -> np.ndarray:
         """Draw a vector to start from."""
         initial, inner, labels = self._shapes
         entries = self.label_scale * rng.standard_normal(labels)
-        if self.labels == "free":
-            entries += 1.0 / len(self.words)
+        if self.soft_labels == "free":
+            entries += 1.0 / len(self.bag)
         # The length of a context does not depend on the number of directions.
         spread = context_scale * math.sqrt(self.decoder.context_width / inner[1])
         parts = context_scale * rng.standard_normal(initial), spread * rng.standard_normal(inner), entries
@@ -96,14 +96,14 @@ class Unknowns:
 
     @property
     def _last_place(self) -> int:
-        """Place of the last token among the words, or -1."""
-        places = np.flatnonzero(self.words == self.last)
+        """Place of the last token in the bag, or -1."""
+        places = np.flatnonzero(self.bag == self.last)
         return int(places[0]) if places.size else -1
 
     def soft(self, entries: np.ndarray) -> np.ndarray:
         """Return soft labels over all classes, shape (S, C)."""
         labels = np.zeros((self.positions, self.decoder.classes))
-        labels[: len(entries), self.words] = softmax(entries) if self.labels == "softmax" else entries
+        labels[: len(entries), self.bag] = softmax(entries) if self.soft_labels == "softmax" else entries
         if self.last is not None:
             labels[-1, self.last] = 1.0
         return labels
@@ -112,7 +112,7 @@ class Unknowns:
         """Return the likeliest transcript in which every token occurs that must. Private."""
         entries = self.split(vector)[1]
         best = entries.argmax(axis=1)
-        needed = np.flatnonzero(self.words != self.last)
+        needed = np.flatnonzero(self.bag != self.last)
         # An assignment is needed only where a token is the likeliest one nowhere.
         if (
             self.complete
@@ -124,7 +124,7 @@ class Unknowns:
             rows, columns = linear_sum_assignment(np.hstack([scores[:, needed], anything]), maximize=True)
             taken = columns < len(needed)
             best[rows[taken]] = needed[columns[taken]]
-        tokens = [int(token) for token in self.words[best]]
+        tokens = [int(token) for token in self.bag[best]]
         return tuple(tokens if self.last is None else [*tokens, self.last])
 
     def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
@@ -132,13 +132,13 @@ class Unknowns:
         part, entries = self.split(vector)
         labels = self.soft(entries)
         value, for_part, for_labels = self._pulled_back(part, labels)
-        for_entries = for_labels[: len(entries), self.words]
-        if self.labels == "softmax":
-            soft = labels[: len(entries), self.words]
+        for_entries = for_labels[: len(entries), self.bag]
+        if self.soft_labels == "softmax":
+            soft = labels[: len(entries), self.bag]
             for_entries = soft * (for_entries - np.sum(soft * for_entries, axis=1, keepdims=True))
         return value, np.concatenate([for_part, for_entries.ravel()])
 
-    def with_words(self, tokens: Sequence[int], part: np.ndarray) -> tuple[float, np.ndarray]:
+    def at_transcript(self, tokens: Sequence[int], part: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the distance and its gradient with respect to the contexts' coordinates, at a given transcript.
 
         Parameters

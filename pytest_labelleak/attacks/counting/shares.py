@@ -18,7 +18,7 @@ import numpy as np
 from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.softmax import softmax
 from ...core.update import Update
-from ..gradient.head import ROWS_PER_BLOCK, bias_gradient, kernel_blocks
+from ..gradient.head import bias_gradient, kernel_blocks, only_signs
 from ..gradient.reading import Reading
 from .whole_numbers import WholeNumberRules, allocate, whole_positions
 
@@ -32,9 +32,6 @@ __all__ = [
     "outputs",
     "typical_input",
 ]
-
-# Fewer entries than this have one magnitude by chance.
-_FEW = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +125,7 @@ def balance_of(update: Update, *, rules: CountRules) -> Balance:
         raise NotApplicable("the head's bias gradient is zero everywhere")
     if not np.any(bias < 0):
         raise NotApplicable("no class descends: this is no softmax cross-entropy gradient")
-    if _only_signs(update):
+    if only_signs(update):
         raise NotApplicable(
             "every entry has the same magnitude: the update was reduced to its signs, and signs do not count"
         )
@@ -144,17 +141,6 @@ def balance_of(update: Update, *, rules: CountRules) -> Balance:
     # A sum over S positions of smoothed targets could descend by S times as much: then no class is certain.
     bound = smoothing / update.classes if averaged or not smoothing else np.inf
     return Balance(bias=bias, averaged=averaged, steps=steps, smoothing=smoothing, present=bias < -bound)
-
-
-def _only_signs(update: Update) -> bool:
-    seen = 0
-    top = float(np.abs(update.kernel_gradient).max())
-    for start in range(0, update.features, ROWS_PER_BLOCK):  # as a rule the first block settles it
-        block = np.abs(update.kernel_gradient[start : start + ROWS_PER_BLOCK])
-        if np.any((block > 0) & (block < top)):
-            return False
-        seen += int(np.count_nonzero(block))
-    return seen > _FEW
 
 
 def known_weights(update: Update) -> tuple[np.ndarray, np.ndarray]:

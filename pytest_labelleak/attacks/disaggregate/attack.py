@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.errors import InvalidArgumentError
+from ...core.errors import InvalidArgumentError, quoted
 from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update, unit_roundoff
 from ..gradient.reading import Reading
@@ -113,12 +113,12 @@ class Disaggregate:
 
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
-        if not (np.isfinite(self.temperature) and self.temperature > 0.0):
-            raise InvalidArgumentError(f"temperature={self.temperature!r}. Expected a finite number above 0.")
+        if not (isinstance(self.temperature, (int, float)) and 0.0 < self.temperature < np.inf):
+            raise InvalidArgumentError(f"temperature={quoted(self.temperature)}. Expected a finite number above 0.")
         for name in ("most_positions", "starts"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidArgumentError(f"{name}={value!r}. Expected an integer of at least 1.")
+                raise InvalidArgumentError(f"{name}={quoted(value)}. Expected an integer of at least 1.")
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the samples that could be isolated, and the share of the gradient that they explain."""

@@ -23,6 +23,7 @@ __all__ = [
     "column_sums",
     "kernel_blocks",
     "moderate",
+    "only_signs",
     "scattered_share",
 ]
 
@@ -36,6 +37,9 @@ _MODERATE = 250
 # Rows that the test of coarseness looks at. Decides nothing where entries were coarsened alike: scattered zeros are
 # scattered over any sample of the rows, and a single magnitude is checked on the whole gradient.
 _LOOKED_AT = 512
+
+# So few entries have one magnitude by chance.
+_FEW = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,17 +168,38 @@ def coarseness(update: Update, rules: CoarsenessRules | None = None) -> str | No
     every = max(1, update.features // _LOOKED_AT)
     sample = update.kernel_gradient[::every]
     filled = sample != 0
-    top = float(max(sample.max(), -sample.min()))
-    total = int(np.count_nonzero(filled))
-    if total == int(np.count_nonzero(np.abs(sample) == top)) and total > 2:
-        gradient = update.kernel_gradient
-        top = float(max(gradient.max(), -gradient.min()))
-        if np.count_nonzero(gradient) == np.count_nonzero(np.abs(gradient) == top):
-            return "every entry has the same magnitude: the update was reduced to its signs"
+    if only_signs(update):
+        return "every entry has the same magnitude: the update was reduced to its signs"
     share = scattered_share(filled)
     if update.compute_dtype != "float16" and share > rules.scattered:
         return f"{share:.0%} zeros are scattered over the gradient: entries were dropped or rounded to zero"
     return None
+
+
+def only_signs(update: Update) -> bool:
+    """Tell whether all entries of the kernel gradient other than zero have one magnitude, as signs leave it.
+
+    Parameters
+    ----------
+    update : Update
+        The update that was shared.
+
+    Returns
+    -------
+    bool
+        False where at most two entries are left: these have one magnitude by chance.
+
+    Examples
+    --------
+    >>> only_signs(Update.from_arrays([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]))
+    True
+    """
+    every = max(1, update.features // _LOOKED_AT)
+    for part in (update.kernel_gradient[::every], update.kernel_gradient):  # as a rule the sample settles it
+        sizes = np.abs(part)
+        if np.any((sizes > 0) & (sizes < sizes.max())):
+            return False
+    return int(np.count_nonzero(sizes)) > _FEW
 
 
 def scattered_share(filled: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import scipy.stats
 
-from ...core.errors import InvalidArgumentError, UnknownNameError
+from ...core.errors import InvalidArgumentError, UnknownNameError, quoted
 from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
 from ...defences import resolve
@@ -96,13 +96,13 @@ class Shadow:
         """Check the parameters."""
         if self.features not in {"auto", SIGNED, NON_NEGATIVE}:
             raise InvalidArgumentError(
-                f"features={self.features!r}. Expected 'auto', {SIGNED!r} or {NON_NEGATIVE!r}: the kind of the inputs "
-                "of the head, non-negative after ReLU, signed after tanh, GELU or a normalisation."
+                f"features={quoted(self.features)}. Expected 'auto', {SIGNED!r} or {NON_NEGATIVE!r}: the kind of the "
+                "inputs of the head, non-negative after ReLU, signed after tanh, GELU or a normalisation."
             )
         if not isinstance(self.simulations, int) or self.simulations < 4:
-            raise InvalidArgumentError(f"simulations={self.simulations!r}. Expected an integer of at least 4.")
+            raise InvalidArgumentError(f"simulations={quoted(self.simulations)}. Expected an integer of at least 4.")
         if not self.sizes or not all(isinstance(size, int) and size > 0 for size in self.sizes):
-            raise InvalidArgumentError(f"sizes={self.sizes!r}. Expected positive numbers of label positions.")
+            raise InvalidArgumentError(f"sizes={quoted(self.sizes)}. Expected positive numbers of label positions.")
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes that look present."""
@@ -185,7 +185,8 @@ class Shadow:
             return resolve(written)
         except (UnknownNameError, InvalidArgumentError):
             raise NotApplicable(
-                f"the defence {written!r} cannot be simulated from its name; pass Shadow(defence=...) with the defence"
+                f"the defence {quoted(written)} cannot be simulated from its name; pass Shadow(defence=...) with the "
+                "defence"
             ) from None
 
 

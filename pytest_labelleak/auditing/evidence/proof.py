@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import erf, gammainc
 
-from ...core.errors import InvalidArgumentError
+from ...core.errors import InvalidArgumentError, quoted
 
 __all__ = ["Bound", "NoiseLaw", "gaussian_advantage", "head_bound", "laplace_advantage", "pair_bound"]
 
@@ -53,9 +53,9 @@ class NoiseLaw:
     def __post_init__(self) -> None:
         """Check kind, scope, scales and probability."""
         if self.kind not in _KINDS:
-            raise InvalidArgumentError(f"kind={self.kind!r}. Expected one of {', '.join(_KINDS)}.")
+            raise InvalidArgumentError(f"kind={quoted(self.kind)}. Expected one of {', '.join(_KINDS)}.")
         if self.scope not in _SCOPES:
-            raise InvalidArgumentError(f"scope={self.scope!r}. Expected one of {', '.join(_SCOPES)}.")
+            raise InvalidArgumentError(f"scope={quoted(self.scope)}. Expected one of {', '.join(_SCOPES)}.")
         if (self.absolute is None) == (self.relative is None):
             raise InvalidArgumentError(
                 "absolute= and relative=. Expected exactly one of them: the noise has one scale."
@@ -64,11 +64,11 @@ class NoiseLaw:
         for name, values in (("absolute", scales), ("relative", [self.relative]), ("clip", [self.clip])):
             for value in values:
                 if value is not None and not (math.isfinite(value) and value > 0.0):
-                    raise InvalidArgumentError(f"{name}={value!r}. Expected a finite number above 0.")
+                    raise InvalidArgumentError(f"{name}={quoted(value)}. Expected a finite number above 0.")
         if not 0.0 <= self.randomised <= 1.0:
             raise InvalidArgumentError(
-                f"randomised={self.randomised!r}. Expected a number in [0, 1]: the probability of the true class minus "
-                "that of another."
+                f"randomised={quoted(self.randomised)}. Expected a number in [0, 1]: the probability of the true class "
+                "minus that of another."
             )
 
     def deviation(self, variable: str) -> float:
