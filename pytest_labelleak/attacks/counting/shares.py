@@ -29,6 +29,7 @@ __all__ = [
     "claim",
     "exact_positions",
     "known_weights",
+    "only_signs",
     "outputs",
     "typical_input",
 ]
@@ -128,7 +129,7 @@ def balance_of(update: Update, *, rules: CountRules) -> Balance:
         raise NotApplicable("the head's bias gradient is zero everywhere")
     if not np.any(bias < 0):
         raise NotApplicable("no class descends: this is no softmax cross-entropy gradient")
-    if _only_signs(update):
+    if only_signs(update):
         raise NotApplicable(
             "every entry has the same magnitude: the update was reduced to its signs, and signs do not count"
         )
@@ -146,7 +147,19 @@ def balance_of(update: Update, *, rules: CountRules) -> Balance:
     return Balance(bias=bias, averaged=averaged, steps=steps, smoothing=smoothing, present=bias < -bound)
 
 
-def _only_signs(update: Update) -> bool:
+def only_signs(update: Update) -> bool:
+    """Tell whether every entry of the kernel gradient has the same magnitude.
+
+    Parameters
+    ----------
+    update : Update
+        The update that was shared.
+
+    Returns
+    -------
+    bool
+        False as well for a handful of entries, which have one magnitude by chance.
+    """
     seen = 0
     top = float(np.abs(update.kernel_gradient).max())
     for start in range(0, update.features, ROWS_PER_BLOCK):  # as a rule the first block settles it
@@ -256,8 +269,9 @@ def exact_positions(reading: Reading) -> tuple[int | None, int]:
     if not subspace.exact:
         return None, 1
     update = reading.update
-    # The rows of the gradient sum to zero over the classes, which takes one from the largest rank.
-    most = min(update.features + (update.bias_gradient is not None), update.classes - 1)
+    # Behind a softmax the rows of the gradient sum to zero over the classes, which takes one from the largest rank.
+    most = update.classes - (update.head.kind == "softmax")
+    most = min(update.features + (update.bias_gradient is not None), most)
     return (subspace.positions if subspace.positions < most else None), subspace.positions
 
 

@@ -26,7 +26,7 @@ class Reading:
     Parameters
     ----------
     update : Update
-        The update that was shared.
+        The update that was shared. That of a single sigmoid unit is read as the softmax of both classes.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Reading:
     __slots__ = ("_found", "_refused", "update")
 
     def __init__(self, update: Update) -> None:
-        self.update = update
+        self.update = update.both_classes()
         self._found: dict[object, Any] = {}
         self._refused: dict[object, tuple[str, Mapping[str, Any]]] = {}
 
