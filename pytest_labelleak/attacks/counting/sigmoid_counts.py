@@ -45,8 +45,8 @@ def count_behind_sigmoids(attack: str, reading: Reading, *, rules: CountRules) -
     Raises
     ------
     NotApplicable
-        If weights or bias gradient are missing, if no number of label positions makes the counts whole, or if no class has a
-        label.
+        If weights or bias gradient are missing, if no number of label positions makes the counts whole, or if no class
+        has a label.
     """
     update = reading.update
     kernel, bias = known_weights(update)
