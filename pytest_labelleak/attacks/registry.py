@@ -192,7 +192,7 @@ def prepare(member: Attack, update: Update, *, seed: int, batch: int = 0) -> Att
     InvalidArgumentError
         If the prepared attack has another name.
     """
-    learn = getattr(member, "prepared", None)
+    learn, update = getattr(member, "prepared", None), update.both_classes()
     if learn is None or _obstacle(member, update) is not None:
         return member
     try:

@@ -368,7 +368,8 @@ class Trial:
 
 
 def _loss_gradient(update: Update) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return kernel and bias gradient of the head without the parts of weight penalties."""
+    """Return kernel and bias gradient of the head without the parts of weight penalties, a column for each class."""
+    update = update.both_classes()
     head = update.head
     kernel, bias = update.kernel_gradient, update.bias_gradient
     if head.kernel_penalty is not None and not update.defences:

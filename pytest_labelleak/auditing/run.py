@@ -182,9 +182,9 @@ def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Ite
 
 
 def _check_agreement(update: Update, truth: Truth) -> None:
-    if truth.classes != update.classes:
+    if truth.classes != update.label_classes:
         raise InvalidArgumentError(
-            f"the adapter gives labels over {truth.classes} classes, the head has {update.classes} outputs."
+            f"the adapter gives labels over {truth.classes} classes, the head tells {update.label_classes} apart."
         )
     if truth.features is not None and truth.features.shape[1] != update.features:
         raise InvalidArgumentError(
@@ -198,7 +198,7 @@ def _context(update: Update, defence: defences_.Defence | None) -> dict[str, Any
     applied = (*update.defences, *(() if defence is None else (defence.name,)))
     return {
         "defence": " + ".join(applied) or None,
-        "classes": update.classes,
+        "classes": update.label_classes,
         "origin": update.origin,
         "device": update.device,
         "compute_dtype": update.compute_dtype,

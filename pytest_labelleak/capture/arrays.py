@@ -54,7 +54,8 @@ class ArraysAdapter:
         """Return `batch` as the truth: a sequence or tensor of class indices, or a dict with the indices as "y".
 
         The dict may also hold "features", the inputs of the head, and "lengths", the number of label positions of
-        each sequence. Positions with the label `ignore_class` are left out.
+        each sequence. Positions with the label `ignore_class` are left out. For a sigmoid head of several units the
+        indices are the classes present at any position, one for each presence; for a single unit they are 0 and 1.
         """
         self._refuse(head=head, class_weight=class_weight)
         expected = (
@@ -83,7 +84,7 @@ class ArraysAdapter:
             raise InvalidArgumentError(f"batch has shape {labels.shape}, and the model is an Update. {expected}")
         if ignore_class is not None:
             labels, features, lengths = _without(check_ignored(ignore_class), labels, features, lengths)
-        return Truth(labels=labels, classes=model.classes, features=features, lengths=lengths)
+        return Truth(labels=labels, classes=model.label_classes, features=features, lengths=lengths)
 
     @staticmethod
     def _refuse(**options: Any) -> None:

@@ -473,6 +473,57 @@ class Update:
         """Number C of outputs of the head."""
         return int(self.kernel_gradient.shape[1])
 
+    @property
+    def label_classes(self) -> int:
+        """Number of classes that labels name: one for each output, and classes 0 and 1 for a single sigmoid unit."""
+        return 2 if self._one_unit else self.classes
+
+    @property
+    def _one_unit(self) -> bool:
+        return self.head.kind == "sigmoid" and self.classes == 1
+
+    def both_classes(self) -> Update:
+        """Return the update of a single sigmoid unit as that of a softmax over classes 0 and 1.
+
+        The sigmoid of a logit z is the softmax of the logits 0 and z. The error of class 0 is the error of class 1 with
+        the sign turned, so the column of class 0 is the negative of the unit's own column.
+
+        Returns
+        -------
+        Update
+            With two columns, and weights of zero for class 0; any other update is returned itself.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> unit = Update.from_arrays(np.array([[0.5], [-1.0]]), kind="sigmoid")
+        >>> unit.both_classes().kernel_gradient.tolist()
+        [[-0.5, 0.5], [1.0, -1.0]]
+        """
+        if not self._one_unit:
+            return self
+
+        def columns(array: np.ndarray, sign: float = -1.0) -> np.ndarray:
+            return np.concatenate([sign * array, array], axis=-1).astype(array.dtype)
+
+        def both(array: np.ndarray | None, sign: float = -1.0) -> np.ndarray | None:
+            return None if array is None else columns(array, sign)
+
+        head = self.head
+        own = {name: columns(self.gradients[name]) for name in (head.kernel, head.bias) if name is not None}
+        return dataclasses.replace(
+            self,
+            gradients={**self.gradients, **own},
+            head=dataclasses.replace(
+                head,
+                kernel_value=both(head.kernel_value, 0.0),
+                bias_value=both(head.bias_value, 0.0),
+                kernel_penalty=both(head.kernel_penalty),
+                bias_penalty=both(head.bias_penalty),
+                kind="softmax",
+            ),
+        )
+
     def defect(self) -> str | None:
         """Return the reason why no attack can read the head's gradient at all, or None.
 

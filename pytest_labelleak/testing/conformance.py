@@ -218,8 +218,8 @@ def check_adapter(adapter: Any, model: Any, batch: Any) -> None:
     _require(isinstance(update, Update), f"{where}: capture() returned {type(update).__name__}, not an Update")
     _require(truth.labels.size > 0, f"{where}: labels() found no label in a batch that must have one")
     _require(
-        truth.classes == update.classes,
-        f"{where}: labels() speaks of {truth.classes} classes, the head has {update.classes} outputs",
+        truth.classes == update.label_classes,
+        f"{where}: labels() speaks of {truth.classes} classes, the head tells {update.label_classes} apart",
     )
     _require(
         truth.features is None or truth.features.shape[1] == update.features,

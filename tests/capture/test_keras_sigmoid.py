@@ -8,11 +8,13 @@ import pytest
 keras = pytest.importorskip("keras")
 layers = keras.layers
 
-from pytest_labelleak import InvalidArgumentError, attack  # noqa: E402
+from pytest_labelleak import GaussianNoise, InvalidArgumentError, attack, audit  # noqa: E402
 from pytest_labelleak.attacks import builtin_attacks  # noqa: E402
+from pytest_labelleak.auditing.outcome import Outcome  # noqa: E402
 from pytest_labelleak.capture.keras.adapter import KerasAdapter  # noqa: E402
 
 BCE = keras.losses.BinaryCrossentropy
+NOISE = GaussianNoise(relative=300.0)
 ENDINGS = {
     "name": ("sigmoid", "binary_crossentropy"),
     "logits": (None, BCE(from_logits=True)),
@@ -37,8 +39,9 @@ def test_a_sigmoid_head_is_captured(ending, units, classifier, rng, batch, fitte
     for gradient, step in zip(update.gradients.values(), fitted_step(model, x, y), strict=True):
         np.testing.assert_allclose(gradient, step, atol=2e-6)
     truth = KerasAdapter().labels(model, (x, y))
-    assert (truth.classes, truth.lengths) == (units, None)
-    np.testing.assert_array_equal(truth.labels, np.nonzero(y)[1])
+    # One unit tells classes 0 and 1 apart; several units have a class each.
+    assert (truth.classes, truth.lengths) == (max(units, 2), None)
+    np.testing.assert_array_equal(truth.labels, y[:, 0] if units == 1 else np.nonzero(y)[1])
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 1)])
@@ -46,7 +49,7 @@ def test_a_sigmoid_head_is_captured(ending, units, classifier, rng, batch, fitte
 def test_targets_of_one_unit(shape, dtype, classifier, batch):
     y = (np.arange(8) % 3 == 0).astype(dtype).reshape(shape)
     model = classifier("binary_crossentropy", activation="sigmoid", units=1)
-    assert KerasAdapter().labels(model, (batch[0], y)).labels.tolist() == [0, 0, 0]
+    assert KerasAdapter().labels(model, (batch[0], y)).labels.tolist() == [1, 0, 0, 1, 0, 0, 1, 0]
     assert KerasAdapter().capture(model, (batch[0], y)).kernel_gradient.shape == (12, 1)
 
 
@@ -88,3 +91,44 @@ def test_attacks_on_softmax_heads_refuse_a_sigmoid_head(classifier, batch, rng):
         recovery = attack(name, update)
         assert (recovery.status, recovery.labels) == ("not applicable", ())
         assert "the head is a sigmoid" in recovery.reason
+
+
+def network(units, hidden="relu"):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((20,)), layers.Dense(64, activation=hidden), layers.Dense(units, activation="sigmoid")]
+    )
+    model.compile("sgd", "binary_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("hidden", ["relu", "tanh"])
+def test_several_labels_a_sample_are_read_and_noise_hides_them(hidden, rng):
+    model, batches = network(14, hidden), []
+    for _ in range(2):
+        y = (rng.random((6, 14)) < 0.06).astype("float32")
+        y[0, :2], y[1] = 1.0, 0.0  # two labels in one sample, and none in another
+        batches.append((rng.normal(size=(6, 20)).astype("float32"), y))
+    measured = audit(model, batches)
+    assert (measured.outcome, measured.figure, measured.classes) == (Outcome.LEAKED, 1.0, 14)
+    counted = next(verdict for verdict in measured.verdicts if verdict.attack == "bias_counts")
+    assert counted.figure == 1.0
+    noisy = audit(model, batches, attacks=["bias_sign", "bias_counts", "yin", "energy"], defence=NOISE)
+    assert noisy.outcome is not Outcome.LEAKED
+    assert noisy.figure < 0.1
+
+
+def test_batches_of_one_sample_tell_the_class_of_a_unit(rng):
+    model = network(1)
+    batches = [(rng.normal(size=(1, 20)).astype("float32"), np.full((1, 1), i % 2, "float32")) for i in range(10)]
+    measured = audit(model, batches)
+    assert (measured.outcome, measured.figure, measured.classes) == (Outcome.LEAKED, 1.0, 2)
+    hidden = audit(model, batches, attacks=["bias_sign", "idlg", "yin"], defence=NOISE)
+    assert hidden.outcome is not Outcome.LEAKED
+
+
+def test_a_batch_without_a_present_class_is_told_from_an_empty_one(rng):
+    x, y = rng.normal(size=(4, 20)).astype("float32"), np.zeros((4, 5), "float32")
+    measured = audit(network(5), (x, y))
+    assert measured.outcome is Outcome.INCONCLUSIVE
+    assert "no class is present in any sample" in measured.message

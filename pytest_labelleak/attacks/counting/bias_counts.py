@@ -11,6 +11,7 @@ from ...core.recovery import Recovery
 from ...core.update import Update
 from ..gradient.reading import Reading
 from .shares import CountRules, balance_of, claim, outputs, typical_input
+from .sigmoid_counts import count_behind_sigmoids
 
 __all__ = ["BiasCounts"]
 
@@ -24,6 +25,8 @@ class BiasCounts:
     one reads a typical input of the head from the gradient and feeds it to the head's own weights; without
     the weights it takes ``1 / C``, which an untrained network is close to. The number S of label
     positions, published as known, is found as `shares` describes.
+
+    Behind sigmoids every class is counted by itself, with the weights; see `sigmoid_counts`.
 
     Parameters
     ----------
@@ -41,6 +44,7 @@ class BiasCounts:
     name: ClassVar[str] = "bias_counts"
     reference: ClassVar[str] = "Geng et al. 2021, doi:10.48550/arXiv.2110.09074"
     cost: ClassVar[str] = "subspace"
+    reads_sigmoid: ClassVar[bool] = True
 
     rules: CountRules = field(default_factory=CountRules)
 
@@ -51,6 +55,8 @@ class BiasCounts:
     def read(self, reading: Reading, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts of a reading."""
         update = reading.update
+        if update.head.kind == "sigmoid":
+            return count_behind_sigmoids(self.name, reading, rules=self.rules)
         balance = balance_of(update, rules=self.rules)
         mean = np.full(update.classes, 1.0 / update.classes)
         if update.head.kernel_value is not None and update.head.bias_value is not None:

@@ -242,8 +242,9 @@ def exact_positions(reading: Reading) -> tuple[int | None, int]:
     if not subspace.exact:
         return None, 1
     update = reading.update
-    # The rows of the gradient sum to zero over the classes, which takes one from the largest rank.
-    most = min(update.features + (update.bias_gradient is not None), update.classes - 1)
+    # Behind a softmax the rows of the gradient sum to zero over the classes, which takes one from the largest rank.
+    most = update.classes - (update.head.kind == "softmax")
+    most = min(update.features + (update.bias_gradient is not None), most)
     return (subspace.positions if subspace.positions < most else None), subspace.positions
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...core.recovery import NotApplicable
 
-__all__ = ["WholeNumberRules", "allocate", "whole_positions"]
+__all__ = ["WholeNumberRules", "allocate", "chance_of_misses", "whole_positions"]
 
 # Larger batches are not looked for.
 _MOST_POSITIONS = 4096
@@ -74,9 +74,21 @@ def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarra
     return counts
 
 
-def _chance(missed: np.ndarray) -> float:
-    """Return the logarithm of the probability that random shares come as close to whole numbers."""
-    free = missed.size - 1  # they sum to one
+def chance_of_misses(missed: np.ndarray, free: int) -> float:
+    """Return the logarithm of the probability that random shares come as close to whole numbers.
+
+    Parameters
+    ----------
+    missed : ndarray of shape (k,)
+        Differences from whole numbers.
+    free : int
+        Number of differences that are independent of each other.
+
+    Returns
+    -------
+    float
+        Zero where none is free.
+    """
     if free < 1:
         return 0.0
     radius = max(float(np.linalg.norm(missed)), _ROUNDING)
@@ -122,7 +134,10 @@ def whole_positions(
         told = (counts > 0) | (wanted > 0.5)  # all others are near zero for every candidate and tell nothing
         missed = (wanted - counts)[told]
         # Every number has a chance of its own to be taken by mistake; the larger it is, the smaller.
-        if _chance(missed) + math.log(positions) + 2.0 * math.log1p(math.log(positions)) > math.log(rules.chance):
+        # The shares sum to one.
+        if chance_of_misses(missed, missed.size - 1) + math.log(positions) + 2.0 * math.log1p(
+            math.log(positions)
+        ) > math.log(rules.chance):
             continue
         # A multiple has as many times the error; with exact shares it has the same but for rounding.
         error = float(np.sqrt(np.mean(missed**2)))

@@ -26,7 +26,8 @@ class Reading:
     Parameters
     ----------
     update : Update
-        The update that was shared. Entries near the ends of the range of float64 are scaled; see `head.moderate`.
+        The update that was shared. That of a single sigmoid unit is read as the softmax of both classes. Entries near
+        the ends of the range of float64 are scaled; see `head.moderate`.
 
     Examples
     --------
@@ -42,7 +43,7 @@ class Reading:
     __slots__ = ("_found", "_refused", "update")
 
     def __init__(self, update: Update) -> None:
-        self.update = moderate(update)
+        self.update = moderate(update.both_classes())
         self._found: dict[object, Any] = {}
         self._refused: dict[object, tuple[str, Mapping[str, Any]]] = {}
 

@@ -25,6 +25,9 @@ class BiasSign:
     Known label smoothing e lowers every target-free entry by up to ``e / C`` per unit of weight; with
     a mean-reduced loss that bound is used instead of zero.
 
+    Behind sigmoids the same holds for every class by itself: without a label of class c all errors of its logit are
+    positive. Smoothing e lowers them by up to ``e / 2``, and the mean is over samples and classes.
+
     References
     ----------
     .. [1] A. Wainakh et al., "User-Level Label Leakage from Gradients in Federated Learning", PoPETs
@@ -36,6 +39,7 @@ class BiasSign:
     cost: ClassVar[str] = "pass"
     reads: ClassVar[tuple[str, ...]] = ("bias",)
     reads_tied: ClassVar[bool] = True  # from the bias alone
+    reads_sigmoid: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes that descend."""
@@ -45,12 +49,13 @@ class BiasSign:
         if not np.any(bias):
             raise NotApplicable("the head's bias gradient is zero everywhere")
         smoothing = update.head.label_smoothing
-        bound = smoothing / update.classes if smoothing and update.reduction == "mean" else 0.0
+        lowest = 0.5 * smoothing if update.head.kind == "sigmoid" else smoothing
+        bound = lowest / update.classes if smoothing and update.reduction == "mean" else 0.0
         named = np.flatnonzero(bias < -bound)
         if not named.size:
             raise NotApplicable(
                 "no entry of the bias gradient is negative"
                 + (f" by more than label smoothing of {smoothing:g} alone makes it" if bound else "")
-                + ": the labels' own entries were dropped, or this is no softmax cross-entropy gradient"
+                + ": the labels' own entries were dropped, or this is no cross-entropy gradient"
             )
         return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(named.tolist()))

@@ -23,7 +23,8 @@ class LLG:
     First, every class with a negative column sum is present. Then, while label positions are left, the
     class with the smallest sum receives one more, and the average impact of one label is taken off
     its sum. The published attack is told the number of positions; this one takes the rank of the
-    gradient for it where the gradient has one, and stops after the first step where it has none.
+    gradient for it where the gradient has one, and stops after the first step where it has none, or where the head
+    has sigmoids: there a label position may have any number of labels.
 
     References
     ----------
@@ -35,6 +36,7 @@ class LLG:
     reference: ClassVar[str] = "Wainakh et al. 2022, doi:10.2478/popets-2022-0043"
     cost: ClassVar[str] = "subspace"
     reads: ClassVar[tuple[str, ...]] = ("kernel",)
+    reads_sigmoid: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes and their counts."""
@@ -56,7 +58,8 @@ class LLG:
                 "no column sum is negative: the labels' own entries were dropped, or the features are not mostly "
                 "positive"
             )
-        positions, _ = exact_positions(reading)
+        # Behind sigmoids a position may have any number of labels, so that positions cannot be spent on them.
+        positions = None if update.head.kind == "sigmoid" else exact_positions(reading)[0]
         if positions is None or positions < negative.size:
             return Recovery(attack=self.name, status=Status.RECOVERED, labels=tuple(negative.tolist()))
         impact = float(sums[negative].sum()) * (1.0 + 1.0 / update.classes) / positions

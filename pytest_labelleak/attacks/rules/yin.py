@@ -35,6 +35,7 @@ class Yin:
     reference: ClassVar[str] = "Yin et al. 2021, doi:10.1109/CVPR46437.2021.01607"
     cost: ClassVar[str] = "pass"
     reads: ClassVar[tuple[str, ...]] = ("kernel",)
+    reads_sigmoid: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
         """Return the classes with a negative entry."""

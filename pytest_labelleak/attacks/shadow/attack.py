@@ -85,6 +85,7 @@ class Shadow:
     name: ClassVar[str] = "shadow"
     reference: ClassVar[str] = "this project; shadow models: Shokri et al. 2017, doi:10.1109/SP.2017.41"
     cost: ClassVar[str] = "search"
+    reads_sigmoid: ClassVar[bool] = True
 
     defence: Defence | None = None
     simulations: int = 24
@@ -296,6 +297,7 @@ class PreparedShadow:
     name: ClassVar[str] = Shadow.name
     reference: ClassVar[str] = Shadow.reference
     cost: ClassVar[str] = Shadow.cost
+    reads_sigmoid: ClassVar[bool] = Shadow.reads_sigmoid
 
     rules: ShadowRules
     assumed: str

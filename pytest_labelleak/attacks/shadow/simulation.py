@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.special
 
 from ...core.update import Update
 from ...defences.defence import Defence
@@ -20,6 +21,8 @@ _SPREADS = (0.5, 1.0, 2.0)
 _MARGINS = (0.0, 0.0, 3.0, 6.0)
 #: Share of a class's own weights in the features of its samples, where weights are known.
 _ALIGNED = (0.0, 0.0, 0.5)
+#: Labels of a simulated position behind sigmoids, on average.
+_SEVERAL = (1, 2, 4)
 #: Local steps that are simulated one by one; more are taken together. Bounds the work.
 _MOST_STEPS = 8
 
@@ -57,7 +60,8 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
     Returns
     -------
     Simulated
-        Independent normal features, or their magnitudes; labels uniform over the classes.
+        Independent normal features, or their magnitudes; labels uniform over the classes, several at a position behind
+        sigmoids.
     """
     d, classes = target.features, target.classes
     known = target.head.kernel_value
@@ -69,6 +73,10 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
     kernel: np.ndarray = np.zeros((d, classes))
     bias: np.ndarray = np.zeros(classes)
     labels: list[np.ndarray] = []
+    sigmoid = target.head.kind == "sigmoid"
+    several = int(rng.choice(_SEVERAL)) if sigmoid else 1
+    # The logits of trained sigmoids are as far below zero as their classes are rare.
+    rare = float(rng.choice((0.0, np.log(classes / several)))) if sigmoid else 0.0
     for batch in np.array_split(np.arange(positions), steps):
         own = rng.integers(0, classes, batch.size)
         features = rng.standard_normal((batch.size, d))
@@ -81,6 +89,15 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
         deviation = float(logits.std())
         logits *= spread / deviation if deviation > 0 else 1.0
         logits[np.arange(batch.size), own] += margin
+        if sigmoid:
+            targets = rng.random(logits.shape) < (several - 1) / classes
+            logits[targets] += margin
+            targets[np.arange(batch.size), own] = True
+            error = (scipy.special.expit(logits - rare) - targets) / (batch.size * classes)
+            kernel += features.T @ error
+            bias += error.sum(axis=0)
+            labels.append(np.nonzero(targets)[1])
+            continue
         logits -= logits.max(axis=1, keepdims=True)
         error = np.exp(logits)
         error /= error.sum(axis=1, keepdims=True)

@@ -255,7 +255,8 @@ def score_labels(
     if present.size == 0:
         return verdict(
             Status.INCONCLUSIVE,
-            "the batch holds no label: it is empty or every sample weight is zero; pass a batch with samples",
+            "the batch holds no label: it is empty, every sample weight is zero, or (behind sigmoids) no class is "
+            "present in any sample; pass a batch with samples and labels",
         )
     if recovery.status == Status.RECOVERED:
         stats |= position_statistics(recovery, truth)

@@ -226,7 +226,8 @@ def truth_of(targets: Targets, head: KerasHead) -> Truth:
     -------
     Truth
         One label for each position with a non-zero weight that is neither masked nor ignored by the loss. A row that
-        mixes classes has several labels. A sigmoid head has one label for each class whose target is above one half.
+        mixes classes has several labels. A sigmoid head has one label for each class whose target is above one half;
+        a single sigmoid unit has classes 0 and 1, and one label for each target.
 
     Raises
     ------
@@ -240,6 +241,9 @@ def truth_of(targets: Targets, head: KerasHead) -> Truth:
         labels = np.empty(0, np.int64) if targets.labels is None else targets.labels[keep]
         return Truth(labels=labels, classes=head.classes, lengths=lengths)
     rows = targets.rows[keep]
+    if head.sigmoid and head.classes == 1:
+        told = rows[np.isfinite(rows)]
+        return Truth(labels=(told > 0.5).astype(np.int64), classes=2)
     if head.sigmoid:
         return Truth(labels=np.nonzero(rows > 0.5)[1], classes=head.classes)
     labels = _from_rows(rows)
