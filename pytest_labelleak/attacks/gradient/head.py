@@ -46,7 +46,7 @@ class CoarsenessRules:
         Share of zeros, in rows and columns that hold other entries, from which on entries count as dropped.
     """
 
-    scattered: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
+    scattered: float = field(default=0.01, metadata={"plateau": (0.00667, 0.04)})
 
 
 def kernel_blocks(update: Update, *, rows_per_block: int = ROWS_PER_BLOCK) -> Iterator[tuple[slice, np.ndarray]]:
