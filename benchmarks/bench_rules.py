@@ -36,6 +36,8 @@ from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.testing import LabelledUpdate, make_head_update, make_update
 
 FACTORS = (1.5, 2.0, 4.0, 16.0)
+#: Tried where the first of these changes a row.
+FINER = (1.25, 1.1)
 #: Rows that are counted at most once one has changed.
 MOST_COUNTED = 5
 DEFENCES: dict[str, Defence] = {
@@ -54,6 +56,7 @@ TEXT = (
     "that is right in part stands at the edge of the possible, where every number moves it, and so does the seed.) "
     '"Rows" counts the settled rows that read the number at all. "Lowest" and "highest" are '
     "the ends of the ladder (factors 1/16 to 16), or the last values before the first at which a row changes. "
+    "Where the first step of 1.5 changes a row, 1.25 and 1.1 are tried. "
     f'"Changed" counts the rows that change at that first value, up to {MOST_COUNTED}, and names one; a dash: none '
     "does."
 )
@@ -434,9 +437,9 @@ def settled(case: Case, answered: tuple[Any, ...]) -> bool:
     return answered[0] != Status.RECOVERED or answered[1:3] == (len(truth), 0)
 
 
-def _ladder(value: float, up: bool) -> Iterator[float]:
+def _ladder(value: float, up: bool, factors: Sequence[float] = FACTORS) -> Iterator[float]:
     last = value
-    for factor in FACTORS:
+    for factor in factors:
         step = value * factor if up else value / factor
         step = type(value)(round(step)) if isinstance(value, int) else step
         if step != last and not (isinstance(value, int) and step < 1):
@@ -479,18 +482,30 @@ def plateau(
     # Shared over the ladder, so that values that do not depend on the number are computed once.
     readings = [Reading(case.update) for case, _ in readers]
     cells = [_shown(value), str(len(readers))]
+
+    def rows_changed(step: float) -> list[str]:
+        other = dataclasses.replace(member, rules=changed(member.rules, path, step))
+        differing: list[str] = []
+        for (case, answered), reading in zip(readers, readings, strict=True):
+            if len(differing) < MOST_COUNTED and answer(other, case, reading) != answered:
+                differing.append(case.name)
+        return differing
+
     for up in (False, True):
         last, moved = value, "-"
         for step in _ladder(value, up):
-            other = dataclasses.replace(member, rules=changed(member.rules, path, step))
-            differing: list[str] = []
-            for (case, answered), reading in zip(readers, readings, strict=True):
-                if len(differing) < MOST_COUNTED and answer(other, case, reading) != answered:
-                    differing.append(case.name)
+            differing = rows_changed(step)
             if differing:
                 moved = f"{len(differing)} at {_shown(step)} ({differing[0]})"
                 break
             last = step
+        if last == value and moved != "-":
+            for step in _ladder(value, up, FINER):
+                differing = rows_changed(step)
+                if not differing:
+                    last = step
+                    break
+                moved = f"{len(differing)} at {_shown(step)} ({differing[0]})"
         cells += [_shown(last), moved]
     return cells
 

@@ -1048,8 +1048,8 @@ _OF_REFUSALS_AND_RULES = (
     ),
     Mutant(
         "a rule beyond its plateau",
-        "attacks/rlg/separation.py",
-        "SeparationRules",
+        "attacks/robust/attack.py",
+        "RobustRules",
         "separated: float = field(default=any_default, metadata=any_plateau)",
         "separated: float = field(default=1e3, metadata=any_plateau)",
         _RULE_OBJECTS,

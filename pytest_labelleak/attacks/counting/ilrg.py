@@ -43,7 +43,7 @@ class ILRGRules:
         When shares are counts.
     """
 
-    usual: float = field(default=0.5, metadata={"plateau": (0.5, 0.5)})
+    usual: float = field(default=0.25, metadata={"plateau": (0.0156, 1.0)})
     counts: CountRules = field(default_factory=CountRules)
 
 

@@ -17,6 +17,10 @@ from .columns import Columns, Statistic, read_columns
 __all__ = ["Energy", "EnergyRules"]
 
 
+# Rounds of weighting, which end far earlier as a rule: bounds the work.
+_MOST_ROUNDS = 50
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyRules:
     """The numbers that decide which classes stand out.
@@ -38,8 +42,6 @@ class EnergyRules:
         Leading directions looked at, at most.
     fluctuations : float
         How far above the edge of independent noise a direction must be, in units of the edge's fluctuation.
-    rounds : int
-        Times that the evidence is weighted anew by the classes named.
     """
 
     level: float = field(default=0.005, metadata={"plateau": (0.0025, 0.02)})
@@ -47,9 +49,8 @@ class EnergyRules:
     split: float = field(default=0.15, metadata={"plateau": (0.111, 0.165)})
     uneven: float = field(default=1.5, metadata={"plateau": (1.25, 24.0)})
     emptied: float = field(default=0.25, metadata={"plateau": (0.0156, 4.0)})
-    directions: int = field(default=16, metadata={"plateau": (15, 16)})
+    directions: int = field(default=20, metadata={"plateau": (15, 16)})
     fluctuations: float = field(default=3.3, metadata={"plateau": (0.206, 6.6)})
-    rounds: int = field(default=3, metadata={"plateau": (3, 3)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ class Energy:
        stands out, the attack does not apply.
     2. The classes that stand out give the matched filter, and every statistic its weight in one sum: the linear
        discriminant of the deviations. Classes are named by the two parts of this sum where these are clear, else by
-       its false-discovery rate. The step is repeated a few times.
+       its false-discovery rate. The step is repeated until the classes named repeat; of those that alternate, the
+       clearest split counts.
     3. Energies that spread further than those of any noise are those of a trained model's probabilities. There the
        two bulks overlap, and classes are named by the likelier of two normal bulks.
 
@@ -192,12 +194,15 @@ class Energy:
 
         Two starts often meet, so `filters` keeps the matched filter of every set of classes.
         """
-        left: float | None = None
-        score = np.zeros(named.size)
-        for _ in range(self.rules.rounds):
-            if not named.any() or named.all():
-                break
+        rounds: dict[bytes, _Answer] = {}
+        weighted = _Answer(named=named, score=np.zeros(named.size), left=None)
+        while named.any() and not named.all():
             bulk, key = ~named, np.packbits(named).tobytes()
+            if key in rounds:  # these classes were named before: all that follows would repeat
+                cycle = list(rounds.values())[list(rounds).index(key) :]
+                return min(cycle, key=lambda answer: np.inf if answer.left is None else answer.left)
+            if len(rounds) == _MOST_ROUNDS:
+                break
             if key not in filters:
                 filters[key] = columns.against(named)
             evidence = np.stack([_compressed(standardised(s, bulk)) for s in (*statistics, filters[key])])
@@ -219,10 +224,9 @@ class Energy:
             else:
                 left, found = None, discoveries(log_tail(total, int(bulk.sum())), self.rules.discovery)
                 found = self._above_the_tail(score, found)
-            if np.array_equal(found, named):
-                break
             named = found
-        return _Answer(named=named, score=score, left=left)
+            rounds[key] = weighted = _Answer(named=named, score=score, left=left)
+        return weighted
 
     def _above_the_tail(self, score: np.ndarray, named: np.ndarray) -> np.ndarray:
         """Leave out the upper tail of the bulk, if the classes `named` fall into that tail and clearly above it.

@@ -52,7 +52,7 @@ class CoarsenessRules:
         Share of zeros, in rows and columns that hold other entries, from which on entries count as dropped.
     """
 
-    scattered: float = field(default=0.01, metadata={"plateau": (0.000625, 0.16)})
+    scattered: float = field(default=0.01, metadata={"plateau": (0.00667, 0.04)})
 
 
 def moderate(update: Update) -> Update:

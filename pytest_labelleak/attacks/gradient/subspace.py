@@ -75,7 +75,7 @@ class SubspaceRules:
         The numbers of the rank.
     """
 
-    level: float = field(default=0.35, metadata={"plateau": (0.35, 5.6)})
+    level: float = field(default=0.35, metadata={"plateau": (0.175, 5.6)})
     unmistakable: float = field(default=100.0, metadata={"plateau": (6.25, 1600.0)})
     rank: RankRules = field(default_factory=RankRules)
 
@@ -96,6 +96,8 @@ class Subspace:
         of the gradient.
     noise : ndarray of shape (C',)
         Standard deviation per coordinate of the noise in each column, measured outside the signal.
+    degrees : int
+        Number of the further directions in which the noise of a column is measured.
     columns : ndarray of int, shape (C',)
         Class of each column.
     directions : ndarray of shape (d or d + 1, rank)
@@ -117,6 +119,7 @@ class Subspace:
     rank: int
     coordinates: np.ndarray = field(repr=False)
     noise: np.ndarray = field(repr=False)
+    degrees: int
     columns: np.ndarray = field(repr=False)
     directions: np.ndarray = field(repr=False)
     column_scale: np.ndarray = field(repr=False)
@@ -349,6 +352,7 @@ def _read(
         rank=rank,
         coordinates=coordinates * unit,
         noise=np.maximum(np.maximum(beyond, average) / np.sqrt(degrees) * unit, floor),
+        degrees=degrees,
         columns=operator.columns,
         directions=directions,
         column_scale=operator.column_scale[operator.columns] * unit,

@@ -15,7 +15,7 @@ from ..gradient.reading import Reading
 from ..gradient.subspace import Subspace, SubspaceRules
 from ..gradient.tied import TiedRules
 from .absence_proofs import Absences
-from .separation import Separation, SeparationRules, separate
+from .separation import Separation, SeparationRules, largest_deviation, separate
 
 __all__ = ["RLG", "RLGRules"]
 
@@ -26,8 +26,8 @@ class RLGRules:
 
     Attributes
     ----------
-    deviations : float
-        Standard deviations of noise that a column may be off by. Rounding can afford many.
+    level : float
+        Probability that the noise of any column exceeds the tilt of the cone (`separation.largest_deviation`).
     surplus : float
         Largest excess of a direction's gifts to the other classes over its taking from the label, as a share of the
         latter. Rounding of probabilities makes a tenth for samples within a few units of the last place of one;
@@ -45,7 +45,7 @@ class RLGRules:
         The numbers of the cone.
     """
 
-    deviations: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
+    level: float = field(default=1e-3, metadata={"plateau": (6.25e-05, 0.016)})
     surplus: float = field(default=1.0, metadata={"plateau": (0.25, 4.0)})
     balanced: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
     coarseness: CoarsenessRules = field(default_factory=CoarsenessRules)
@@ -129,10 +129,13 @@ class RLG:
                 "gradient: every one of them could be separated; use a smaller batch",
                 **details,
             )
+        deviations = largest_deviation(
+            rules.level, columns=subspace.columns.size, coordinates=subspace.rank, degrees=subspace.degrees
+        )
         separation = separate(
             subspace.coordinates,
             subspace.noise,
-            deviations=rules.deviations,
+            deviations=deviations,
             rules=rules.separation,
             leading=subspace.positions,
             balance=1.0 / subspace.column_scale,
@@ -140,7 +143,7 @@ class RLG:
         # Directions come from projections and programs with tolerances of their own: each is checked against all
         # columns, and a class whose direction does not separate is not named.
         verified = separation.verified()
-        balanced = _balanced(subspace, separation, rules)
+        balanced = _balanced(subspace, separation, deviations, rules)
         certificates = [
             Certificate(
                 label=int(subspace.columns[column]),
@@ -149,7 +152,7 @@ class RLG:
                 direction=subspace.directions @ direction,
             )
             for column, direction in separation.directions.items()
-            if verified[column] > rules.separation.separated and column in balanced
+            if verified[column] > 1.0 and column in balanced
         ]
         # Every label takes a direction of its own. Where rounding has erased some rows, columns at the rim of
         # the cone stand out too; more classes than directions cannot be labels, and the clearest are taken.
@@ -192,7 +195,7 @@ def _with_a_label(found: Recovery) -> Recovery:
     )
 
 
-def _balanced(subspace: Subspace, separation: Separation, rules: RLGRules) -> set[int]:
+def _balanced(subspace: Subspace, separation: Separation, deviations: float, rules: RLGRules) -> set[int]:
     """Return the present columns whose direction takes as much from the label as it gives to all others.
 
     The rows ``p - onehot(y)`` sum to zero over the classes, and so does every combination of them. A row whose
@@ -204,7 +207,7 @@ def _balanced(subspace: Subspace, separation: Separation, rules: RLGRules) -> se
     total = subspace.coordinates @ masses
     if np.linalg.norm(total) > rules.balanced * float(masses.sum()):
         return set(separation.directions)
-    noise = rules.deviations * float(np.linalg.norm(subspace.noise * masses))
+    noise = deviations * float(np.linalg.norm(subspace.noise * masses))
     found = set()
     for column, direction in separation.directions.items():
         taken = -float(direction @ subspace.coordinates[:, column]) * masses[column]

@@ -45,6 +45,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
+import scipy.stats
 
 from ...core.recovery import NotApplicable
 from .cone_projection import Projection, project
@@ -75,8 +76,6 @@ class SeparationRules:
 
     Attributes
     ----------
-    separated : float
-        Distance from the cone of the others from which on a class is called present, in units of the median tilt.
     doubtful : float
         Factor around the border between the two answers within which neither is certain. The answers are orders of
         magnitude apart.
@@ -84,7 +83,6 @@ class SeparationRules:
         The numbers of the elimination.
     """
 
-    separated: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
     doubtful: float = field(default=10.0, metadata={"plateau": (2.5, 160.0)})
     elimination: EliminationRules = field(default_factory=EliminationRules)
 
@@ -198,11 +196,12 @@ class Separation:
 class _Test:
     """The state of one decision: distance, margin and proof of every column, as far as they are known."""
 
-    def __init__(self, points: np.ndarray, tilt: np.ndarray, rules: SeparationRules) -> None:
+    def __init__(self, points: np.ndarray, tilt: np.ndarray, least: float, rules: SeparationRules) -> None:
         self.points, self.tilt, self.rules = points, tilt, rules
         self.tilted = np.vstack([points, tilt])
         self.tolerance = rules.elimination.slack * tilt
         self.price = float(np.median(tilt))
+        self.near = least * self.price
         self.distance = np.full(tilt.size, np.nan)
         self.margin = np.full(tilt.size, np.nan)
         self.directions: dict[int, np.ndarray] = {}
@@ -213,11 +212,6 @@ class _Test:
     def border(self) -> float:
         """Price below which a representation shows its class to be absent: safely less than any present distance."""
         return min((float(self.distance[column]) for column in self.directions), default=0.0) / self.rules.doubtful
-
-    @property
-    def near(self) -> float:
-        """Distance from the cone of the others below which a class is not called present."""
-        return self.rules.separated * self.price
 
     def _record(self, column: int, direction: np.ndarray, margin: float) -> None:
         self.directions[column] = direction
@@ -254,7 +248,8 @@ class _Test:
         worst = others.max(axis=1)
         for k in np.flatnonzero(worst < self.rules.elimination.slack):
             margin = 1.0 / max(float(worst[k]), float(lengths[k]) * self.price)
-            self._record(int(basis.columns[k]), -basis.duals[k] / lengths[k], margin)
+            if margin > 1.0:
+                self._record(int(basis.columns[k]), -basis.duals[k] / lengths[k], margin)
 
     def in_quotient(self, basis: Basis, labels: np.ndarray, frame: np.ndarray) -> None:
         """Separate likely labels by directions that are zero on the other labels.
@@ -287,6 +282,36 @@ class _Test:
             if margin > self.rules.doubtful:  # a safe yes; any other answer is looked at in the whole space
                 direction = frame @ answer.residual[:-2] + answer.residual[-2] * left
                 self._record(column, -direction / np.linalg.norm(direction), margin)
+
+
+def largest_deviation(level: float, *, columns: int, coordinates: int, degrees: int) -> float:
+    """Return the norm of noise that none of several columns exceeds, but with a given probability.
+
+    In no direction can a column be further off than by the norm of its noise. The mean square of independent normal
+    noise over its coordinates, relative to that over the degrees of freedom it was measured by, follows the F law.
+
+    Parameters
+    ----------
+    level : float
+        Probability that any column exceeds it (Bonferroni).
+    columns : int
+        Number of columns C'.
+    coordinates : int
+        Number of coordinates r.
+    degrees : int
+        Degrees of freedom of each column's measured noise.
+
+    Returns
+    -------
+    float
+        In measured standard deviations of one coordinate.
+
+    Examples
+    --------
+    >>> round(largest_deviation(1e-3, columns=1000, coordinates=10, degrees=1000), 1)
+    7.2
+    """
+    return float(np.sqrt(coordinates * scipy.stats.f.isf(level / columns, coordinates, degrees)))
 
 
 def _propose(points: np.ndarray, leading: int, balance: np.ndarray, test: _Test) -> list[Basis]:
@@ -341,6 +366,7 @@ def separate(
     noise: np.ndarray,
     *,
     deviations: float,
+    least: float = 1.0,
     rules: SeparationRules | None = None,
     leading: int | None = None,
     balance: np.ndarray | None = None,
@@ -356,6 +382,8 @@ def separate(
         Standard deviation per coordinate of the noise in each.
     deviations : float
         Standard deviations that a column may be off by: its tilt.
+    least : float, default 1.0
+        Distance from the cone of the others below which no class is called present, in units of the median tilt.
     rules : SeparationRules, optional
         The deciding numbers.
     leading : int, optional
@@ -380,7 +408,7 @@ def separate(
     if not (np.isfinite(points).all() and np.isfinite(noise).all()):
         raise NotApplicable("the columns differ in size by more than double precision can compare")
     rules = rules or SeparationRules()
-    test = _Test(points, np.maximum(deviations * noise, _ROUNDING), rules)
+    test = _Test(points, np.maximum(deviations * noise, _ROUNDING), least, rules)
     bases: list[Basis] = []
     bound, working = np.full(count, np.inf), np.arange(count)
     if count > _TEST_ALL_BELOW:

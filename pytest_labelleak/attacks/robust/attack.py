@@ -40,6 +40,8 @@ class RobustRules:
         Standard deviations of noise that a column may be off by.
     second_deviations : float
         The same for a second attempt, where the first finds nothing.
+    separated : float
+        Distance from the cone of the others below which no class is named, in units of the median tilt.
     step : float
         Growth of the rank from one rung of the ladder to the next, as a share of the rank.
     loss : float
@@ -66,10 +68,11 @@ class RobustRules:
     """
 
     deviations: float = field(default=4.0, metadata={"plateau": (2.67, 8.0)})
-    second_deviations: float = field(default=2.0, metadata={"plateau": (0.125, 32.0)})
-    step: float = field(default=0.25, metadata={"plateau": (0.167, 4.0)})
-    loss: float = field(default=0.15, metadata={"plateau": (0.00937, 0.15)})
-    agreement: float = field(default=4.0, metadata={"plateau": (4.0, 64.0)})
+    second_deviations: float = field(default=2.0, metadata={"plateau": (1.82, 32.0)})
+    separated: float = field(default=10.0, metadata={"plateau": (9.09, 15.0)})
+    step: float = field(default=0.25, metadata={"plateau": (0.125, 4.0)})
+    loss: float = field(default=0.05, metadata={"plateau": (0.00312, 0.2)})
+    agreement: float = field(default=8.0, metadata={"plateau": (2.0, 128.0)})
     excess: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
     fluctuations: float = field(default=3.5, metadata={"plateau": (0.219, 14.0)})
     coarseness: CoarsenessRules = field(default_factory=CoarsenessRules)
@@ -239,7 +242,9 @@ def _climb(
         outside = np.sqrt(left_over**2 + (coordinates[rank:] ** 2).sum(axis=0))
         level = max(float(np.sqrt(np.mean(outside**2))), 1e-12 * float(np.abs(coordinates).max()))
         noise = np.maximum(outside, level) / np.sqrt(max(operator.shape[0] - rank, 1))
-        separation = separate(coordinates[:rank], noise, deviations=deviations, rules=rules.separation)
+        separation = separate(
+            coordinates[:rank], noise, deviations=deviations, least=rules.separated, rules=rules.separation
+        )
         named = frozenset(separation.directions)
         crowded = crowded + 1 if len(named) > 2 * rank + _ENDLESS else 0
         answers.append((rank, separation, named))

@@ -117,7 +117,7 @@ class ExplainingRules:
     own_direction: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
     alike: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
     same_size: float = field(default=0.05, metadata={"plateau": (0.00313, 0.8)})
-    opposed: float = field(default=0.5, metadata={"plateau": (0.125, 0.5)})
+    opposed: float = field(default=0.25, metadata={"plateau": (0.125, 0.5)})
     crowd: int = field(default=10, metadata={"plateau": (1, 40)})
     far: float = field(default=4.0, metadata={"plateau": (0.25, 64.0)})
     widening: float = field(default=1.0, metadata={"plateau": (0.25, 16.0)})
