@@ -25,7 +25,7 @@ from .evidence.undoing import can_be_undone
 from .outcome import TOLERANCE, Bar
 from .portfolio import Clock, PortfolioRun, size_of
 from .questions.pooling import pool
-from .questions.question import Evidence, Question, mean_figure
+from .questions.question import Evidence, Question, mean_figure, telling
 from .verdict import Verdict
 
 __all__ = ["DrawRules", "Trial"]
@@ -269,7 +269,7 @@ class Trial:
 
     def _certain(self, draws: Sequence[Sequence[Sequence[Verdict]]], looks: int) -> bool:
         """Tell whether further draws cannot change a leak, or an attack that could not decide."""
-        if any(v.status == Status.INCONCLUSIVE for columns in draws[-1:] for column in columns for v in column):
+        if any(v.status == Status.INCONCLUSIVE for column in draws[-1] for v in telling(column)):
             return True
         number = len(draws)
         if number & (number - 1) or number < self._rules.least_draws:
@@ -313,7 +313,7 @@ class Trial:
             figure = mean_figure(self._question, column)
             if figure is None or figure <= self._bar.limit + TOLERANCE:
                 continue
-            proofs = [verdict.stats.get("certified") or 0.0 for verdict in column]
+            proofs = [verdict.stats.get("certified") or 0.0 for verdict in telling(column)]
             if self._members[place].name in certified and min(proofs) > self._bar.limit:
                 return True
             if claims_by_luck(self._claimed([columns], place)).p_value <= level:

@@ -197,10 +197,15 @@ def within_bound(point: str, verdicts: Sequence[Verdict], bar: Bar, *, low: floa
     return Decision(
         outcome=Outcome.INCONCLUSIVE,
         reason=(
-            f"{point}, but {level} over {verdicts[0].batches} batch(es) is {_ceiling(bound)} > "
+            f"{point}, but {level} over {_counted(verdicts)} batch(es) is {_ceiling(bound)} > "
             f"{_floor(bar.threshold)}; {_how_many(verdicts, bar.threshold, bar.confidence, low)}"
         ),
     )
+
+
+def _counted(verdicts: Sequence[Verdict]) -> int:
+    """Return the number of batches that count."""
+    return max((len(values) for values in verdicts[0].series), default=verdicts[0].batches)
 
 
 def _how_many(verdicts: Sequence[Verdict], threshold: float, confidence: float, low: float) -> str:

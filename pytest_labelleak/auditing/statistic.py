@@ -14,8 +14,10 @@ from ..core.figures import rounded
 __all__ = [
     "CLAIMED_ERROR",
     "CLAIMED_SHARE",
+    "FOUND_SHARE",
     "INDICES",
     "MEAN",
+    "OF_BATCHES",
     "PRIVATE_SETS",
     "PRIVATE_VALUES",
     "Pooling",
@@ -31,7 +33,8 @@ class Pooling(enum.Enum):
     Attributes
     ----------
     MEAN
-        Mean; a batch without a claim counts with the statistic's `missing` value.
+        Mean; a batch without a claim counts with the statistic's `missing` value. A batch with None, where nothing
+        could be told, does not count.
     MEAN_OF_CLAIMS
         The same with 0 for a batch without a claim; None if there was never one.
     MEDIAN_OF_CLAIMS
@@ -61,6 +64,8 @@ class Statistic:
         Its value where an attack made no claim; one entry of it where the pooling is `Pooling.CONCATENATED`.
     record : callable
         From its value to JSON types.
+    everywhere : bool
+        Whether batches that tell nothing about the question count, too: so for findings beside the figure.
     private : bool
         Whether its values can hold labels, words or numbers of positions: then a record holds it on request alone.
     """
@@ -68,7 +73,25 @@ class Statistic:
     pooling: Pooling
     missing: Any = None
     record: Callable[[Any], Any] = rounded
+    everywhere: bool = False
     private: bool = False
+
+    def numbers(self, values: Sequence[Any]) -> list[float]:
+        """Return the numbers of which a mean consists.
+
+        Parameters
+        ----------
+        values : sequence
+            One for each batch.
+
+        Returns
+        -------
+        list of float
+            Where the pooling is `Pooling.MEAN`, without the batches in which nothing could be told.
+        """
+        if self.pooling is Pooling.MEAN:
+            return [value for value in values if value is not None]
+        return [value or 0.0 for value in values]
 
     def pooled(self, values: Sequence[Any]) -> Any:
         """Return the pooled value.
@@ -113,6 +136,11 @@ def mean_of_claims(values: Sequence[float | None]) -> float | None:
     return float(np.mean([value or 0.0 for value in values]))
 
 
+def _mean(statistic: Statistic, values: Sequence[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return float(np.mean(told)) if told else None
+
+
 def _median(statistic: Statistic, values: Sequence[float | None]) -> float | None:
     claimed = [value for value in values if value is not None]
     return float(np.median(claimed)) if claimed else None
@@ -131,7 +159,7 @@ def _concatenated(statistic: Statistic, values: Sequence[tuple[Any, ...]]) -> tu
 
 
 _POOLED: Mapping[Pooling, Callable[[Statistic, Sequence[Any]], Any]] = {
-    Pooling.MEAN: lambda statistic, values: float(np.mean(values)),
+    Pooling.MEAN: _mean,
     Pooling.MEAN_OF_CLAIMS: lambda statistic, values: mean_of_claims(values),
     Pooling.MEDIAN_OF_CLAIMS: _median,
     Pooling.UNION: _union,
@@ -156,11 +184,15 @@ def _nested(entries: tuple[tuple[Any, ...], ...]) -> list[list[Any]]:
 MEAN = Statistic(pooling=Pooling.MEAN, missing=0.0)
 #: A share that is None where an attack makes no such claim.
 CLAIMED_SHARE = Statistic(pooling=Pooling.MEAN_OF_CLAIMS)
+#: The same for a finding beside the figure, over all batches.
+FOUND_SHARE = Statistic(pooling=Pooling.MEAN_OF_CLAIMS, everywhere=True)
+#: A share of the batches, whatever the attacks claim.
+OF_BATCHES = Statistic(pooling=Pooling.MEAN, missing=0.0, everywhere=True)
 #: An error that is None where an attack makes no such claim.
-CLAIMED_ERROR = Statistic(pooling=Pooling.MEDIAN_OF_CLAIMS, record=_two_digits)
+CLAIMED_ERROR = Statistic(pooling=Pooling.MEDIAN_OF_CLAIMS, record=_two_digits, everywhere=True)
 #: Indices that occurred in any batch.
-INDICES = Statistic(pooling=Pooling.UNION, record=_listed)
+INDICES = Statistic(pooling=Pooling.UNION, record=_listed, everywhere=True)
 #: Named classes or words of each batch.
-PRIVATE_SETS = Statistic(pooling=Pooling.CONCATENATED, missing=(), record=_nested, private=True)
+PRIVATE_SETS = Statistic(pooling=Pooling.CONCATENATED, missing=(), record=_nested, everywhere=True, private=True)
 #: One private number for each batch.
-PRIVATE_VALUES = Statistic(pooling=Pooling.CONCATENATED, record=list, private=True)
+PRIVATE_VALUES = Statistic(pooling=Pooling.CONCATENATED, record=list, everywhere=True, private=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,19 +16,34 @@ from ..finding import Finding, percent
 from ..outcome import TOLERANCE, Bar, Decision, compare
 from ..scoring.labels import check_classes, count_statistics, position_statistics, set_statistics
 from ..scoring.samples import isolation_figures
-from ..statistic import CLAIMED_ERROR, CLAIMED_SHARE, MEAN, PRIVATE_SETS, PRIVATE_VALUES, Statistics
+from ..statistic import (
+    CLAIMED_ERROR,
+    CLAIMED_SHARE,
+    FOUND_SHARE,
+    MEAN,
+    OF_BATCHES,
+    PRIVATE_SETS,
+    PRIVATE_VALUES,
+    Statistics,
+)
 from ..verdict import Verdict
 from .controlled import held_by_evidence, luck_of
-from .question import Advice, Evidence, every_column, figure_name_of, mean_figure
+from .question import Advice, Evidence, every_column, figure_name_of, mean_figure, telling
 
-__all__ = ["DECLARED", "Labels", "findings_of_labels", "score_labels", "summary_of_labels"]
+__all__ = ["DECLARED", "Labels", "findings_of_labels", "score_labels", "summary_of_labels", "with_left_out"]
+
+#: Statistics of a claimed set of classes, which a batch with every class has none of.
+_OF_SETS: Statistics = {
+    **dict.fromkeys(("advantage", "true_positive_rate", "false_positive_rate", "precision", "recall", "f1"), MEAN),
+    **dict.fromkeys(("exact_match", "labels", "claimed", "chance"), MEAN),
+}
 
 #: Statistics of every question about labels. The share of isolated samples is a finding beside the figure.
 DECLARED: Statistics = {
-    **dict.fromkeys(("advantage", "true_positive_rate", "false_positive_rate", "precision", "recall", "f1"), MEAN),
-    **dict.fromkeys(("exact_match", "labels", "claimed", "chance"), MEAN),
-    **dict.fromkeys(("positions_exact", "count_accuracy", "counts_exact", "counts_advantage"), CLAIMED_SHARE),
-    **dict.fromkeys(("isolated", "features_exposed", "certified"), CLAIMED_SHARE),
+    **_OF_SETS,
+    **dict.fromkeys(("count_accuracy", "counts_exact", "counts_advantage", "certified"), CLAIMED_SHARE),
+    **dict.fromkeys(("positions_exact", "isolated", "features_exposed"), FOUND_SHARE),
+    **dict.fromkeys(("batches_full", "left_out"), OF_BATCHES),
     "feature_error": CLAIMED_ERROR,
     "recovered": PRIVATE_SETS,
     "positions": PRIVATE_VALUES,
@@ -116,7 +132,8 @@ class Labels:
         undefended = None
         if evidence.control is not None:
             undefended = compare_labels(self, evidence.control, bar.of_control, evidence, control=True)
-        return held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
+        decision = held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
+        return with_left_out(decision, verdicts)
 
     def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         """Return the best attack's figures at each finding."""
@@ -130,6 +147,11 @@ class Labels:
         """Tell whether the figure is beyond the limit."""
         return verdict.figure is not None and verdict.figure > limit
 
+
+#: Ways on from a batch in which every class is present.
+FULL_REMEDY = (
+    "ask for the counts (assert_label_counts_not_recoverable or counts=True), or use a batch that misses some classes"
+)
 
 #: Why a positive control failed.
 NOTHING_FOUND = "the attacks find nothing without the defence either"
@@ -187,7 +209,7 @@ def succeeds(question: Any, column: Sequence[Verdict], threshold: float) -> bool
     bool
         Whether it does.
     """
-    statuses = {verdict.status for verdict in column}
+    statuses = {verdict.status for verdict in telling(column)}
     if Status.INCONCLUSIVE in statuses or Status.RECOVERED not in statuses:
         return False
     figure = mean_figure(question, column)
@@ -238,6 +260,7 @@ def score_labels(
     present = np.setdiff1d(truth.present, ignored, assume_unique=True)
     classes = truth.classes - ignored.size
     stats: dict[str, Any] = {"labels": float(present.size), "chance": present.size / classes, **(extra or {})}
+    stats["batches_full"] = float(present.size == classes)
 
     def verdict(status: Status, reason: str) -> Verdict:
         return Verdict(
@@ -263,10 +286,10 @@ def score_labels(
         check_classes(np.asarray(recovery.sample_labels, dtype=np.int64), recovery.attack, truth)
         stats |= isolation_figures(recovery, truth.labels, truth.classes, truth.features)
     if present.size == classes and presence_decides:
+        stats |= {**dict.fromkeys(_OF_SETS), "left_out": 1.0}
         return verdict(
             Status.INCONCLUSIVE,
-            f"every one of the {classes} classes is present, so presence tells nothing; "
-            "use a smaller batch or one that misses some classes",
+            f"every one of the {classes} classes is present, so presence tells nothing; {FULL_REMEDY}",
         )
     if recovery.status != Status.RECOVERED:
         return verdict(recovery.status, recovery.reason)
@@ -286,6 +309,35 @@ def score_labels(
     return verdict(Status.RECOVERED, recovery.reason)
 
 
+def with_left_out(decision: Decision, verdicts: Sequence[Verdict]) -> Decision:
+    """Say how many batches are left out of a figure, where others count.
+
+    Parameters
+    ----------
+    decision : Decision
+        The decision about the batches that count.
+    verdicts : sequence of Verdict
+        One per attack, pooled.
+
+    Returns
+    -------
+    Decision
+        The same outcome.
+    """
+    left_out, batches = _batches(verdicts, "left_out")
+    if not 0 < left_out < batches:
+        return decision
+    return dataclasses.replace(decision, reason=f"{decision.reason}; {left_out} of {batches} batches left out")
+
+
+def _batches(verdicts: Sequence[Verdict], name: str) -> tuple[int, int]:
+    """Return the number of batches that a share of the batches stands for, and the number of all."""
+    ran = [verdict for verdict in verdicts if verdict.status != Status.NOT_RUN]
+    if not ran:
+        return 0, 0
+    return round((ran[0].stats[name] or 0.0) * ran[0].batches), ran[0].batches
+
+
 def summary_of_labels(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Return the best attack's share at each finding about labels.
 
@@ -297,13 +349,15 @@ def summary_of_labels(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     Returns
     -------
     dict
-        None for a finding that no attack claims.
+        None for a finding that no attack claims. "batches_full" is the number of batches in which every class is
+        present.
     """
 
     def best(name: str) -> float | None:
         return rounded(max((v.stats[name] for v in verdicts if v.stats[name] is not None), default=None))
 
-    return {name: best(name) for name in ("positions_exact", "isolated", "features_exposed")}
+    found: dict[str, Any] = {name: best(name) for name in ("positions_exact", "isolated", "features_exposed")}
+    return {**found, "batches_full": _batches(verdicts, "batches_full")[0]}
 
 
 def findings_of_labels(verdicts: Sequence[Verdict]) -> list[Finding]:
@@ -328,6 +382,15 @@ def findings_of_labels(verdicts: Sequence[Verdict]) -> list[Finding]:
                 name="positions",
                 text="the number of label positions (batch size or transcript length) was read exactly in "
                 f"{round(summary['positions_exact'] * batches)} of {batches} batch(es)",
+            )
+        )
+    full, batches = _batches(verdicts, "batches_full")
+    if full and _batches(verdicts, "left_out")[0] == full < batches:
+        found.append(
+            Finding(
+                name="batches_full",
+                text=f"every class is present in {full} of {batches} batches: presence tells nothing there, and they "
+                "are left out",
             )
         )
     isolated, exposed = summary["isolated"], summary["features_exposed"]

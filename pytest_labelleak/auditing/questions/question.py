@@ -19,7 +19,16 @@ from ..outcome import Bar, Decision
 from ..statistic import Statistics
 from ..verdict import Verdict
 
-__all__ = ["Advice", "Evidence", "Question", "every_column", "figure_name_of", "mean_figure"]
+__all__ = [
+    "Advice",
+    "Evidence",
+    "Question",
+    "every_column",
+    "figure_name_of",
+    "mean_figure",
+    "pooled_statistic",
+    "telling",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -304,10 +313,47 @@ def mean_figure(question: Question, column: Sequence[Verdict]) -> float | None:
     float or None
         None if the attack has no say.
     """
-    means = {
-        name: question.declared[name].pooled([verdict.stats[name] for verdict in column]) for name in question.compared
-    }
-    return question.figure(means)
+    return question.figure({name: pooled_statistic(question, name, column) for name in question.compared})
+
+
+def telling(column: Sequence[Verdict]) -> list[Verdict]:
+    """Return the verdicts of the batches that tell something about their question.
+
+    A batch in which every class is present tells nothing about presence. Its verdict is marked by the statistic
+    "left_out", which is the same for all attacks.
+
+    Parameters
+    ----------
+    column : sequence of Verdict
+        One attack's verdicts by batch.
+
+    Returns
+    -------
+    list of Verdict
+        All of them, if none tells anything.
+    """
+    return [verdict for verdict in column if not verdict.stats.get("left_out")] or list(column)
+
+
+def pooled_statistic(question: Question, name: str, column: Sequence[Verdict]) -> Any:
+    """Return one statistic of one attack over several batches.
+
+    Parameters
+    ----------
+    question : Question
+        The question.
+    name : str
+        A statistic that it declares.
+    column : sequence of Verdict
+        One attack's verdicts by batch, at least one.
+
+    Returns
+    -------
+    object
+        The pooled value.
+    """
+    one = question.declared[name]
+    return one.pooled([verdict.stats[name] for verdict in (column if one.everywhere else telling(column))])
 
 
 def every_column(columns: Sequence[Sequence[Verdict]], statistics: Sequence[str]) -> bool:
@@ -327,7 +373,11 @@ def every_column(columns: Sequence[Sequence[Verdict]], statistics: Sequence[str]
     """
 
     def complete(column: Sequence[Verdict], name: str) -> bool:
-        return all(verdict.status == Status.RECOVERED and verdict.stats[name] == 1.0 for verdict in column)
+        told = telling(column)
+        counted = column if column and column[0].declared[name].everywhere else told
+        return all(verdict.status == Status.RECOVERED for verdict in told) and all(
+            verdict.stats[name] == 1.0 for verdict in counted
+        )
 
     return all(any(complete(column, name) for column in columns) for name in statistics)
 

@@ -30,6 +30,7 @@ from .labels import (
     score_labels,
     succeeds,
     summary_of_labels,
+    with_left_out,
 )
 from .question import Advice, Evidence
 
@@ -188,6 +189,7 @@ class Words:
             if evidence.control is not None:
                 undefended = compare_labels(self, evidence.control, bar.of_control, evidence, control=True)
             decision = held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
+        decision = with_left_out(decision, verdicts)
         if self.sensitive is None:
             return decision
         if exposed:
