@@ -138,9 +138,9 @@ def test_a_rotation_of_the_features_changes_nothing(name: str, case: LabelledUpd
     assert claim(attack(name, changed(case.update, lambda a: rotation @ a, same))) == claim(attack(name, case.update))
 
 
-# One search in six finds a batch of samples surer than 1 - 1e-5 of which some labels are missed, never wrongly named, once
-# the units of the features lie twelve orders of magnitude apart. The examples are always the same until `ScaledGradient`
-# has scales that do not depend on the units it starts from.
+# One search in six finds a batch of samples surer than 1 - 1e-5 of which some labels are missed, never wrongly named,
+# once the units of the features lie twelve orders of magnitude apart. The examples are always the same, until
+# `ScaledGradient` has scales that do not depend on the units it starts from.
 @given(case=cases(readable=True, dtype="float64"), seed=st.integers(0, 2**32 - 1))
 @hypothesis.settings(quick, derandomize=True)
 def test_rlg_allows_for_any_units_of_features_and_classes(case: LabelledUpdate, seed: int) -> None:
