@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from pytest_labelleak import DropSmallest, GaussianNoise, Quantise, Recovery, Sign, Update
+from pytest_labelleak.asr import Ordering
+from pytest_labelleak.asr.matching.settings import MatchingRules
+from pytest_labelleak.asr.replay.beam import ReplayRules
 from pytest_labelleak.attacks import RLG, Energy, RobustRLG, Shadow, builtin_attacks, run
 from pytest_labelleak.testing import make_update
 
@@ -31,9 +34,17 @@ def numeric_fields(rules: Any, path: str = "") -> Iterator[tuple[str, dataclasse
             yield f"{path}{one.name}", one, value
 
 
-@pytest.mark.parametrize("name", RULED)
+#: Rules of the attacks, and of those on transcripts.
+RULES = {name: member.rules for name, member in RULED.items()} | {  # type: ignore[attr-defined]
+    "ordering": Ordering().rules,
+    "replay": ReplayRules(),
+    "matching": MatchingRules(),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
 def test_every_rule_has_a_plateau_that_holds_its_default(name: str) -> None:
-    found = list(numeric_fields(RULED[name].rules))  # type: ignore[attr-defined]
+    found = list(numeric_fields(RULES[name]))
     assert found
     for path, one, value in found:
         assert type(value) in {int, float}, f"{path} is no number"
@@ -89,7 +100,7 @@ def said(recovery: Recovery) -> tuple[object, ...]:
 
 
 REACHED = [
-    (RLG, "level", 1e-15, "plain"),
+    (RLG, "level", 1e-12, "noise"),
     (RLG, "surplus", 1e9, "sure"),
     (RLG, "balanced", 1e-9, "sure"),
     (RLG, "coarseness.scattered", 0.99, "drop"),

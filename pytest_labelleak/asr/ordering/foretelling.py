@@ -46,8 +46,8 @@ class ForetellingRules:
         Largest part of the bias gradient outside of the row space of the kernel's gradient, relative to its norm.
     """
 
-    near: float = field(default=0.1, metadata={"plateau": (0.1, 1.6)})
-    nearer: float = field(default=10.0, metadata={"plateau": (0.62, 10.0)})
+    near: float = field(default=0.3, metadata={"plateau": (0.1, 5.0)})
+    nearer: float = field(default=4.0, metadata={"plateau": (0.25, 12.0)})
     outside: float = field(default=0.05, metadata={"plateau": (0.025, 0.8)})
 
 

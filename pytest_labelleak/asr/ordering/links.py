@@ -44,18 +44,13 @@ class LinkRules:
         as many are true as there are positions, and states that no step takes.
     rounding : float
         Relative sizes below this are rounding.
-
-    Notes
-    -----
-    `slack` and `gap` lie at an end of their plateau. At noise near which the attack stops, a lower value certifies
-    further links, all of them true, and a higher one loses or no longer certifies a transcript.
     """
 
     above_noise: float = field(default=3.0, metadata={"plateau": (0.19, 6.0)})
     outside: float = field(default=0.1, metadata={"plateau": (0.05, 0.4)})
     left_to_test: float = field(default=0.05, metadata={"plateau": (0.0031, 0.2)})
-    slack: float = field(default=10.0, metadata={"plateau": (10.0, 10.0)})
-    gap: float = field(default=10.0, metadata={"plateau": (10.0, 14.0)})
+    slack: float = field(default=3.0, metadata={"plateau": (0.1, 6.0)})
+    gap: float = field(default=5.0, metadata={"plateau": (1.2, 10.0)})
     rounding: float = field(default=1e-6, metadata={"plateau": (6.2e-8, 1.6e-5)})
 
 

@@ -40,15 +40,10 @@ class ReplayRules:
         Orders followed side by side.
     tried : int
         Positions tried for each utterance beside the best assignment.
-
-    Notes
-    -----
-    `near` has no plateau: for states with noise of about its size a lower value loses a transcript, and a higher one
-    certifies further links, all of them true.
     """
 
-    near: float = field(default=0.2, metadata={"plateau": (0.2, 0.2)})
-    certain: float = field(default=5.0, metadata={"plateau": (5.0, 10.0)})
+    near: float = field(default=0.3, metadata={"plateau": (0.2, 0.36)})
+    certain: float = field(default=8.0, metadata={"plateau": (7.0, 12.0)})
     rounding: float = field(default=1e-6, metadata={"plateau": (6.2e-8, 1.6e-5)})
     beam: int = field(default=8, metadata={"plateau": (2, 128)})
     tried: int = field(default=3, metadata={"plateau": (2, 48)})

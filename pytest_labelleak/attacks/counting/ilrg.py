@@ -37,13 +37,12 @@ class ILRGRules:
     ----------
     usual : float
         A class that does not descend gets one if its rough share is this many times the median share of the classes
-        that descend; no class is solved for with less. The number has no plateau: other values move a count or two of a
-        batch of 150, and the same number of labels is counted rightly from 0.125 to 0.5.
+        that descend; no class is solved for with less.
     counts : CountRules
         When shares are counts.
     """
 
-    usual: float = field(default=0.25, metadata={"plateau": (0.0156, 1.0)})
+    usual: float = field(default=0.25, metadata={"plateau": (0.0156, 4.0)})
     counts: CountRules = field(default_factory=CountRules)
 
 
