@@ -20,6 +20,10 @@ from .separation import Separation, SeparationRules, largest_deviation, separate
 __all__ = ["RLG", "RLGRules"]
 
 
+# Degrees of freedom of noise whose size is known: so many that the F law is the chi-squared law.
+_KNOWN = 10**9
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RLGRules:
     """Deciding numbers of `RLG`.
@@ -129,8 +133,10 @@ class RLG:
                 "gradient: every one of them could be separated; use a smaller batch",
                 **details,
             )
+        # The size of rounding is known beforehand, however few directions are left to measure it in.
+        degrees = _KNOWN if subspace.exact else subspace.degrees
         deviations = largest_deviation(
-            rules.level, columns=subspace.columns.size, coordinates=subspace.rank, degrees=subspace.degrees
+            rules.level, columns=subspace.columns.size, coordinates=subspace.rank, degrees=degrees
         )
         separation = separate(
             subspace.coordinates,

@@ -116,7 +116,7 @@ class ExplainingRules:
     shorter: float = field(default=0.3, metadata={"plateau": (0.0187, 4.8)})
     own_direction: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
     alike: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
-    same_size: float = field(default=0.05, metadata={"plateau": (0.00313, 0.8)})
+    same_size: float = field(default=0.05, metadata={"plateau": (0.00313, 0.2)})
     opposed: float = field(default=0.25, metadata={"plateau": (0.125, 0.5)})
     crowd: int = field(default=10, metadata={"plateau": (1, 40)})
     far: float = field(default=4.0, metadata={"plateau": (0.25, 64.0)})
