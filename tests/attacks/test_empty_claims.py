@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pytest_labelleak import DropSmallest, GaussianNoise, Quantise, RandomDrop, Sign, Update
+from pytest_labelleak import ClipNorm, DropSmallest, GaussianNoise, Quantise, RandomDrop, Sign, Update
 from pytest_labelleak.attacks import RLG, builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.core.recovery import Status
@@ -94,6 +94,36 @@ def test_a_compression_to_low_rank_is_named_as_a_reason(rank: int) -> None:
     found = run(RLG(), LowRank(rank)(case.update, rng=np.random.default_rng(0)), seed=0)
     assert found.status is Status.NOT_APPLICABLE
     assert "the rank is not the batch's, as after a compression to low rank" in found.reason
+
+
+@pytest.mark.parametrize("confidence", [None, 0.8])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rank", [1, 2, 4, 8, 16])
+def test_no_attack_takes_the_rank_of_a_compressor_for_that_of_a_batch(rank: int, bias: bool, confidence: float) -> None:
+    known, claims = builtin_attacks(), 0
+    for positions, classes in ((3, 30), (8, 30), (20, 30), (20, 300)):
+        if positions <= rank:
+            continue
+        made = make_head_update(
+            positions=positions, features=64, classes=classes, seed=4, signed=True, bias=bias, confidence=confidence
+        )
+        reading = Reading(LowRank(rank)(made.update, rng=np.random.default_rng(0)))
+        for member in (known[name] for name in CHEAP):
+            found = run(member, reading, seed=0)
+            # Whole counts in the bias gradient, which was not compressed, tell the number rightly.
+            assert found.positions in (None, positions), member.name
+            # Labels that directions of the projection separate are named all the same, and rightly.
+            if member.name == "rlg":
+                claims += len(found.labels)
+                assert set(found.labels) <= set(made.labels.tolist())
+    assert claims or rank < 16
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_rank_of_an_update_that_was_clipped_counts(bias: bool) -> None:
+    made = make_head_update(positions=8, features=64, classes=30, seed=4, signed=True, bias=bias)
+    for update in (made.update, ClipNorm(norm=0.01)(made.update, rng=np.random.default_rng(0))):
+        assert run(RLG(), update, seed=0).positions == 8
 
 
 @pytest.mark.parametrize("attack", ["bias_sign", "llg", "yin"])

@@ -239,7 +239,7 @@ def exact_positions(reading: Reading) -> tuple[int | None, int]:
         subspace = reading.subspace()
     except NotApplicable:
         return None, 1
-    if not subspace.exact:
+    if not reading.counts_positions():
         return None, 1
     update = reading.update
     # Behind a softmax the rows of the gradient sum to zero over the classes, which takes one from the largest rank.

@@ -185,7 +185,7 @@ class Disaggregate:
             reason="; ".join(notes),
             labels=tuple(counts),
             counts=counts if complete else None,
-            positions=subspace.positions if complete or subspace.exact else None,
+            positions=subspace.positions if complete or reading.counts_positions() else None,
             details=details
             | {
                 "one_by_one": isolated - found.jointly,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ...core.recovery import NotApplicable
 from ...core.update import Update
+from .counting_rank import CountingRules, counts_positions
 from .head import CoarsenessRules, coarseness, moderate
 from .subspace import Subspace, SubspaceRules, find_subspace
 from .tied import Split, TiedRules, split
@@ -122,6 +123,28 @@ class Reading:
         """
         rules = rules or SubspaceRules()
         return self.once(rules, lambda: find_subspace(self.update, rules))
+
+    def counts_positions(self, rules: SubspaceRules | None = None) -> bool:
+        """Tell whether the rank of the subspace counts label positions; see `counting_rank`.
+
+        Parameters
+        ----------
+        rules : SubspaceRules, optional
+            The deciding numbers of the subspace.
+
+        Returns
+        -------
+        bool
+            False as well for a gradient that was projected on fewer directions.
+
+        Raises
+        ------
+        NotApplicable
+            Where the spectrum of the gradient shows no subspace.
+        """
+        rules = rules or SubspaceRules()
+        subspace = self.subspace(rules)
+        return self.once(("counts", rules), lambda: counts_positions(self.update, subspace, CountingRules()))
 
     def rounding_only(self, fine: CoarsenessRules | None = None, rules: SubspaceRules | None = None) -> bool:
         """Tell whether rounding alone explains everything in the gradient that is no signal.

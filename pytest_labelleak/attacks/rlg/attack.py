@@ -178,7 +178,7 @@ class RLG:
             status=Status.RECOVERED,
             reason=f"{doubtful} classes are too close to call at this noise" if doubtful else "",
             labels=tuple(sorted(certificate.label for certificate in certificates)),
-            positions=subspace.positions if subspace.exact else None,
+            positions=subspace.positions if reading.counts_positions(rules.subspace) else None,
             certificates=tuple(certificates),
             absences=Absences(subspace, separation, reading.update.classes),
             details=details | {"tested": separation.tested, "doubtful": doubtful},

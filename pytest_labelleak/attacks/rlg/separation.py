@@ -309,7 +309,7 @@ def largest_deviation(level: float, *, columns: int, coordinates: int, degrees: 
     Examples
     --------
     >>> round(largest_deviation(1e-3, columns=1000, coordinates=10, degrees=1000), 1)
-    7.2
+    6.9
     """
     return float(np.sqrt(coordinates * scipy.stats.f.isf(level / columns, coordinates, degrees)))
 
