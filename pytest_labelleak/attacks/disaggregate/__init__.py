@@ -10,5 +10,6 @@ Reading order::
     all_at_once     samples that no single start leads to, solved jointly
     reconstruction  the gradient rebuilt from the samples, as proof
     one_by_one      samples found one after the other, each taken out of the rest
+    merged          one row that several labels share
     attack          the attack itself
 """

@@ -13,8 +13,10 @@ from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update, unit_roundoff
 from ..gradient.reading import Reading
 from ..gradient.subspace import Subspace
+from .merged import merged_samples, repeated
 from .one_by_one import Disaggregation, Effort, IsolationRules, take_apart
 from .reconstruction import account_for
+from .sample import Sample
 from .spaces import known_kernel, row_space
 
 __all__ = ["Disaggregate", "DisaggregateRules"]
@@ -78,7 +80,9 @@ class Disaggregate:
     their way; the message says that this is an approximation. Noise is no obstacle as long as the
     number of label positions shows through it; features are then as noisy as the gradient.
 
-    Two positions with the same features and label are one sample of twice the weight.
+    Two positions with the same features and label are one sample of twice the weight. Positions with the same features
+    and different labels, as the first of every sentence, share one row of the gradient. If one such row is left, its
+    labels are read from the softmax that the weights give; see `merged`.
 
     Parameters
     ----------
@@ -145,7 +149,10 @@ class Disaggregate:
             rules=self.rules.isolation,
             rng=rng,
         )
-        if not found.isolated:
+        merged: tuple[Sample, ...] = ()
+        if not smoothing and update.steps == 1:
+            merged = merged_samples(whole, found.isolated, tolerance=tolerance, rules=self.rules.isolation)
+        if not found.isolated and not merged:
             why = (
                 "Either the weights are not those the gradient was taken at, or the loss is no softmax cross-entropy "
                 "of this head's outputs (a temperature has to be passed)"
@@ -161,11 +168,15 @@ class Disaggregate:
                 f"{why}",
                 **details,
             )
-        account = account_for(update, whole, found.isolated, temperature=self.temperature)
-        isolated = int(account.labels.size)
-        residuals = [sample.residual for sample in found.isolated]
-        counts = {int(label): count for label, count in sorted(Counter(account.labels.tolist()).items())}
-        complete = isolated == subspace.positions
+        samples = (*found.isolated, *merged)
+        account = account_for(update, whole, samples, temperature=self.temperature)
+        times = repeated(account.labels, account.features, account.weights, self.rules.isolation)
+        place = np.repeat(np.arange(times.size), times)
+        isolated = int(place.size)
+        residuals = [sample.residual for sample in samples]
+        counts = {int(label): count for label, count in sorted(Counter(account.labels[place].tolist()).items())}
+        # Positions of the same features share a row, which counts once in the rank.
+        complete = len(found.isolated) + bool(merged) == subspace.positions
         notes = []
         if not complete:
             notes.append(f"{isolated} of {subspace.positions} label positions isolated, {_reason(found, subspace)}")
@@ -185,21 +196,28 @@ class Disaggregate:
             reason="; ".join(notes),
             labels=tuple(counts),
             counts=counts if complete else None,
-            positions=subspace.positions if complete or reading.counts_positions() else None,
+            positions=self._positions(reading, isolated if complete else None),
             details=details
             | {
-                "one_by_one": isolated - found.jointly,
+                "one_by_one": len(found.isolated) - found.jointly,
                 "jointly": found.jointly,
+                "merged": isolated - len(found.isolated),
                 "residual_median": float(f"{np.median(residuals):.2g}"),
                 "residual_max": float(f"{max(residuals):.2g}"),
                 "unexplained": float(f"{1.0 - account.explained:.2g}"),
             },
             isolated=isolated,
             explained=account.explained,
-            sample_labels=tuple(account.labels.tolist()),
-            softmax=account.softmax,
-            features=account.features,
+            sample_labels=tuple(account.labels[place].tolist()),
+            softmax=account.softmax[place],
+            features=account.features[place],
         )
+
+    @staticmethod
+    def _positions(reading: Reading, complete: int | None) -> int | None:
+        if complete is not None:
+            return complete
+        return reading.subspace().positions if reading.counts_positions() else None
 
     def _require_equations(self, subspace: Subspace, *, smoothed: bool, details: dict[str, float]) -> None:
         """Refuse more label positions than the classes determine, or than the parameters allow."""
