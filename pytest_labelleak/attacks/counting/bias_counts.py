@@ -41,6 +41,7 @@ class BiasCounts:
     name: ClassVar[str] = "bias_counts"
     reference: ClassVar[str] = "Geng et al. 2021, doi:10.48550/arXiv.2110.09074"
     cost: ClassVar[str] = "subspace"
+    counts: ClassVar[bool] = True
 
     rules: CountRules = field(default_factory=CountRules)
 
