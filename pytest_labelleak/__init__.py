@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attacks import Attack, attack
     from .auditing.assertions import (
+        assert_label_counts_not_recoverable,
         assert_labels_not_recoverable,
         assert_samples_not_isolated,
         assert_transcripts_not_recoverable,
@@ -89,6 +90,7 @@ _HOME = {
     "UnsupportedModelError": "core.errors",
     "Update": "core.update",
     "Verdict": "auditing.verdict",
+    "assert_label_counts_not_recoverable": "auditing.assertions",
     "assert_labels_not_recoverable": "auditing.assertions",
     "assert_samples_not_isolated": "auditing.assertions",
     "assert_transcripts_not_recoverable": "auditing.assertions",
@@ -127,6 +129,7 @@ __all__ = [
     "UnsupportedModelError",
     "Update",
     "Verdict",
+    "assert_label_counts_not_recoverable",
     "assert_labels_not_recoverable",
     "assert_samples_not_isolated",
     "assert_transcripts_not_recoverable",

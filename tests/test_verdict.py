@@ -166,7 +166,7 @@ def test_counts_are_scored_on_request_against_multiplicities() -> None:
     assert score(counted(None), TRUTH, counts=True).counts_advantage is None
     several = pool([score(exact, TRUTH, counts=True), score(counted(None), TRUTH, counts=True)], confidence=0.9)
     assert (several.count_accuracy, several.counts_exact, several.counts_advantage) == (0.5, 0.5, 0.5)
-    assert several.series == ((1.0, 0.0), (1.0, 0.0))
+    assert several.series == ((1.0, 0.0), (1.0, 0.0), (1.0, 0.0))
 
 
 @pytest.mark.parametrize("counts", [{20: 1}, {-1: 1}, {3: -2}])

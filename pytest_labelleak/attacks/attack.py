@@ -42,6 +42,8 @@ class Attack(Protocol):
     ``reads_sigmoid`` bool                    It can read a head of independent sigmoid outputs, too.
     ``isolates``      bool                    It separates samples (`Recovery.isolated`), so that an assertion
                                               on samples counts its refusals.
+    ``counts``        bool                    It claims counts or shares of the classes, so that an assertion on
+                                              label counts counts its refusals.
     ``certifies``     bool                    Its certificates are proofs where it claims the number of label
                                               positions, so that classes which they prove are no luck.
     ``rules``         frozen dataclass        Its deciding numbers, one field each, possibly nested. The

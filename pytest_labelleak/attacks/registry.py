@@ -160,7 +160,7 @@ def run(member: Attack, shared: Update | Reading, *, seed: int, batch: int = 0) 
         raise InvalidArgumentError(
             f"attack {member.name!r} returned {type(recovery).__name__}. Expected a Recovery with its own name."
         )
-    if recovery.status == Status.RECOVERED and not recovery.variables:
+    if (recovery.status == Status.RECOVERED or recovery.shares is not None) and not recovery.variables:
         parts = [getattr(update.head, part) for part in getattr(member, "reads", ("kernel", "bias"))]
         names = tuple(name for name in parts if name in update.gradients)
         recovery = dataclasses.replace(recovery, variables=names)

@@ -18,6 +18,7 @@ from ..core.update import Update
 from .evidence.belonging import Belonging, Sighting, belonging, sighting
 from .evidence.columns import RankedColumns, rank_columns
 from .evidence.hindsight import Visibility, visibility
+from .evidence.permutation import ClaimedHistogram, histograms_by_luck
 from .evidence.sequential import Decision as Side
 from .evidence.sequential import Standing, standing
 from .evidence.significance import ClaimedBatch, claims_by_luck, corrected, jointly_by_luck, level_of_look
@@ -26,6 +27,8 @@ from .outcome import TOLERANCE, Bar
 from .portfolio import Clock, PortfolioRun, size_of
 from .questions.pooling import pool
 from .questions.question import Evidence, Question, mean_figure, telling
+from .scoring.counts import uninformed_distance
+from .scoring.labels import true_shares
 from .verdict import Verdict
 
 __all__ = ["DrawRules", "Trial"]
@@ -116,6 +119,8 @@ class Trial:
 
         def shown(columns: Any) -> str | None:
             possible = question.shown_possible(columns, bar.threshold)
+            # A count that may be luck shows nothing; another attack can do better.
+            possible = possible and (not self._asks_counts or self._beyond_doubt(columns))
             return "another attack succeeds without the defence" if possible else None
 
         def portfolio(rule: Any, prepared: Any = None) -> PortfolioRun:
@@ -285,19 +290,33 @@ class Trial:
 
     def _luck(self, draws: Sequence[Sequence[Sequence[Verdict]]]) -> dict[str, float]:
         """Return the probability that each attack's claims are luck, corrected for their number."""
-        if not self._question.asks_presence:
+        beyond = [
+            mean_figure(self._question, [verdict for columns in draws for verdict in columns[place]])
+            for place in range(len(draws[0]))
+        ]
+        if all(figure is None or figure <= self._bar.limit for figure in beyond):
             return {}
-        found = {
-            member.name: self._claimed(draws, place) for place, member in enumerate(self._members[: len(draws[0])])
-        }
-        alone = {name: claims_by_luck(batches) for name, batches in found.items()}
-        if all(luck.advantage <= self._bar.limit for luck in alone.values()):
-            return {}
-        # Renaming all attacks together has the power where they agree, exact tails have the precision for late looks;
-        # the smaller counts, at half of the level.
-        together = jointly_by_luck(found, rng=np.random.default_rng([self._seed, *b"luck"]))
-        apart = corrected({name: luck.p_value for name, luck in alone.items()})
-        return {name: min(1.0, 2.0 * min(together[name], apart[name])) for name in found}
+        # Every test is one of the same hypothesis, that the claims are independent of the labels, so the smallest
+        # p-value counts, at its part of the level.
+        tests = []
+        if self._question.asks_presence:
+            found = {
+                member.name: self._claimed(draws, place) for place, member in enumerate(self._members[: len(draws[0])])
+            }
+            alone = {name: claims_by_luck(batches) for name, batches in found.items()}
+            # Renaming all attacks together has the power where they agree, exact tails have the precision for late
+            # looks.
+            tests.append(jointly_by_luck(found, rng=np.random.default_rng([self._seed, *b"luck"])))
+            tests.append(corrected({name: luck.p_value for name, luck in alone.items()}))
+        if self._asks_counts:
+            counted = {
+                member.name: self._counts_by_luck(draws, place)
+                for place, member in enumerate(self._members[: len(draws[0])])
+            }
+            # Attacks that claim no shares cannot be lucky with them.
+            claimed = {name: p_value for name, p_value in counted.items() if p_value is not None}
+            tests.append({**dict.fromkeys(counted, 1.0), **corrected(claimed)})
+        return {name: min(1.0, len(tests) * min(test[name] for test in tests)) for name in (tests[0] if tests else ())}
 
     def _beyond_doubt(self, columns: Sequence[Sequence[Verdict]]) -> bool:
         """Tell whether a leak stands whatever further attacks claim, so that these can be left out.
@@ -305,9 +324,12 @@ class Trial:
         The corrections for luck grow with the number of attacks. A claim that survives the largest of them, for all
         attacks of the portfolio and the first look at a random defence, survives in the full run too.
         """
-        if not self._question.asks_presence:
+        asks_presence = self._question.asks_presence
+        if not asks_presence and not self._asks_counts:
             return True
-        level = level_of_look(self._rules.level, 1) / (2.0 * len(self._members))
+        # As in `_luck`: two tests of presence, and one of shares.
+        tests = 2.0 * asks_presence + self._asks_counts
+        level = level_of_look(self._rules.level, 1) / (tests * len(self._members))
         certified = self._certified()
         for place, column in enumerate(columns):
             figure = mean_figure(self._question, column)
@@ -316,7 +338,10 @@ class Trial:
             proofs = [verdict.stats.get("certified") or 0.0 for verdict in telling(column)]
             if self._members[place].name in certified and min(proofs) > self._bar.limit:
                 return True
-            if claims_by_luck(self._claimed([columns], place)).p_value <= level:
+            if asks_presence and claims_by_luck(self._claimed([columns], place)).p_value <= level:
+                return True
+            by_shares = self._counts_by_luck([columns], place) if self._asks_counts else None
+            if by_shares is not None and by_shares <= level:
                 return True
         return False
 
@@ -337,6 +362,26 @@ class Trial:
                 )
             )
         return claimed
+
+    @property
+    def _asks_counts(self) -> bool:
+        """Whether the question compares claimed shares: optional for a question, like the declarations of attacks."""
+        return bool(getattr(self._question, "asks_counts", False))
+
+    def _counts_by_luck(self, draws: Sequence[Sequence[Sequence[Verdict]]], place: int) -> float | None:
+        """Return the probability that the shares claimed by the attack at a place are luck; None without a claim."""
+        batches = []
+        for number in range(len(draws[0][place])):
+            truth = self._truths[number]
+            entries = [columns[place][number].stats["shares"] for columns in draws]
+            if not truth.labels.size or not any(entries):
+                continue
+            true = true_shares(truth)
+            scale = uninformed_distance(true, getattr(self._question, "expected", None))
+            claims = [_histogram(entry[0], truth.classes) if entry else None for entry in entries]
+            batches.append(ClaimedHistogram(true=true, claims=claims, scale=scale))
+        rng = np.random.default_rng([self._seed, place, *b"counts"])
+        return histograms_by_luck(batches, rng=rng) if batches else None
 
     def _certified(self) -> frozenset[str]:
         return frozenset(member.name for member in self._members if getattr(member, "certifies", False))
@@ -382,6 +427,13 @@ def _loss_gradient(update: Update) -> tuple[np.ndarray, np.ndarray | None]:
 def _ranked(update: Update, truth: Truth) -> RankedColumns:
     kernel, bias = _loss_gradient(update)
     return rank_columns(kernel, truth.labels, bias_gradient=bias, features=truth.features)
+
+
+def _histogram(entries: Sequence[tuple[int, float]], classes: int) -> np.ndarray:
+    shares = np.zeros(classes)
+    for label, share in entries:
+        shares[label] = share
+    return shares
 
 
 def _claim(verdict: Verdict) -> Sequence[int]:

@@ -51,7 +51,8 @@ def audit(
         ``(x, y)`` or ``(x, y, sample_weight)``. Several batches are pooled.
     question : Question, optional
         The question to ask, also one of your own; default `Labels`. The flags `counts`, `samples` and `vocabulary`
-        choose one of the built-in questions instead.
+        choose one of the built-in questions instead. `LabelCounts` has no flag; see
+        `assert_label_counts_not_recoverable`.
     threshold : float, optional
         Tolerated advantage in [0, 1]; default 0.1.
     confidence : float, optional
@@ -74,8 +75,8 @@ def audit(
     ignore_class : int, optional
         Label that the loss leaves out, where the loss does not say so itself.
     counts : bool, default False
-        Also score how often each label is said to occur, corrected for chance; then the larger of the two
-        advantages is compared with the threshold.
+        Also score how often each label is said to occur, corrected for chance, and the shares of the classes; then the
+        largest of the advantages is compared with the threshold.
     samples : bool, default False
         Compare the share of the samples that an attack isolates from the batch instead; see
         `assert_samples_not_isolated`.

@@ -19,6 +19,7 @@ __all__ = [
     "MEAN",
     "OF_BATCHES",
     "PRIVATE_SETS",
+    "PRIVATE_SHARES",
     "PRIVATE_VALUES",
     "Pooling",
     "Statistic",
@@ -180,6 +181,10 @@ def _nested(entries: tuple[tuple[Any, ...], ...]) -> list[list[Any]]:
     return [list(entry) for entry in entries]
 
 
+def _listed_shares(entries: tuple[tuple[tuple[int, float], ...], ...]) -> list[list[list[float]]]:
+    return [[[label, round(share, 6)] for label, share in entry] for entry in entries]
+
+
 #: A rate or number that each verdict has.
 MEAN = Statistic(pooling=Pooling.MEAN, missing=0.0)
 #: A share that is None where an attack makes no such claim.
@@ -194,5 +199,9 @@ CLAIMED_ERROR = Statistic(pooling=Pooling.MEDIAN_OF_CLAIMS, record=_two_digits, 
 INDICES = Statistic(pooling=Pooling.UNION, record=_listed, everywhere=True)
 #: Named classes or words of each batch.
 PRIVATE_SETS = Statistic(pooling=Pooling.CONCATENATED, missing=(), record=_nested, everywhere=True, private=True)
+#: Claimed shares of each batch: pairs of class and share.
+PRIVATE_SHARES = Statistic(
+    pooling=Pooling.CONCATENATED, missing=(), record=_listed_shares, everywhere=True, private=True
+)
 #: One private number for each batch.
 PRIVATE_VALUES = Statistic(pooling=Pooling.CONCATENATED, record=list, everywhere=True, private=True)

@@ -131,6 +131,9 @@ class Recovery:
         Classes claimed present, sorted. Private: shown neither in the repr nor in a report.
     counts : mapping of int to int or None
         Claimed number of label positions per class. Private.
+    shares : mapping of int to float or None
+        Claimed share of the label positions per class, adding up to one. An attack that cannot tell the number of
+        positions claims shares in place of counts, also with the status "not applicable". Private.
     positions : int or None
         Claimed number of label positions in the update.
     certificates : tuple of Certificate
@@ -161,6 +164,7 @@ class Recovery:
     reason: str = ""
     labels: tuple[int, ...] = field(default=(), repr=False)
     counts: Mapping[int, int] | None = field(default=None, repr=False)
+    shares: Mapping[int, float] | None = field(default=None, repr=False)
     positions: int | None = None
     certificates: tuple[Certificate, ...] = field(default=(), repr=False)
     absences: Sequence[Certificate] = field(default=(), repr=False)

@@ -40,6 +40,7 @@ class LabelLeakFixture:
     if TYPE_CHECKING:
         audit = staticmethod(auditing.audit)
         capture = staticmethod(capturing.capture_update)
+        assert_label_counts_not_recoverable = staticmethod(assertions.assert_label_counts_not_recoverable)
         assert_labels_not_recoverable = staticmethod(assertions.assert_labels_not_recoverable)
         assert_samples_not_isolated = staticmethod(assertions.assert_samples_not_isolated)
         assert_transcripts_not_recoverable = staticmethod(assertions.assert_transcripts_not_recoverable)
@@ -47,6 +48,7 @@ class LabelLeakFixture:
     else:
         audit = _Public("audit")
         capture = _Public("capture_update")
+        assert_label_counts_not_recoverable = _Public("assert_label_counts_not_recoverable")
         assert_labels_not_recoverable = _Public("assert_labels_not_recoverable")
         assert_samples_not_isolated = _Public("assert_samples_not_isolated")
         assert_transcripts_not_recoverable = _Public("assert_transcripts_not_recoverable")

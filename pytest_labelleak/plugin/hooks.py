@@ -32,7 +32,8 @@ _WORKER_OUTPUT = "labelleak_stray"
 _VACUOUS = (
     "inconclusive: no audit ran in this test, though it is marked with pytest.mark.labelleak. Call "
     "assert_labels_not_recoverable, assert_words_not_recoverable, assert_transcripts_not_recoverable, "
-    "assert_samples_not_isolated or audit in the test or in a fixture of function scope, or remove the marker."
+    "assert_samples_not_isolated, assert_label_counts_not_recoverable or audit in the test or in a fixture of function "
+    "scope, or remove the marker."
 )
 
 

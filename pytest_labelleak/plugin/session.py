@@ -117,9 +117,9 @@ class LabelLeakSession:
             if not report["audits"] and not self._config.getoption("setuponly", False):
                 self._errors.append(
                     "no label-leakage audit ran, so this gate checked nothing. Call assert_labels_not_recoverable, "
-                    "assert_words_not_recoverable, assert_transcripts_not_recoverable or "
-                    "assert_samples_not_isolated in a test, check what -k, -m and the paths select, or run without "
-                    "--labelleak."
+                    "assert_words_not_recoverable, assert_transcripts_not_recoverable, "
+                    "assert_samples_not_isolated or assert_label_counts_not_recoverable in a test, check what -k, -m "
+                    "and the paths select, or run without --labelleak."
                 )
         if self._errors and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -181,12 +181,14 @@ def test_only_proofs_beyond_the_limit_by_attacks_that_prove_need_no_test_of_luck
     assert lucky(None, {"rlg"})
 
 
-def test_counts_and_words_beyond_the_limit_stand_on_more_than_the_set_of_classes() -> None:
-    claim = verdict(0.8, advantage=0.05, counts_advantage=0.8)
+@pytest.mark.parametrize("figure", ["advantage", "counts_advantage", "shares_advantage"])
+def test_every_figure_beyond_the_limit_can_be_luck(figure: str) -> None:
+    claim = verdict(0.8, **({"advantage": 0.05} | {figure: 0.8}))
+    decision = Labels(counts=True).decide([claim], BAR, evidence(luck={"rlg": 0.005}, certified=()))
+    assert decision.message == f"leaked: {figure.replace('_', ' ')} 0.80 > 0.10 (rlg)"
     decision = Labels(counts=True).decide([claim], BAR, evidence(luck={"rlg": 0.5}, certified=()))
-    assert decision.message == "leaked: counts advantage 0.80 > 0.10 (rlg)"
-    both = verdict(0.8, advantage=0.8, counts_advantage=0.2)
-    assert Labels(counts=True).decide([both], BAR, evidence(luck={"rlg": 0.5}, certified=())).outcome == "inconclusive"
+    assert decision.outcome == "inconclusive"
+    assert "independent of the labels do as well with probability 0.5" in decision.reason
 
 
 TRUTH = Truth(labels=np.array([3, 3, 7, 11]), classes=20)

@@ -532,7 +532,7 @@ _OF_AUDITS = (
         "counts: the figure that is compared",
         "auditing/questions/labels.py",
         "Labels.compared",
-        '("advantage", "counts_advantage") if self.counts else ("advantage",)',
+        '("advantage", "counts_advantage", "shares_advantage") if self.counts else ("advantage",)',
         '("advantage",)',
         _DECISIONS,
     ),

@@ -45,6 +45,7 @@ class BiasCounts:
     reference: ClassVar[str] = "Geng et al. 2021, doi:10.48550/arXiv.2110.09074"
     cost: ClassVar[str] = "subspace"
     reads_sigmoid: ClassVar[bool] = True
+    counts: ClassVar[bool] = True
 
     rules: CountRules = field(default_factory=CountRules)
 

@@ -75,6 +75,7 @@ class ILRG:
     name: ClassVar[str] = "ilrg"
     reference: ClassVar[str] = "Ma et al. 2023, openreview:FIrQfNSOoTr"
     cost: ClassVar[str] = "subspace"
+    counts: ClassVar[bool] = True
 
     rules: ILRGRules = ILRGRules()
 

@@ -59,6 +59,7 @@ class LLGStar:
     name: ClassVar[str] = "llg_star"
     reference: ClassVar[str] = "Wainakh et al. 2022, doi:10.2478/popets-2022-0043"
     cost: ClassVar[str] = "subspace"
+    counts: ClassVar[bool] = True
 
     rules: LLGStarRules = LLGStarRules()
 

@@ -280,12 +280,13 @@ def claim(
     Returns
     -------
     Recovery
-        The counts.
+        The counts. Where nothing tells the number of positions, or the counts are no whole numbers, the status is "not
+        applicable"; of an averaged loss the shares are claimed all the same.
 
     Raises
     ------
     NotApplicable
-        If shares are not finite, nothing tells the number of positions, or the counts are no whole numbers.
+        If shares are not finite, or more classes descend than there are positions.
     """
     if not np.isfinite(shares(positions or 1)).all():
         raise NotApplicable("the estimated outputs of the head are not finite")
@@ -295,9 +296,12 @@ def claim(
     if positions is None:
         found = whole_positions(shares, at_least=at_least, rules=rules.whole)
         if found is None:
-            raise NotApplicable(
+            return _shares_alone(
+                attack,
                 "neither the gradient's rank nor whole counts tell the number of label positions: the batch is too "
                 "large for how well the network's mean output can be estimated, or the update is noisy",
+                balance,
+                shares,
             )
         # Noise makes absent classes descend too: here the shares alone say which classes are present.
         source, (positions, counts) = "whole counts", found
@@ -311,9 +315,12 @@ def claim(
     wanted = positions * shares(positions)
     error = float(np.sqrt(np.mean((wanted - counts)[(counts > 0) | (wanted > 0.5)] ** 2)))
     if error > rules.far_off:
-        raise NotApplicable(
+        return _shares_alone(
+            attack,
             f"the counts would be {error:.2g} off whole numbers: the update was scaled, or the mean output of the "
             "network cannot be estimated from its gradient",
+            balance,
+            shares,
         )
     labels = np.flatnonzero(counts)
     return Recovery(
@@ -324,3 +331,24 @@ def claim(
         positions=positions,
         details={"positions_from": source, "off_whole_counts": float(f"{error:.2g}")},
     )
+
+
+def _shares_alone(attack: str, because: str, balance: Balance, shares: Callable[[int], np.ndarray]) -> Recovery:
+    """Return a refusal to count that holds the shares, where these do not depend on the number of positions."""
+    claimed = None
+    if balance.averaged:
+        nearest = _nearest_histogram(shares(1))
+        claimed = {int(label): float(nearest[label]) for label in np.flatnonzero(nearest)}
+    return Recovery(attack=attack, status=Status.NOT_APPLICABLE, reason=because, shares=claimed)
+
+
+def _nearest_histogram(shares: np.ndarray) -> np.ndarray:
+    """Return the non-negative shares closest to the given ones, in the sense of least squares, that sum to one.
+
+    They are the given ones less one number, cut off at zero: estimates of absent classes scatter around zero.
+    """
+    descending = np.sort(shares)[::-1]
+    excess = (np.cumsum(descending) - 1.0) / np.arange(1, shares.size + 1)
+    kept = int(np.count_nonzero(descending > excess))
+    result: np.ndarray = np.maximum(shares - excess[kept - 1], 0.0)
+    return result

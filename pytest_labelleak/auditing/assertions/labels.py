@@ -61,8 +61,8 @@ def assert_labels_not_recoverable(
     ignore_class : int, optional
         Label that the loss leaves out, where the loss does not say so itself.
     counts : bool, default False
-        Also score how often each label is said to occur, corrected for chance; then the larger of the two
-        advantages is compared with the threshold.
+        Also score how often each label is said to occur, corrected for chance, and the shares of the classes; then the
+        largest of the advantages is compared with the threshold.
 
     Returns
     -------

@@ -14,7 +14,14 @@ from ...core.recovery import Recovery, Status
 from ...core.truth import Truth
 from ..finding import Finding, percent
 from ..outcome import TOLERANCE, Bar, Decision, compare
-from ..scoring.labels import check_classes, count_statistics, position_statistics, set_statistics
+from ..scoring.labels import (
+    check_classes,
+    count_statistics,
+    position_statistics,
+    set_statistics,
+    share_statistics,
+    uneven,
+)
 from ..scoring.samples import isolation_figures
 from ..statistic import (
     CLAIMED_ERROR,
@@ -23,6 +30,7 @@ from ..statistic import (
     MEAN,
     OF_BATCHES,
     PRIVATE_SETS,
+    PRIVATE_SHARES,
     PRIVATE_VALUES,
     Statistics,
 )
@@ -41,12 +49,14 @@ _OF_SETS: Statistics = {
 #: Statistics of every question about labels. The share of isolated samples is a finding beside the figure.
 DECLARED: Statistics = {
     **_OF_SETS,
-    **dict.fromkeys(("count_accuracy", "counts_exact", "counts_advantage", "certified"), CLAIMED_SHARE),
+    **dict.fromkeys(("count_accuracy", "counts_exact", "counts_advantage", "shares_advantage"), CLAIMED_SHARE),
+    "certified": CLAIMED_SHARE,
     **dict.fromkeys(("positions_exact", "isolated", "features_exposed"), FOUND_SHARE),
     **dict.fromkeys(("batches_full", "left_out"), OF_BATCHES),
     "feature_error": CLAIMED_ERROR,
     "recovered": PRIVATE_SETS,
     "positions": PRIVATE_VALUES,
+    "shares": PRIVATE_SHARES,
 }
 
 
@@ -57,8 +67,9 @@ class Labels:
     Attributes
     ----------
     counts : bool
-        Whether the numbers of label positions by class are asked for, too. Then the larger of two advantages is
-        compared: over classes, and over counts corrected for chance.
+        Whether the numbers of label positions by class are asked for, too. Then the largest of three advantages is
+        compared: over classes, over counts corrected for chance, and over shares against the best uninformed guess.
+        Shares also count in batches in which every class is present.
     """
 
     name: ClassVar[str] = "labels"
@@ -72,8 +83,13 @@ class Labels:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Advantages over classes and, where asked for, over counts."""
-        return ("advantage", "counts_advantage") if self.counts else ("advantage",)
+        """Advantages over classes and, where asked for, over counts and shares."""
+        return ("advantage", "counts_advantage", "shares_advantage") if self.counts else ("advantage",)
+
+    @property
+    def asks_counts(self) -> bool:
+        """Whether claimed shares are compared, so that their luck is tested."""
+        return self.counts
 
     @property
     def advice(self) -> Advice:
@@ -87,6 +103,7 @@ class Labels:
                 "precision": "precision",
                 "recall": "recall",
                 "exact": "exact_match",
+                **({"shares": "shares_advantage"} if self.counts else {}),
             },
             leak="Whoever receives this update can name these labels. Share a protected update (defence=...) and "
             "assert on that, aggregate more samples before sharing, or record the accepted figure with "
@@ -132,7 +149,16 @@ class Labels:
         undefended = None
         if evidence.control is not None:
             undefended = compare_labels(self, evidence.control, bar.of_control, evidence, control=True)
-        decision = held_by_evidence(decision, bar, evidence, undefended, failure=NOTHING_FOUND, presence=True)
+        full, batches = batches_of(verdicts, "batches_full")
+        decision = held_by_evidence(
+            # Where every batch is full, presence is no secret: the counts decide alone.
+            decision,
+            bar,
+            evidence,
+            undefended,
+            failure=NOTHING_FOUND,
+            presence=not (self.counts and full == batches),
+        )
         return with_left_out(decision, verdicts)
 
     def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -160,7 +186,7 @@ NOTHING_FOUND = "the attacks find nothing without the defence either"
 def compare_labels(
     question: Any, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence, *, control: bool = False
 ) -> Decision:
-    """Compare figures over classes, where a claim can be luck.
+    """Compare figures that can be luck: those over classes, over counts, over words formed from the classes.
 
     Parameters
     ----------
@@ -184,9 +210,6 @@ def compare_labels(
     level = evidence.control_level if control else evidence.level
 
     def may_be(verdict: Verdict) -> str | None:
-        # Luck is a matter of the set of classes: counts and words beyond the limit stand on more than that.
-        if verdict.stats["advantage"] is not None and verdict.figure != verdict.stats["advantage"]:
-            return None
         return luck_of(verdict, luck, level=level, certified=evidence.certified, limit=bar.limit)
 
     return compare(verdicts, bar, name=lambda verdict: figure_name_of(question, verdict), low=question.low, luck=may_be)
@@ -285,18 +308,29 @@ def score_labels(
         stats |= position_statistics(recovery, truth)
         check_classes(np.asarray(recovery.sample_labels, dtype=np.int64), recovery.attack, truth)
         stats |= isolation_figures(recovery, truth.labels, truth.classes, truth.features)
+    if counts:
+        stats |= share_statistics(recovery, truth)
     if present.size == classes and presence_decides:
+        if counts and not ignored.size and uneven(truth):
+            stats |= dict.fromkeys(_OF_SETS)
+            if stats.get("shares_advantage") is not None:
+                if recovery.status == Status.RECOVERED and recovery.counts is not None:
+                    stats |= count_statistics(recovery.counts, recovery.attack, truth)
+                return verdict(Status.RECOVERED, recovery.reason if recovery.status == Status.RECOVERED else "")
+            if recovery.status == Status.RECOVERED:
+                return verdict(Status.NOT_APPLICABLE, "it counts no labels, and every class is present")
+            return verdict(recovery.status, recovery.reason)
         stats |= {**dict.fromkeys(_OF_SETS), "left_out": 1.0}
         return verdict(
             Status.INCONCLUSIVE,
             f"every one of the {classes} classes is present, so presence tells nothing; {FULL_REMEDY}",
         )
-    if recovery.status != Status.RECOVERED:
+    # An attack that claims shares alone names no class.
+    if recovery.status != Status.RECOVERED and stats.get("shares_advantage") is None:
         return verdict(recovery.status, recovery.reason)
     claimed = np.unique(np.asarray(recovery.labels, dtype=np.int64))
     check_classes(claimed, recovery.attack, truth)
-    # Where every class is present, an exact multiset and none at all say the same about presence.
-    if counts and present.size < classes and recovery.counts is not None:
+    if counts and uneven(truth) and recovery.status == Status.RECOVERED and recovery.counts is not None:
         stats |= count_statistics(recovery.counts, recovery.attack, truth)
     stats |= set_statistics(np.setdiff1d(claimed, ignored, assume_unique=True), present, classes)
     certified = {proof.label for proof in recovery.certificates if proof.present}
@@ -306,7 +340,7 @@ def score_labels(
         # A class that is proved present and is none of the labels says that the labels are those of another batch.
         if np.isin(proved, present).all():
             stats["certified"] = set_statistics(proved, present, classes)["advantage"]
-    return verdict(Status.RECOVERED, recovery.reason)
+    return verdict(Status.RECOVERED, recovery.reason if recovery.status == Status.RECOVERED else "")
 
 
 def with_left_out(decision: Decision, verdicts: Sequence[Verdict]) -> Decision:
@@ -324,14 +358,27 @@ def with_left_out(decision: Decision, verdicts: Sequence[Verdict]) -> Decision:
     Decision
         The same outcome.
     """
-    left_out, batches = _batches(verdicts, "left_out")
+    left_out, batches = batches_of(verdicts, "left_out")
     if not 0 < left_out < batches:
         return decision
     return dataclasses.replace(decision, reason=f"{decision.reason}; {left_out} of {batches} batches left out")
 
 
-def _batches(verdicts: Sequence[Verdict], name: str) -> tuple[int, int]:
-    """Return the number of batches that a share of the batches stands for, and the number of all."""
+def batches_of(verdicts: Sequence[Verdict], name: str) -> tuple[int, int]:
+    """Return the number of batches that a share of the batches stands for.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        One per attack, pooled.
+    name : str
+        A statistic that is a share of the batches and the same for all attacks.
+
+    Returns
+    -------
+    number, batches : int
+        That number, and the number of all batches.
+    """
     ran = [verdict for verdict in verdicts if verdict.status != Status.NOT_RUN]
     if not ran:
         return 0, 0
@@ -357,7 +404,7 @@ def summary_of_labels(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         return rounded(max((v.stats[name] for v in verdicts if v.stats[name] is not None), default=None))
 
     found: dict[str, Any] = {name: best(name) for name in ("positions_exact", "isolated", "features_exposed")}
-    return {**found, "batches_full": _batches(verdicts, "batches_full")[0]}
+    return {**found, "batches_full": batches_of(verdicts, "batches_full")[0]}
 
 
 def findings_of_labels(verdicts: Sequence[Verdict]) -> list[Finding]:
@@ -384,8 +431,8 @@ def findings_of_labels(verdicts: Sequence[Verdict]) -> list[Finding]:
                 f"{round(summary['positions_exact'] * batches)} of {batches} batch(es)",
             )
         )
-    full, batches = _batches(verdicts, "batches_full")
-    if full and _batches(verdicts, "left_out")[0] == full < batches:
+    full, batches = batches_of(verdicts, "batches_full")
+    if full and batches_of(verdicts, "left_out")[0] == full < batches:
         found.append(
             Finding(
                 name="batches_full",
