@@ -15,7 +15,6 @@ import pytest
 
 from pytest_labelleak import DropSmallest, GaussianNoise, Quantise, Recovery, Sign, Update
 from pytest_labelleak.asr import Ordering
-from pytest_labelleak.asr.matching.settings import MatchingRules
 from pytest_labelleak.asr.replay.beam import ReplayRules
 from pytest_labelleak.attacks import RLG, Energy, RobustRLG, Shadow, builtin_attacks, run
 from pytest_labelleak.testing import make_update
@@ -38,7 +37,6 @@ def numeric_fields(rules: Any, path: str = "") -> Iterator[tuple[str, dataclasse
 RULES = {name: member.rules for name, member in RULED.items()} | {  # type: ignore[attr-defined]
     "ordering": Ordering().rules,
     "replay": ReplayRules(),
-    "matching": MatchingRules(),
 }
 
 
