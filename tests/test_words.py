@@ -134,11 +134,21 @@ def test_advantage_over_words_counts_those_not_said():
 
 
 def test_the_larger_advantage_decides():
-    labels = tokens("patient")
     pieces = [VOCABULARY.entries.index(piece) for piece in ("▁pa", "tient")]
-    found = check(labels, *pieces, threshold=0.5)
+    text = "ann smith denies pain the cat sat on a mat"
+    found = check(tokens(f"patient {text}"), *pieces, *tokens(text)[:-1], threshold=0.8)
     assert found.outcome == "leaked"
-    assert found.message.startswith("leaked: words advantage 0.94 > 0.50")  # "pa" may be a word too
+    assert found.message.startswith("leaked: words advantage 0.89 > 0.80")  # "pa" may be a word too
+
+
+def test_a_word_that_is_formed_can_be_luck():
+    """Words are formed from tokens, so that they are no luck if the tokens are none."""
+    pieces = [VOCABULARY.entries.index(piece) for piece in ("▁pa", "tient")]
+    found = check(tokens("patient"), *pieces, threshold=0.5)
+    assert found.outcome == "inconclusive"
+    assert found.message.startswith(
+        "inconclusive: words advantage 0.94 > 0.50 (names), but claims that are independent"
+    )
 
 
 def test_a_word_is_formed_from_the_tokens_that_said_it():
