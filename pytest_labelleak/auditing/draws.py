@@ -22,6 +22,7 @@ from .evidence.permutation import ClaimedHistogram, histograms_by_luck
 from .evidence.sequential import Decision as Side
 from .evidence.sequential import Standing, standing
 from .evidence.significance import ClaimedBatch, claims_by_luck, corrected, jointly_by_luck, level_of_look
+from .evidence.visible_shares import SharesSeen, shares_seen
 from .outcome import TOLERANCE, Bar
 from .portfolio import Clock, PortfolioRun, size_of
 from .questions.pooling import pool
@@ -211,6 +212,7 @@ class Trial:
             asked=self._rules.refusals,
             spent=self._clock.spent,
             look=self._looked,
+            look_at_shares=self._looked_at_shares if self._asks_counts else None,
         )
         return (*pooled, *left_out), controls, evidence, len(draws)
 
@@ -247,7 +249,7 @@ class Trial:
         for place, batch in enumerate(self._batches):
             shared = None if batch.update is None else self._defended(batch.update, place, draw)
             run.add(shared, batch.truth)
-            if shared is not None and self._question.asks_presence:
+            if shared is not None and (self._question.asks_presence or self._asks_counts):
                 batch.ranked.append(_ranked(shared, batch.truth))
         fresh = iter(run.columns)
         return [last[place] if place in resting else next(fresh) for place in range(len(self._members))]
@@ -393,6 +395,13 @@ class Trial:
         sightings = [[batch.sighting] for batch in self._batches if batch.sighting is not None]
         seen = visibility([batch.ranked for batch in self._batches], rng=rng, level=level)
         return seen, belonging(sightings, rng=rng, level=level) if sightings else None
+
+    def _looked_at_shares(self) -> SharesSeen | None:
+        """Return visibility of the shares of the classes in the shared updates."""
+        for batch in self._batches:
+            self._look(batch)
+        looks = [(true_shares(batch.truth), batch.ranked) for batch in self._batches if batch.ranked]
+        return shares_seen(looks, rng=np.random.default_rng([self._seed, *b"shares"]), level=self._rules.level)
 
     def _look(self, batch: _Batch) -> None:
         if batch.update is None or batch.shared is None or batch.sighting is not None:

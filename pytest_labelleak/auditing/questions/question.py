@@ -14,6 +14,7 @@ from ...core.truth import Truth
 from ..evidence.belonging import Belonging
 from ..evidence.hindsight import Visibility
 from ..evidence.sequential import Standing
+from ..evidence.visible_shares import SharesSeen
 from ..finding import Finding
 from ..outcome import Bar, Decision
 from ..statistic import Statistics
@@ -64,6 +65,8 @@ class Evidence:
     look : callable or None
         Visibility of the labels in the shared updates for a receiver who chooses the threshold in hindsight, and
         whether labels and undefended updates belong together; computed on demand.
+    look_at_shares : callable or None
+        Visibility of the shares of the classes in the shared updates; computed on demand.
     """
 
     members: Sequence[Attack] = field(default=(), repr=False)
@@ -79,6 +82,7 @@ class Evidence:
     asked: int = 0
     spent: bool = False
     look: Callable[[], tuple[Visibility | None, Belonging | None]] | None = field(default=None, repr=False)
+    look_at_shares: Callable[[], SharesSeen | None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
