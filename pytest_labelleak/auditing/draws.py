@@ -23,6 +23,7 @@ from .evidence.sequential import Decision as Side
 from .evidence.sequential import Standing, standing
 from .evidence.significance import ClaimedBatch, claims_by_luck, corrected, jointly_by_luck, level_of_look
 from .evidence.undoing import can_be_undone
+from .evidence.visible_shares import SharesSeen, shares_seen
 from .outcome import TOLERANCE, Bar
 from .portfolio import Clock, PortfolioRun, size_of
 from .questions.pooling import pool
@@ -213,6 +214,7 @@ class Trial:
             spent=self._clock.spent,
             look=self._looked,
             undone=None if random else self._undone,
+            look_at_shares=self._looked_at_shares if self._asks_counts else None,
         )
         return (*pooled, *left_out), controls, evidence, len(draws)
 
@@ -249,7 +251,7 @@ class Trial:
         for place, batch in enumerate(self._batches):
             shared = None if batch.update is None else self._defended(batch.update, place, draw)
             run.add(shared, batch.truth)
-            if shared is not None and self._question.asks_presence:
+            if shared is not None and (self._question.asks_presence or self._asks_counts):
                 batch.ranked.append(_ranked(shared, batch.truth))
         fresh = iter(run.columns)
         return [last[place] if place in resting else next(fresh) for place in range(len(self._members))]
@@ -403,6 +405,13 @@ class Trial:
             return False
         rng = np.random.default_rng([self._seed, *b"undoing"])
         return can_be_undone(lambda update: self._defended(update, 0, 0), batch.update, rng=rng)
+
+    def _looked_at_shares(self) -> SharesSeen | None:
+        """Return visibility of the shares of the classes in the shared updates."""
+        for batch in self._batches:
+            self._look(batch)
+        looks = [(true_shares(batch.truth), batch.ranked) for batch in self._batches if batch.ranked]
+        return shares_seen(looks, rng=np.random.default_rng([self._seed, *b"shares"]), level=self._rules.level)
 
     def _look(self, batch: _Batch) -> None:
         if batch.update is None or batch.shared is None or batch.sighting is not None:

@@ -167,6 +167,24 @@ def test_pure_noise_is_not_called_a_leak() -> None:
     assert leaks == 0
 
 
+def test_shares_that_no_attack_claims_and_a_receiver_could_see_are_no_pass() -> None:
+    @dataclass(frozen=True)
+    class Blinded(Even):
+        """An attack that a defence stops although the shares are still there."""
+
+        name: str = "blinded"
+
+        def __call__(self, update: Update, *, rng: np.random.Generator) -> Recovery:
+            if update.defences:
+                return Recovery.not_applicable(self.name, "the update is defended")
+            return dataclasses.replace(attack("bias_counts", update), attack=self.name)
+
+    for noise, outcome in ((0.01, "inconclusive"), (300.0, "held")):
+        result = asked(3, (64, CLASSES), attacks=Blinded(), defence=GaussianNoise(relative=noise))
+        assert result.outcome == outcome
+        assert ("shares of the classes are visible in this update" in result.message) is (outcome == "inconclusive")
+
+
 def test_an_uninformed_guess_has_no_advantage() -> None:
     true = np.array([0.5, 0.2, 0.1, 0.1, 0.1])
     assert shares_advantage(np.full(5, 0.2), true) == pytest.approx(0.0)

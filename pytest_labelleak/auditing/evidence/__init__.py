@@ -4,13 +4,14 @@ Attacks must not see the truth; everything in this folder may. None of it runs a
 
 Reading order::
 
-    columns       statistics of the columns of a head's gradient, as ranks
-    hindsight     visibility of the labels for a receiver who chooses the threshold knowing them
-    significance  claims of attacks against claims that are independent of the labels
-    permutation   claimed histograms against histograms with permuted classes
-    confidence    bounds of the mean of bounded observations
-    sequential    bounds of a mean advantage that hold whenever the draws of a defence stop
-    belonging     whether labels and update belong together, and which mistake would explain that they do not
-    undoing       whether a receiver can turn a defence without randomness around
-    proof         bound on the advantage of every attack, where the law of the noise is known
+    columns         statistics of the columns of a head's gradient, as ranks
+    hindsight       visibility of the labels for a receiver who chooses the threshold knowing them
+    significance    claims of attacks against claims that are independent of the labels
+    visible_shares  visibility of the shares of the classes
+    permutation     claimed histograms against histograms with permuted classes
+    confidence      bounds of the mean of bounded observations
+    sequential      bounds of a mean advantage that hold whenever the draws of a defence stop
+    belonging       whether labels and update belong together, and which mistake would explain that they do not
+    undoing         whether a receiver can turn a defence without randomness around
+    proof           bound on the advantage of every attack, where the law of the noise is known
 """

@@ -11,7 +11,7 @@ from ..outcome import TOLERANCE, Bar, Decision, Outcome, within_bound
 from ..verdict import Verdict
 from .question import Evidence
 
-__all__ = ["confirmed", "held_by_evidence", "luck_of", "stopped_by_defence"]
+__all__ = ["confirmed", "held_by_evidence", "luck_of", "stopped_by_defence", "unseen_shares"]
 
 
 def confirmed(decision: Decision, undefended: Decision | None, *, failure: str) -> Decision:
@@ -179,6 +179,35 @@ def held_by_evidence(
         )
     proofs.append("the attacks succeed without the defence")
     return Decision(outcome=Outcome.HELD, reason=f"{decision.reason}; evidence: {', '.join(proofs)}")
+
+
+def unseen_shares(decision: Decision, bar: Bar, evidence: Evidence) -> Decision:
+    """Let a pass stand only if the shares of the classes are not visible to a receiver who knows them.
+
+    Parameters
+    ----------
+    decision : Decision
+        The decision by all other evidence.
+    bar : Bar
+        The numbers to compare with.
+    evidence : Evidence
+        The evidence.
+
+    Returns
+    -------
+    Decision
+        The decision, or inconclusive.
+    """
+    if decision.outcome != Outcome.HELD or bar.limit > bar.threshold or bar.threshold >= 1.0:
+        return decision
+    seen = None if evidence.look_at_shares is None else evidence.look_at_shares()
+    if seen is None:
+        return decision
+    if seen.beyond(bar.threshold):
+        reason = f"{decision.reason}, but {seen.sentence}; none of the attacks claims them"
+        return Decision(outcome=Outcome.INCONCLUSIVE, reason=reason)
+    reason = f"{decision.reason}, the shares of the classes are not visible in hindsight"
+    return Decision(outcome=Outcome.HELD, reason=reason)
 
 
 def _undefended(evidence: Evidence) -> str:

@@ -16,7 +16,7 @@ from ..outcome import TOLERANCE, Bar, Decision, Outcome
 from ..scoring.labels import position_statistics, share_statistics, uneven
 from ..statistic import CLAIMED_SHARE, FOUND_SHARE, OF_BATCHES, PRIVATE_SHARES, PRIVATE_VALUES, Statistics
 from ..verdict import Verdict
-from .controlled import held_by_evidence, stopped_by_defence
+from .controlled import held_by_evidence, stopped_by_defence, unseen_shares
 from .labels import batches_of, compare_labels, succeeds, with_left_out
 from .question import Advice, Evidence, every_column
 
@@ -146,6 +146,9 @@ class LabelCounts:
     def decide(self, verdicts: Sequence[Verdict], bar: Bar, evidence: Evidence) -> Decision:
         """Compare the advantages of the attacks that count; a defence may have stopped them all."""
         counting = {member.name for member in evidence.members if getattr(member, "counts", False)}
+        # An attack need not say that it counts: its claims do, also those on the undefended updates alone.
+        everyone = (*verdicts, *(evidence.control or ()))
+        counting |= {verdict.attack for verdict in everyone if verdict.stats["shares_advantage"] is not None}
         able = _able(verdicts, counting)
         if not able:
             return _NONE_ABLE
@@ -164,6 +167,7 @@ class LabelCounts:
         )
         failure = "the attacks count no better without the defence"
         decision = held_by_evidence(decision, bar, evidence, undefended, failure=failure, presence=False)
+        decision = unseen_shares(decision, bar, evidence)
         protects = decision.outcome == Outcome.HELD and bar.limit <= bar.threshold < 1.0
         if protects and evidence.look is not None:
             # Where some class is absent, visible labels are counts that differ from zero.
@@ -209,9 +213,4 @@ _NONE_ABLE = Decision(
 
 def _able(verdicts: Sequence[Verdict], counting: set[str]) -> list[Verdict]:
     """Return the verdicts of the attacks that count."""
-    return [
-        verdict
-        for verdict in verdicts
-        if verdict.status != Status.NOT_RUN
-        and (verdict.attack in counting or verdict.stats["shares_advantage"] is not None)
-    ]
+    return [verdict for verdict in verdicts if verdict.status != Status.NOT_RUN and verdict.attack in counting]

@@ -35,7 +35,7 @@ from ..statistic import (
     Statistics,
 )
 from ..verdict import Verdict
-from .controlled import held_by_evidence, luck_of
+from .controlled import held_by_evidence, luck_of, unseen_shares
 from .question import Advice, Evidence, every_column, figure_name_of, mean_figure, telling
 
 __all__ = ["DECLARED", "Labels", "findings_of_labels", "score_labels", "summary_of_labels", "with_left_out"]
@@ -159,6 +159,8 @@ class Labels:
             failure=NOTHING_FOUND,
             presence=not (self.counts and full == batches),
         )
+        if self.counts:
+            decision = unseen_shares(decision, bar, evidence)
         return with_left_out(decision, verdicts)
 
     def summary(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:

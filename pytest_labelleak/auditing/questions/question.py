@@ -14,6 +14,7 @@ from ...core.truth import Truth
 from ..evidence.belonging import Belonging
 from ..evidence.hindsight import Visibility
 from ..evidence.sequential import Standing
+from ..evidence.visible_shares import SharesSeen
 from ..finding import Finding
 from ..outcome import Bar, Decision
 from ..statistic import Statistics
@@ -67,6 +68,8 @@ class Evidence:
     undone : callable or None
         With a defence that is not random: whether a receiver who knows the defence can turn it around; computed on
         demand.
+    look_at_shares : callable or None
+        Visibility of the shares of the classes in the shared updates; computed on demand.
     """
 
     members: Sequence[Attack] = field(default=(), repr=False)
@@ -83,6 +86,7 @@ class Evidence:
     spent: bool = False
     look: Callable[[], tuple[Visibility | None, Belonging | None]] | None = field(default=None, repr=False)
     undone: Callable[[], bool] | None = field(default=None, repr=False)
+    look_at_shares: Callable[[], SharesSeen | None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
