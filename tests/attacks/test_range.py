@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_labelleak import Update, attack, attacks, audit
 from pytest_labelleak.attacks.counting.whole_numbers import allocate, whole_positions
 from pytest_labelleak.attacks.gradient.head import moderate
-from pytest_labelleak.attacks.gradient.intervals import Intervals
+from pytest_labelleak.attacks.gradient.intervals import Intervals, unit_of
 from pytest_labelleak.attacks.rlg.separation import separate
 from pytest_labelleak.attacks.robust.explaining import explain
 from pytest_labelleak.core.recovery import NotApplicable
@@ -164,6 +164,15 @@ def test_a_typical_input_of_zero_counts_nothing() -> None:
     )
     refused = attack("llg_star", update)
     assert refused.status == "not applicable", refused.message
+
+
+def test_float32_ends_of_the_range_are_compared_in_double_precision() -> None:
+    dropped = np.array([[0.0, 0.0, -2e38], [3.017e38, 3.31e38, 0.0], [0.0, -2.13e38, 3.2e38]], np.float32)
+    found = unit_of(dropped)
+    assert found is not None
+    assert found[0] == "dropped"
+    apart = Update.from_arrays(np.array([[-1.3e36, -1.4e-45]], np.float32))
+    assert attack("energy", apart).status == "not applicable"
 
 
 def test_columns_that_are_not_finite_are_refused() -> None:
