@@ -164,8 +164,8 @@ def test_second_derivatives_agree_with_finite_differences(stock, speller, labels
         distance=Distance(kind="normalised", targets=[observe(np.asarray(gradients[key], np.float64)) for key in keys]),
         keys=keys,
         positions=U,
-        words=np.unique(truth),
-        labels=labels,
+        bag=np.unique(truth),
+        soft_labels=labels,
         last=None,
     )
     vector = problem.start(np.random.default_rng(1), context_scale=0.5)
