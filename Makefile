@@ -166,6 +166,7 @@ bench: .venv/bench
 	$(BENCH)/bench_growth.py $(RESUME) --output $(TABLES)/growth.md --plot $(TABLES)/growth.svg
 	$(BENCH)/bench_speed.py --words --output $(TABLES)/speed.md
 	$(BENCH)/bench_rules.py $(RESUME) --output $(TABLES)/rules.md
+	$(BENCH)/bench_names.py $(RESUME) --output $(TABLES)/names.md
 
 # The same scripts at their smallest useful sizes: figures to look at, not to quote.
 bench-quick: TABLES = build/bench-quick
@@ -183,6 +184,7 @@ bench-quick: .venv/bench
 		--classes 250 1000 4000 --positions 5 20 80 --repeat 1
 	$(BENCH)/bench_speed.py --repeat 1 --output $(TABLES)/speed.md
 	$(BENCH)/bench_rules.py --quick --output $(TABLES)/rules.md
+	$(BENCH)/bench_names.py --quick --output $(TABLES)/names.md
 
 bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
