@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class Aggregate:
     >>> Aggregate(clients=[other]).name
     'aggregate(2 participants)'
     """
+
+    deterministic: ClassVar[bool] = True
 
     clients: Sequence[Update] = field(repr=False)
 

@@ -17,6 +17,10 @@ class Defence(Protocol):
 
     A defence sees the update alone, makes its random choices with `rng`, and returns a new update of the same names,
     shapes and head. Entries that are not finite pass unchanged, so that the audit can report them.
+
+    Two further attributes are optional. ``noise_law`` is the `NoiseLaw` of the noise that the defence adds; with it the
+    advantage of every attack can be bounded. ``deterministic`` is True for a defence that makes no random choice; in a
+    composition, such a defence may stand before the noise.
     """
 
     @property
