@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .evidence.swaps import Proof
 from .verdict import Verdict
 
-__all__ = ["Finding", "percent", "read_from"]
+__all__ = ["Finding", "bracket", "percent", "read_from"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,34 @@ def percent(share: float) -> str:
     """
     # The tolerance is for the rounding of decimals.
     return f"{math.floor(1000.0 * share + 1e-6) / 10.0:g} %"
+
+
+def bracket(figure: float, name: str, proof: Proof) -> Finding | None:
+    """Say between which numbers the best attack is, known or not.
+
+    Parameters
+    ----------
+    figure : float
+        The figure that attacks reached.
+    name : str
+        Its name.
+    proof : Proof
+        The bound on every attack.
+
+    Returns
+    -------
+    Finding or None
+        None without a bound.
+    """
+    if proof.bound is None:
+        return None
+    how = "" if proof.confidence is None else f", at {100 * proof.confidence:g} % confidence"
+    return Finding(
+        name="proof",
+        text=f"the {name} lies between {max(figure, 0.0):.2f} (attacks) and {proof.shown} (no attack can exceed{how})",
+        prominent=True,
+        properties={"proof": float(proof.shown)},
+    )
 
 
 def read_from(leaking: Sequence[Verdict]) -> Finding | None:

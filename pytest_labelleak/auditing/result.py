@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.figures import rounded
+from .evidence.swaps import Proof
 from .finding import Finding
 from .outcome import TOLERANCE, Outcome, strongest
 from .questions.question import Question
@@ -54,6 +55,8 @@ class Audit:
         Number of draws of the defence.
     defence : str or None
         Name of the defence.
+    proof : Proof or None
+        The bound on every attack, where it was computed, or the reason why a required one is missing.
     origin, device, compute_dtype, head : str
         Where the updates came from.
     """
@@ -74,6 +77,7 @@ class Audit:
     batches: int = 1
     draws: int = 1
     defence: str | None = None
+    proof: Proof | None = None
     origin: str = ""
     device: str = ""
     compute_dtype: str = ""
@@ -146,6 +150,7 @@ class Audit:
             "batches": self.batches,
             "draws": self.draws,
             "defence": self.defence,
+            "proof": None if self.proof is None else self.proof.to_record(),
             "origin": self.origin,
             "device": self.device,
             "compute_dtype": self.compute_dtype,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,7 +15,9 @@ from ..core.settings import Settings, active_scope
 from ..core.truth import Truth
 from ..core.update import Update
 from .draws import Trial
-from .finding import read_from
+from .evidence.proving import Captured, prove
+from .evidence.swaps import Proof
+from .finding import bracket, read_from
 from .outcome import Bar, Decision, Outcome, strongest
 from .portfolio import Clock
 from .questions.question import Question
@@ -92,6 +95,7 @@ def run(
     limit = settings.threshold if recorded is None else recorded
     bar = Bar(limit=limit, threshold=settings.threshold, confidence=settings.confidence)
 
+    clock = Clock(settings.time_budget)
     trial = Trial(
         question,
         members,
@@ -100,14 +104,17 @@ def run(
         seed=settings.seed,
         # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
         thrifty=asserted and settings.attacks == ("auto",),
-        clock=Clock(settings.time_budget),
+        clock=clock,
     )
     batches = 0
+    again: list[Captured] = []
     foreign: str | None = None
+    proof: Proof | None = None
     turned = False
     context: dict[str, Any] = {}
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
-    for update, truth in _captures(model, batch, capture_options):
+    for update, captured in _captures(model, batch, capture_options):
+        truth = captured.truth
         question.prepare(truth)
         if update is not None:
             context = context or _context(update, defence)
@@ -116,6 +123,9 @@ def run(
             turned |= not update.oriented
         trial.add(update, truth)
         batches += 1
+        # A proof captures batches again; nothing else needs them any more.
+        if settings.require is not None or isinstance(captured.model, Update):
+            again.append(captured)
         del update
 
     verdicts, controls, evidence, draws = trial.verdicts()
@@ -130,18 +140,32 @@ def run(
             "the loss uses them",
         )
     else:
-        decision = question.decide(verdicts, bar, evidence)
+        proof = prove(
+            again,
+            defence,
+            question=question.name,
+            provable=getattr(question, "provable", False),
+            required=settings.require is not None,
+            seed=settings.seed,
+            spent=lambda: clock.spent,
+        )
+        decision = question.decide(verdicts, bar, dataclasses.replace(evidence, proof=proof))
         if turned and decision.outcome == Outcome.HELD and limit <= settings.threshold < 1.0:
             decision = Decision(
                 outcome=Outcome.INCONCLUSIVE,
                 reason=f"{decision.reason}, but nothing in the kernel's gradient shows which of its axes are the "
                 "classes; pass it as (d, C), features by classes, together with its bias gradient",
             )
+    if settings.require is not None:
+        decision = _proved(decision, proof, bar)
     best = strongest(verdicts)
     findings = list(question.findings(verdicts)) if batches else []
     if decision.outcome == Outcome.LEAKED:
         read = read_from([verdict for verdict in verdicts if question.exposes(verdict, limit)])
         findings += [] if read is None else [read]
+    if proof is not None:
+        between = bracket(0.0 if best is None or best.figure is None else best.figure, question.figure_name, proof)
+        findings += [] if between is None else [between]
     result = Audit(
         outcome=decision.outcome,
         message=decision.message,
@@ -157,6 +181,7 @@ def run(
         findings=tuple(findings),
         batches=batches,
         draws=draws,
+        proof=proof,
         **{"defence": None if defence is None else defence.name, **context},
     )
     # The ceiling is recorded in baselines: this very audit might be above the rounded figure.
@@ -165,7 +190,22 @@ def run(
     return result
 
 
-def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
+def _proved(decision: Decision, proof: Proof | None, bar: Bar) -> Decision:
+    """Let a pass stand only with a proof that no attack can exceed the limit."""
+    limit = max(bar.limit, bar.threshold)
+    if decision.outcome != Outcome.HELD or (proof is not None and proof.within(limit)):
+        return decision
+    if proof is None or proof.bound is None:
+        why = "" if proof is None else f": {proof.because}"
+        return Decision(outcome=Outcome.INCONCLUSIVE, reason=f"{decision.reason}, but there is no proof{why}")
+    return Decision(
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"{decision.reason}, but an attack that nobody knows may reach {proof.shown} > {limit:.2f}: use a "
+        "stronger defence, or ask for no proof",
+    )
+
+
+def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Captured]]:
     # Imported on first use: everything above works on plain arrays without any adapter.
     from ..capture import iter_captures
 
@@ -177,7 +217,7 @@ def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Ite
         update = adapter.capture(owner, item, **capture_options) if truth.labels.size else None
         if update is not None:
             _check_agreement(update, truth)
-        yield update, truth
+        yield update, Captured(adapter=adapter, model=owner, batch=item, options=capture_options, truth=truth)
         del update
 
 

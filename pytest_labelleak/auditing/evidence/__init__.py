@@ -11,4 +11,6 @@ Reading order::
     sequential    bounds of a mean advantage that hold whenever the draws of a defence stop
     belonging     whether labels and update belong together, and which mistake would explain that they do not
     proof         bound on the advantage of every attack, where the law of the noise is known
+    swaps         this bound for the batches of an audit, from updates recomputed with other labels
+    proving       the proof of an audit, from its adapter, its batches and its defence
 """
