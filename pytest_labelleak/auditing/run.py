@@ -17,7 +17,7 @@ from ..core.update import Update
 from .draws import Trial
 from .evidence.proving import Captured, prove
 from .evidence.swaps import Proof
-from .finding import bracket, read_from
+from .finding import Finding, bracket, read_from
 from .outcome import Bar, Decision, Outcome, strongest
 from .portfolio import Clock
 from .questions.question import Question
@@ -156,6 +156,9 @@ def run(
                 reason=f"{decision.reason}, but nothing in the kernel's gradient shows which of its axes are the "
                 "classes; pass it as (d, C), features by classes, together with its bias gradient",
             )
+    coverage = trial.coverage(verdicts, controls)
+    if decision.outcome == Outcome.HELD and limit <= settings.threshold < 1.0 and coverage.gap is not None:
+        decision = Decision(outcome=Outcome.INCONCLUSIVE, reason=f"{decision.reason}, but {coverage.gap}")
     if settings.require is not None:
         decision = _proved(decision, proof, bar)
     best = strongest(verdicts)
@@ -166,6 +169,8 @@ def run(
     if proof is not None:
         between = bracket(0.0 if best is None or best.figure is None else best.figure, question.figure_name, proof)
         findings += [] if between is None else [between]
+    if coverage.sentence:
+        findings.append(Finding(name="coverage", text=coverage.sentence, prominent=bool(coverage.unprotected)))
     result = Audit(
         outcome=decision.outcome,
         message=decision.message,
@@ -182,6 +187,7 @@ def run(
         batches=batches,
         draws=draws,
         proof=proof,
+        coverage=coverage,
         **{"defence": None if defence is None else defence.name, **context},
     )
     # The ceiling is recorded in baselines: this very audit might be above the rounded figure.
