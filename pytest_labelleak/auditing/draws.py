@@ -17,6 +17,7 @@ from ..core.truth import Truth
 from ..core.update import Update
 from .evidence.belonging import Belonging, Sighting, belonging, sighting
 from .evidence.columns import RankedColumns, rank_columns
+from .evidence.coverage import Coverage, Watch
 from .evidence.hindsight import Visibility, visibility
 from .evidence.permutation import ClaimedHistogram, histograms_by_luck
 from .evidence.sequential import Decision as Side
@@ -134,6 +135,8 @@ class Trial:
         self._batches: list[_Batch] = []
         self._truths: list[Truth] = []
         self._random: bool | None = None
+        self._watch = Watch()
+        self._head: dict[str, str] = {}
         self._dropped = False
         self._kept = 0
 
@@ -155,6 +158,9 @@ class Trial:
                 if self._random is None:
                     self._random = self._is_random(update, shared, len(self._batches))
             self._control.add(update, truth)
+        if update is not None and shared is not None:
+            self._watch.add(update, shared)
+            self._head = {part: name for part in ("kernel", "bias") if (name := getattr(update.head, part))}
         self._attacked.add(shared, truth)
         batch = _Batch(truth=truth, update=update, shared=shared)
         self._kept += size_of(update) + (size_of(shared) if shared is not update else 0)
@@ -217,6 +223,26 @@ class Trial:
             look_at_shares=self._looked_at_shares if self._asks_counts else None,
         )
         return (*pooled, *left_out), controls, evidence, len(draws)
+
+    def coverage(self, verdicts: Sequence[Verdict], controls: Sequence[Verdict]) -> Coverage:
+        """Return the shared variables that attacks examined, and those that the defence left as they are.
+
+        Parameters
+        ----------
+        verdicts, controls : sequence of Verdict
+            As `verdicts` returned them.
+
+        Returns
+        -------
+        Coverage
+            An attack that ran examined the parts of the head that it reads, and the variables of its claims.
+        """
+        examined = {name for verdict in (*verdicts, *controls) for name in verdict.variables}
+        for member, verdict in zip(self._members, verdicts, strict=False):
+            if verdict.status != Status.NOT_RUN:
+                parts = getattr(member, "reads", tuple(self._head))
+                examined |= {self._head[part] for part in parts if part in self._head}
+        return self._watch.coverage(examined)
 
     def _defended(self, update: Update, batch: int, draw: int) -> Update:
         stream = [self._seed, batch, *b"defence"] if not draw else [self._seed, batch, draw, *b"defence"]

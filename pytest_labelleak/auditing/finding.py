@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .evidence.coverage import Coverage
+from .evidence.swaps import Proof
 from .verdict import Verdict
 
-__all__ = ["Finding", "percent", "read_from"]
+__all__ = ["Finding", "bracket", "percent", "read_from", "uncovered"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,34 @@ def percent(share: float) -> str:
     return f"{math.floor(1000.0 * share + 1e-6) / 10.0:g} %"
 
 
+def bracket(figure: float, name: str, proof: Proof | None) -> Finding | None:
+    """Say between which numbers the best attack is, known or not.
+
+    Parameters
+    ----------
+    figure : float
+        The figure that attacks reached.
+    name : str
+        Its name.
+    proof : Proof or None
+        The bound on every attack.
+
+    Returns
+    -------
+    Finding or None
+        None without a bound.
+    """
+    if proof is None or proof.bound is None:
+        return None
+    how = "" if proof.confidence is None else f", at {100 * proof.confidence:g} % confidence"
+    return Finding(
+        name="proof",
+        text=f"the {name} lies between {max(figure, 0.0):.2f} (attacks) and {proof.shown} (no attack can exceed{how})",
+        prominent=True,
+        properties={"proof": float(proof.shown)},
+    )
+
+
 def read_from(leaking: Sequence[Verdict]) -> Finding | None:
     """Name the shared variables that gave away too much, with the attacks that read them.
 
@@ -94,3 +124,21 @@ def read_from(leaking: Sequence[Verdict]) -> Finding | None:
             by_variables.setdefault(tuple(verdict.variables), []).append(f"{verdict.attack}{remark}")
     parts = [f"{' and '.join(map(repr, names))} ({', '.join(attacks)})" for names, attacks in by_variables.items()]
     return Finding(name="variables", text=f"read from {'; '.join(parts)}", prominent=True) if parts else None
+
+
+def uncovered(coverage: Coverage) -> Finding | None:
+    """Name the shared variables that no attack examined, and those that the defence left as they are.
+
+    Parameters
+    ----------
+    coverage : Coverage
+        The variables of the audit.
+
+    Returns
+    -------
+    Finding or None
+        None if there are none.
+    """
+    if not coverage.sentence:
+        return None
+    return Finding(name="coverage", text=coverage.sentence, prominent=bool(coverage.unprotected))

@@ -28,6 +28,7 @@ def audit(
     defence: Any = None,
     seed: int | None = None,
     time_budget: float | None = None,
+    require: Any = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -66,6 +67,9 @@ def audit(
         Seeds attacks and defence; default 0.
     time_budget : float, optional
         Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
+    require : {"proof"}, optional
+        With "proof" the audit holds only if no attack at all can exceed the threshold, by a bound that follows from the
+        law of the defence's noise; the batch is captured up to 256 more times for it.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
@@ -107,7 +111,7 @@ def audit(
         head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
     )
     arguments = {"threshold": threshold, "confidence": confidence, "attacks": attacks, "defence": defence, "seed": seed}
-    arguments["time_budget"] = time_budget
+    arguments |= {"time_budget": time_budget, "require": require}
     for name, flag in (("counts", counts), ("samples", samples)):
         if not isinstance(flag, bool):
             raise InvalidArgumentError(f"{name}={quoted(flag)} is a {type(flag).__name__}. Expected True or False.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.figures import rounded
+from .evidence.coverage import Coverage
+from .evidence.swaps import Proof
 from .finding import Finding
 from .outcome import TOLERANCE, Outcome, strongest
 from .questions.question import Question
@@ -54,6 +56,10 @@ class Audit:
         Number of draws of the defence.
     defence : str or None
         Name of the defence.
+    proof : Proof or None
+        The bound on every attack, where it was computed, or the reason why a required one is missing.
+    coverage : Coverage
+        The shared variables that attacks examined, those that none did, and those that the defence left as they are.
     origin, device, compute_dtype, head : str
         Where the updates came from.
     """
@@ -74,6 +80,8 @@ class Audit:
     batches: int = 1
     draws: int = 1
     defence: str | None = None
+    proof: Proof | None = None
+    coverage: Coverage = field(default_factory=Coverage)
     origin: str = ""
     device: str = ""
     compute_dtype: str = ""
@@ -146,6 +154,8 @@ class Audit:
             "batches": self.batches,
             "draws": self.draws,
             "defence": self.defence,
+            "proof": None if self.proof is None else self.proof.to_record(),
+            "coverage": self.coverage.to_record(),
             "origin": self.origin,
             "device": self.device,
             "compute_dtype": self.compute_dtype,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,7 +15,10 @@ from ..core.settings import Settings, active_scope
 from ..core.truth import Truth
 from ..core.update import Update
 from .draws import Trial
-from .finding import read_from
+from .evidence.coverage import Coverage
+from .evidence.proving import Captured, prove
+from .evidence.swaps import Proof
+from .finding import bracket, read_from, uncovered
 from .outcome import Bar, Decision, Outcome, strongest
 from .portfolio import Clock
 from .questions.question import Question
@@ -92,6 +96,7 @@ def run(
     limit = settings.threshold if recorded is None else recorded
     bar = Bar(limit=limit, threshold=settings.threshold, confidence=settings.confidence)
 
+    clock = Clock(settings.time_budget)
     trial = Trial(
         question,
         members,
@@ -100,53 +105,47 @@ def run(
         seed=settings.seed,
         # Nothing is left out of a measurement, nor where the attacks to run were spelled out.
         thrifty=asserted and settings.attacks == ("auto",),
-        clock=Clock(settings.time_budget),
+        clock=clock,
     )
-    batches = 0
-    foreign: str | None = None
-    turned = False
-    context: dict[str, Any] = {}
+    seen = _Seen(limit=limit, threshold=settings.threshold)
     # Not enumerate(), which holds on to its last item: one update is let go before the next is captured.
-    for update, truth in _captures(model, batch, capture_options):
-        question.prepare(truth)
-        if update is not None:
-            context = context or _context(update, defence)
-            if update.belongs is False:
-                foreign = foreign or update.belongs_reason
-            turned |= not update.oriented
-        trial.add(update, truth)
-        batches += 1
+    for update, captured in _captures(model, batch, capture_options):
+        question.prepare(captured.truth)
+        seen.add(update, captured, defence, keep=settings.require is not None)
+        trial.add(update, captured.truth)
         del update
 
     verdicts, controls, evidence, draws = trial.verdicts()
-    if not batches:
-        decision = Decision(
-            outcome=Outcome.INCONCLUSIVE, reason="the iterable of batches is empty; pass at least one batch"
+    coverage = trial.coverage(verdicts, controls)
+    decision, proof = seen.reason(), None
+    if decision is None:
+        proof = prove(
+            seen.again,
+            defence,
+            question=question.name,
+            provable=getattr(question, "provable", False),
+            required=settings.require is not None,
+            seed=settings.seed,
+            spent=lambda: clock.spent,
         )
-    elif foreign is not None:
-        decision = Decision(
-            outcome=Outcome.INCONCLUSIVE,
-            reason=f"the labels of the batch are not those on which the model trains: {foreign}. Pass the labels as "
-            "the loss uses them",
-        )
-    else:
-        decision = question.decide(verdicts, bar, evidence)
-        if turned and decision.outcome == Outcome.HELD and limit <= settings.threshold < 1.0:
-            decision = Decision(
-                outcome=Outcome.INCONCLUSIVE,
-                reason=f"{decision.reason}, but nothing in the kernel's gradient shows which of its axes are the "
-                "classes; pass it as (d, C), features by classes, together with its bias gradient",
-            )
+        decision = question.decide(verdicts, bar, dataclasses.replace(evidence, proof=proof))
+        decision = seen.kept(decision, coverage)
+    if settings.require is not None:
+        decision = _proved(decision, proof, bar)
     best = strongest(verdicts)
-    findings = list(question.findings(verdicts)) if batches else []
-    if decision.outcome == Outcome.LEAKED:
-        read = read_from([verdict for verdict in verdicts if question.exposes(verdict, limit)])
-        findings += [] if read is None else [read]
+    figure = 0.0 if best is None or best.figure is None else best.figure
+    read = [verdict for verdict in verdicts if question.exposes(verdict, limit)]
+    findings = [
+        *(question.findings(verdicts) if seen.batches else ()),
+        read_from(read) if decision.outcome == Outcome.LEAKED else None,
+        bracket(figure, question.figure_name, proof),
+        uncovered(coverage),
+    ]
     result = Audit(
         outcome=decision.outcome,
         message=decision.message,
         question=question,
-        figure=0.0 if best is None or best.figure is None else best.figure,
+        figure=figure,
         limit=limit,
         limit_source="threshold" if recorded is None else "baseline",
         threshold=settings.threshold,
@@ -154,10 +153,12 @@ def run(
         verdicts=verdicts,
         control=controls,
         stats=question.summary(verdicts),
-        findings=tuple(findings),
-        batches=batches,
+        findings=tuple(finding for finding in findings if finding is not None),
+        batches=seen.batches,
         draws=draws,
-        **{"defence": None if defence is None else defence.name, **context},
+        proof=proof,
+        coverage=coverage,
+        **{"defence": None if defence is None else defence.name, **seen.context},
     )
     # The ceiling is recorded in baselines: this very audit might be above the rounded figure.
     figures = {"asserted": asserted, "figure_ceiling": round_up(result.figure)}
@@ -165,7 +166,80 @@ def run(
     return result
 
 
-def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Truth]]:
+class _Seen:
+    """Everything about the batches of an audit but their updates: context, captures for a proof, and mistakes.
+
+    Parameters
+    ----------
+    limit, threshold : float
+        Highest figure that is tolerated, and the threshold behind it.
+    """
+
+    def __init__(self, *, limit: float, threshold: float) -> None:
+        self.batches = 0
+        self.again: list[Captured] = []
+        self.context: dict[str, Any] = {}
+        # A baseline accepts a leak, and a threshold of one tolerates every figure.
+        self._strict = limit <= threshold < 1.0
+        self._foreign: str | None = None
+        self._turned = False
+
+    def add(self, update: Update | None, captured: Captured, defence: defences_.Defence | None, *, keep: bool) -> None:
+        """Look at the next batch, and keep its capture where a proof may capture it again."""
+        self.batches += 1
+        if keep or isinstance(captured.model, Update):
+            self.again.append(captured)
+        if update is None:
+            return
+        self.context = self.context or _context(update, defence)
+        if update.belongs is False:
+            self._foreign = self._foreign or update.belongs_reason
+        self._turned |= not update.oriented
+
+    def reason(self) -> Decision | None:
+        """Return the decision where no attack can have a say; None where they can."""
+        if not self.batches:
+            reason = "the iterable of batches is empty; pass at least one batch"
+        elif self._foreign is not None:
+            reason = (
+                f"the labels of the batch are not those on which the model trains: {self._foreign}. Pass the labels as "
+                "the loss uses them"
+            )
+        else:
+            return None
+        return Decision(outcome=Outcome.INCONCLUSIVE, reason=reason)
+
+    def kept(self, decision: Decision, coverage: Coverage) -> Decision:
+        """Let a pass stand only where the classes' axis is known and no head or embedding is left open."""
+        if decision.outcome != Outcome.HELD or not self._strict:
+            return decision
+        gap = coverage.gap
+        if self._turned:
+            gap = (
+                "nothing in the kernel's gradient shows which of its axes are the classes; pass it as (d, C), features "
+                "by classes, together with its bias gradient"
+            )
+        if gap is None:
+            return decision
+        return Decision(outcome=Outcome.INCONCLUSIVE, reason=f"{decision.reason}, but {gap}")
+
+
+def _proved(decision: Decision, proof: Proof | None, bar: Bar) -> Decision:
+    """Let a pass stand only with a proof that no attack can exceed the limit."""
+    limit = max(bar.limit, bar.threshold)
+    if decision.outcome != Outcome.HELD or (proof is not None and proof.within(limit)):
+        return decision
+    if proof is None or proof.bound is None:
+        why = "" if proof is None else f": {proof.because}"
+        return Decision(outcome=Outcome.INCONCLUSIVE, reason=f"{decision.reason}, but there is no proof{why}")
+    return Decision(
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"{decision.reason}, but an attack that nobody knows may reach {proof.shown} > {limit:.2f}: use a "
+        "stronger defence, or ask for no proof",
+    )
+
+
+def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Iterator[tuple[Update | None, Captured]]:
     # Imported on first use: everything above works on plain arrays without any adapter.
     from ..capture import iter_captures
 
@@ -177,7 +251,7 @@ def _captures(model: Any, batch: Any, capture_options: Mapping[str, Any]) -> Ite
         update = adapter.capture(owner, item, **capture_options) if truth.labels.size else None
         if update is not None:
             _check_agreement(update, truth)
-        yield update, truth
+        yield update, Captured(adapter=adapter, model=owner, batch=item, options=capture_options, truth=truth)
         del update
 
 

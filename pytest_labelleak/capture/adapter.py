@@ -18,6 +18,11 @@ class Adapter(Protocol):
     `labels` is called before `capture`, which is not called for a batch without labels. An argument that has no meaning
     for the model is refused and not ignored. Errors count labels and quote none.
     ``pytest_labelleak.testing.check_adapter`` checks these rules. The smallest example is `capture/arrays.py`.
+
+    A further method is optional: ``relabelled(model, batch, labels, *, head=None, class_weight=None,
+    ignore_class=None)`` returns the batch with other labels at the label positions, in the order of `labels`, and
+    raises InvalidArgumentError where the batch cannot hold them, or where the inputs may hold the labels too. With
+    it, an audit can recompute the update for other labels, which a proof takes.
     """
 
     @property

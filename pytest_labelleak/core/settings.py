@@ -85,6 +85,17 @@ def _time_budget(value: Any) -> float:
     return float(value)
 
 
+def _require(value: Any) -> str | None:
+    if value is None or value is False:
+        return None
+    if value != "proof":
+        raise InvalidArgumentError(
+            f"require={quoted(value)}. Expected 'proof', so that an audit holds only where no attack at all can exceed "
+            "the threshold, or False."
+        )
+    return "proof"
+
+
 def _sensitive(value: Any) -> SensitiveTerms | None:
     return None if value is None or value is False else sensitive_terms(value)
 
@@ -98,6 +109,7 @@ _VALIDATORS: Mapping[str, Callable[[Any], Any]] = {
     "sensitive": _sensitive,
     "show_labels": _flag,
     "time_budget": _time_budget,
+    "require": _require,
 }
 
 
@@ -125,6 +137,11 @@ class Settings:
         for None. Private.
     show_labels : bool
         Whether messages and reports show recovered labels. Off unless the user asks.
+    time_budget : float
+        Seconds that one audit may take.
+    require : {"proof", None}
+        With "proof" an audit holds only if a bound on every attack is within the threshold. False is stored as None;
+        `override` takes it as the wish for None.
 
     Raises
     ------
@@ -140,6 +157,7 @@ class Settings:
     sensitive: Any = None
     show_labels: bool = False
     time_budget: float = 900.0
+    require: str | None = None
 
     def __post_init__(self) -> None:
         """Validate every field once, for all code that reads it later."""

@@ -2,6 +2,7 @@
 
 Reading order::
 
+    law        distribution of the noise that a defence adds
     defence    the protocol
     checks     arguments of the built-in defences
     scale      norms and magnitudes of a whole update
@@ -21,6 +22,7 @@ from .aggregate import Aggregate
 from .clip import ClipNorm
 from .compose import Compose
 from .defence import Defence
+from .law import NoiseLaw
 from .noise import GaussianNoise, LaplaceNoise
 from .quantise import Quantise, RoundTo, Sign
 from .registry import builtin_defences, resolve
@@ -34,6 +36,7 @@ __all__ = [
     "DropSmallest",
     "GaussianNoise",
     "LaplaceNoise",
+    "NoiseLaw",
     "Quantise",
     "RandomDrop",
     "RoundTo",

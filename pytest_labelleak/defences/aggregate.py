@@ -40,6 +40,7 @@ class Aggregate:
 
     #: A receiver of the sum does not know the numbers that are added.
     secret: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
 
     clients: Sequence[Update] = field(repr=False)
 

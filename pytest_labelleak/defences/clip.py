@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class ClipNorm:
     >>> ClipNorm(norm=1.0).name
     'clip_norm(norm=1.0)'
     """
+
+    deterministic: ClassVar[bool] = True
 
     norm: float
     scope: str = "update"

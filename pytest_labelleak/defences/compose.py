@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 
 from ..core.errors import InvalidArgumentError
 from ..core.update import Update
+from .clip import ClipNorm
 from .defence import Defence
+from .law import NoiseLaw
 
 __all__ = ["Compose"]
 
@@ -63,8 +66,35 @@ class Compose:
         """Whether a part uses numbers that a receiver does not know."""
         return any(getattr(part, "secret", False) for part in self.parts)
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether no part makes a random choice."""
+        return all(getattr(part, "deterministic", False) for part in self.parts)
+
+    @property
+    def noise_law(self) -> NoiseLaw | None:
+        """The law of the first part that states one; None if a part before it may be random.
+
+        Parts that follow change an update that is shared already, so that it tells no more.
+        """
+        for place, part in enumerate(self.parts):
+            law: NoiseLaw | None = getattr(part, "noise_law", None)
+            if law is not None:
+                before, processed = self.parts[:place], law.processed or place + 1 < len(self.parts)
+                return _following(tuple(before), dataclasses.replace(law, processed=processed))
+            if not getattr(part, "deterministic", False):
+                return None
+        return None
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
         """Return `update` after all parts; each part records its own name."""
         for part in self.parts:
             update = part(update, rng=rng)
         return update
+
+
+def _following(before: tuple[Defence, ...], law: NoiseLaw) -> NoiseLaw:
+    """Return the law behind deterministic defences; a lone bound on the norm has a closed form of its own."""
+    if len(before) == 1 and isinstance(before[0], ClipNorm) and law.clip is None and not law.before:
+        return dataclasses.replace(law, clip=before[0].norm, scope=before[0].scope)
+    return dataclasses.replace(law, before=(*before, *law.before))

@@ -20,6 +20,10 @@ class Defence(Protocol):
 
     A receiver knows the defence, and no random choice of `rng`. If a defence without random choices uses other numbers
     that no receiver knows, such as updates of other participants, it says so with an attribute ``secret = True``.
+
+    Two further attributes are optional. ``noise_law`` is the `NoiseLaw` of the noise that the defence adds; with it the
+    advantage of every attack can be bounded. ``deterministic`` is True for a defence that makes no random choice; in a
+    composition, such a defence may stand before the noise.
     """
 
     @property

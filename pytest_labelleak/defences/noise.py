@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.update import Update
 from .checks import full_name, one_of_two, real
+from .law import NoiseLaw
 from .scale import norm
 
 __all__ = ["GaussianNoise", "LaplaceNoise"]
@@ -72,6 +73,11 @@ class GaussianNoise:
         """The name with its parameters."""
         return full_name(self, "gaussian_noise")
 
+    @property
+    def noise_law(self) -> NoiseLaw:
+        """The law of the noise."""
+        return NoiseLaw(kind="gaussian", absolute=self.absolute, relative=self.relative)
+
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
         """Return `update` with noise added."""
         return _with_noise(update, self, lambda shape: rng.normal(0.0, 1.0, shape))
@@ -111,6 +117,11 @@ class LaplaceNoise:
     def name(self) -> str:
         """The name with its parameters."""
         return full_name(self, "laplace_noise")
+
+    @property
+    def noise_law(self) -> NoiseLaw:
+        """The law of the noise."""
+        return NoiseLaw(kind="laplace", absolute=self.absolute, relative=self.relative)
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
         """Return `update` with noise added."""

@@ -29,6 +29,7 @@ class Sign:
     """
 
     name: ClassVar[str] = "sign"
+    deterministic: ClassVar[bool] = True
 
     def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
         """Return the signs of `update`."""
@@ -67,6 +68,11 @@ class Quantise:
         """Check the parameters."""
         whole(self, "bits", 2, 16, "a whole number from 2 to 16; for a single bit use Sign()")
         flag(self, "stochastic")
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether entries are rounded to the nearest level."""
+        return not self.stochastic
 
     @property
     def name(self) -> str:
@@ -115,6 +121,8 @@ class RoundTo:
     >>> RoundTo(dtype="bfloat16").name
     "round_to(dtype='bfloat16')"
     """
+
+    deterministic: ClassVar[bool] = True
 
     dtype: str
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 
@@ -62,6 +63,8 @@ class DropSmallest:
     'drop_smallest(fraction=0.9)'
     """
 
+    deterministic: ClassVar[bool] = True
+
     fraction: float
 
     def __post_init__(self) -> None:
@@ -104,6 +107,8 @@ class TopK:
     """
 
     count: int | None = None
+    deterministic: ClassVar[bool] = True
+
     fraction: float | None = None
 
     def __post_init__(self) -> None:

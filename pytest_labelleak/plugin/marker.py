@@ -12,11 +12,11 @@ from ..core.settings import Settings
 __all__ = ["MARKER", "marker_settings"]
 
 MARKER = (
-    "labelleak(*, threshold, confidence, attacks, defence, seed, sensitive, time_budget): audits label leakage with "
-    "these settings, all optional; the test fails if no audit runs in it."
+    "labelleak(*, threshold, confidence, attacks, defence, seed, sensitive, time_budget, require): audits label "
+    "leakage with these settings, all optional; the test fails if no audit runs in it."
 )
 
-_MARKER_KEYWORDS = ("threshold", "confidence", "attacks", "defence", "seed", "sensitive", "time_budget")
+_MARKER_KEYWORDS = ("threshold", "confidence", "attacks", "defence", "seed", "sensitive", "time_budget", "require")
 
 
 def marker_settings(item: pytest.Item, settings: Settings) -> Settings:

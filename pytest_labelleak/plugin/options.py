@@ -88,6 +88,11 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="SECONDS",
     )
     declare(
+        *("--labelleak-require", "labelleak_require", "string"),
+        "With 'proof', tests hold only where no attack at all can exceed the threshold (default: nothing is required).",
+        metavar="NAME",
+    )
+    declare(
         *("--labelleak-sensitive", "labelleak_sensitive", "string"),
         "File of terms, one per line, that assertions on words must not find recoverable where one was said.",
         metavar="PATH",
@@ -153,6 +158,7 @@ class Options:
             ("attacks", "--labelleak-attack", "labelleak_attacks", _names),
             ("seed", "--labelleak-seed", "labelleak_seed", int),
             ("time_budget", "--labelleak-time-budget", "labelleak_time_budget", float),
+            ("require", "--labelleak-require", "labelleak_require", str),
         ):
             for where, given in ((f"ini option {ini}", _ini(config, ini)), (flag, config.getoption(flag))):
                 if given is not None and given != []:

@@ -10,13 +10,13 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from pytest_labelleak.auditing.evidence.proof import (
-    NoiseLaw,
     gaussian_advantage,
     head_bound,
     laplace_advantage,
     pair_bound,
 )
 from pytest_labelleak.core.errors import InvalidArgumentError
+from pytest_labelleak.defences import NoiseLaw
 
 
 def head(positions=12, features=16, classes=30, seed=0, repeated=1):

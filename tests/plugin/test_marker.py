@@ -9,7 +9,7 @@ from .conftest import HOLDS
 
 def test_marker_is_registered(run):
     run("--markers").stdout.fnmatch_lines(
-        ["@pytest.mark.labelleak(*threshold, confidence, attacks, defence, seed, sensitive, time_budget): *"]
+        ["@pytest.mark.labelleak(*threshold, confidence, attacks, defence, seed, sensitive, time_budget, require): *"]
     )
 
 
@@ -25,6 +25,7 @@ def test_marker_is_registered(run):
         ("attacks=[]", "pytest.mark.labelleak: attacks is empty"),
         ("attacks=[3]", "pytest.mark.labelleak: attacks holds a int."),
         ("defence=3", "pytest.mark.labelleak: defence is a int."),
+        ("require='evidence'", "pytest.mark.labelleak: require='evidence'. Expected 'proof'"),
         ("seed=-1", "pytest.mark.labelleak: seed=-1. Expected a non-negative integer."),
         ("show_labels=True", "pytest.mark.labelleak got an unknown keyword 'show_labels'."),
     ],

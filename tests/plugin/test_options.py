@@ -51,6 +51,7 @@ def test_bad_threshold(project, run, how, value):
         ("--labelleak-time-budget=0", "ERROR: --labelleak-time-budget: time_budget=0.0. Expected a finite number"),
         ("--labelleak-confidence=nan", "ERROR: --labelleak-confidence: confidence=nan is out of range."),
         ("--labelleak-confidence=high", "ERROR: --labelleak-confidence: confidence='high' is a str."),
+        ("--labelleak-require=luck", "ERROR: --labelleak-require: require='luck'. Expected 'proof'"),
         ("--labelleak-attack=,", "ERROR: --labelleak-attack: attacks is empty"),
     ],
 )

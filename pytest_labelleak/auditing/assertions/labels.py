@@ -24,6 +24,7 @@ def assert_labels_not_recoverable(
     defence: Any = None,
     seed: int | None = None,
     time_budget: float | None = None,
+    require: Any = None,
     head: str | None = None,
     training: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -52,6 +53,9 @@ def assert_labels_not_recoverable(
         Seeds attacks and defence; default 0.
     time_budget : float, optional
         Seconds that the audit may take; default 900. When they are spent, the audit is inconclusive.
+    require : {"proof"}, optional
+        With "proof" the audit holds only if no attack at all can exceed the threshold, by a bound that follows from the
+        law of the defence's noise; the batch is captured up to 256 more times for it.
     head : str, optional
         Name of the classification head's layer or output, where the model has several.
     training : bool, default True
@@ -95,6 +99,7 @@ def assert_labels_not_recoverable(
             "defence": defence,
             "seed": seed,
             "time_budget": time_budget,
+            "require": require,
         },
         asserted=True,
     )

@@ -13,5 +13,8 @@ Reading order::
     sequential      bounds of a mean advantage that hold whenever the draws of a defence stop
     belonging       whether labels and update belong together, and which mistake would explain that they do not
     undoing         whether a receiver can turn a defence without randomness around
+    coverage        variables that attacks examined, and those that a defence left as they are
     proof           bound on the advantage of every attack, where the law of the noise is known
+    swaps           this bound for the batches of an audit, from updates recomputed with other labels
+    proving         the proof of an audit, from its adapter, its batches and its defence
 """

@@ -9,91 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import erf, gammainc
 
-from ...core.errors import InvalidArgumentError, quoted
+from ...core.errors import InvalidArgumentError
+from ...defences.law import NoiseLaw
 
-__all__ = ["Bound", "NoiseLaw", "gaussian_advantage", "head_bound", "laplace_advantage", "pair_bound"]
+__all__ = ["Bound", "gaussian_advantage", "head_bound", "laplace_advantage", "pair_bound"]
 
 #: Pairs of updates up to which the change of scale is bounded exactly as well; bounds work. Beyond it, the bounds
 #: by divergences stand alone, which are valid too.
 _EXACT_SCALES = 1 << 21
-
-_KINDS = ("gaussian", "laplace")
-_SCOPES = ("update", "variable")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NoiseLaw:
-    """The law of a defence that replaces labels at random, clips, and adds noise, in this order.
-
-    Attributes
-    ----------
-    kind : {"gaussian", "laplace"}
-        Distribution of the noise, independent in every entry.
-    absolute : float or mapping of str to float, optional
-        Standard deviation in the gradient's own units, of every variable or by name.
-    relative : float, optional
-        Standard deviation in units of the root mean square of each variable, after clipping. Exactly one of the
-        two is given. Relative noise has a scale that depends on the labels, and the scale is seen by the receiver.
-    clip : float, optional
-        Largest Euclidean norm before the noise.
-    scope : {"update", "variable"}
-        Whether that norm is the whole update's or each variable's own.
-    randomised : float
-        For labels replaced at random before training: probability of the true class minus that of any one other
-        class. 1.0 for labels that are kept.
-    """
-
-    kind: str = "gaussian"
-    absolute: float | Mapping[str, float] | None = None
-    relative: float | None = None
-    clip: float | None = None
-    scope: str = "update"
-    randomised: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check kind, scope, scales and probability."""
-        if self.kind not in _KINDS:
-            raise InvalidArgumentError(f"kind={quoted(self.kind)}. Expected one of {', '.join(_KINDS)}.")
-        if self.scope not in _SCOPES:
-            raise InvalidArgumentError(f"scope={quoted(self.scope)}. Expected one of {', '.join(_SCOPES)}.")
-        if (self.absolute is None) == (self.relative is None):
-            raise InvalidArgumentError(
-                "absolute= and relative=. Expected exactly one of them: the noise has one scale."
-            )
-        scales = list(self.absolute.values()) if isinstance(self.absolute, Mapping) else [self.absolute]
-        for name, values in (("absolute", scales), ("relative", [self.relative]), ("clip", [self.clip])):
-            for value in values:
-                if value is not None and not (math.isfinite(value) and value > 0.0):
-                    raise InvalidArgumentError(f"{name}={quoted(value)}. Expected a finite number above 0.")
-        if not 0.0 <= self.randomised <= 1.0:
-            raise InvalidArgumentError(
-                f"randomised={quoted(self.randomised)}. Expected a number in [0, 1]: the probability of the true class "
-                "minus that of another."
-            )
-
-    def deviation(self, variable: str) -> float:
-        """Return the standard deviation of a variable's noise, infinite where the noise is relative.
-
-        Parameters
-        ----------
-        variable : str
-            Name of the variable.
-
-        Returns
-        -------
-        float
-            In the gradient's own units.
-        """
-        if self.absolute is None:
-            return math.inf
-        if not isinstance(self.absolute, Mapping):
-            return self.absolute
-        if variable not in self.absolute:
-            raise InvalidArgumentError(
-                f"absolute= has no standard deviation for the variable {variable!r}. Expected one for every variable "
-                "that is shared: a variable without noise proves nothing."
-            )
-        return self.absolute[variable]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -147,28 +147,32 @@ def held_by_evidence(
     if not evidence.protected:
         why = _undefended(evidence) if presence else "that none of the attacks succeeds says something about them"
         return missing(f"nothing protects this update, and an undefended update never holds: {why}")
+    proof = evidence.proof
+    proved = proof is not None and proof.within(bar.threshold)
     seen, together = evidence.look() if presence and evidence.look is not None else (None, None)
     if together is not None and together.match is Match.MISTAKEN:
         return missing(f"without the defence {together.sentence}")
     checked = confirmed(decision, undefended, failure=failure)
-    if checked.outcome != Outcome.HELD:
+    if checked.outcome != Outcome.HELD and not proved:
         return checked
-    proofs = []
+    proofs = [] if proof is None or not proved else [f"no attack can exceed {proof.shown}"]
     standing = evidence.standing
     if standing is not None:
         bound = f"the upper bound over {standing.draws} draws of the defence is {standing.upper:.2f}"
-        if standing.decision is not Side.WITHIN:
+        if standing.decision is not Side.WITHIN and not proved:
             remedy = "the time budget is spent; raise time_budget=" if evidence.spent else "use a stronger defence"
             return missing(f"{bound} > {bar.threshold:.2f}: {remedy}")
-        if evidence.rested:
+        if evidence.rested and standing.decision is Side.WITHIN:
             bound += f" ({', '.join(evidence.rested)} refused {evidence.asked} of them and rested)"
-        proofs.append(bound)
-    if together is not None and together.match is not Match.BELONGS:
+        if standing.decision is Side.WITHIN:
+            proofs.append(bound)
+    # A proof recomputes the update from these labels: more cannot be known about where it comes from.
+    if together is not None and together.match is not Match.BELONGS and not proved:
         return missing(f"without the defence {together.sentence}")
     if seen is not None:
         if seen.beyond(bar.threshold):
             return missing(f"{seen.sentence}; none of the attacks does")
-        if not seen.visible and not seen.decidable and seen.advantage > bar.threshold:
+        if not proved and not seen.visible and not seen.decidable and seen.advantage > bar.threshold:
             return missing(seen.sentence)
         proofs.append("the labels are not visible in hindsight")
     if evidence.undone is not None and evidence.undone():
@@ -177,7 +181,8 @@ def held_by_evidence(
             "another order of the classes does, or noise from a fixed seed; draw the noise from the generator rng= "
             "that the defence is given"
         )
-    proofs.append("the attacks succeed without the defence")
+    if checked.outcome == Outcome.HELD:
+        proofs.append("the attacks succeed without the defence")
     return Decision(outcome=Outcome.HELD, reason=f"{decision.reason}; evidence: {', '.join(proofs)}")
 
 

@@ -92,6 +92,11 @@ class Labels:
         return self.counts
 
     @property
+    def provable(self) -> bool:
+        """Whether the bound on every attack is one for the figure: counts tell more than presence."""
+        return not self.counts
+
+    @property
     def advice(self) -> Advice:
         """Table and advice of a failure message."""
         counts = {"counts": "counts_advantage"} if self.counts else {}

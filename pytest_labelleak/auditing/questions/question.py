@@ -14,6 +14,7 @@ from ...core.truth import Truth
 from ..evidence.belonging import Belonging
 from ..evidence.hindsight import Visibility
 from ..evidence.sequential import Standing
+from ..evidence.swaps import Proof
 from ..evidence.visible_shares import SharesSeen
 from ..finding import Finding
 from ..outcome import Bar, Decision
@@ -62,6 +63,8 @@ class Evidence:
         Number of draws that these were asked about.
     spent : bool
         Whether the time budget ended before the draws decided.
+    proof : Proof or None
+        The bound on every attack, where it was computed.
     look : callable or None
         Visibility of the labels in the shared updates for a receiver who chooses the threshold in hindsight, and
         whether labels and undefended updates belong together; computed on demand.
@@ -84,6 +87,7 @@ class Evidence:
     rested: Sequence[str] = ()
     asked: int = 0
     spent: bool = False
+    proof: Proof | None = None
     look: Callable[[], tuple[Visibility | None, Belonging | None]] | None = field(default=None, repr=False)
     undone: Callable[[], bool] | None = field(default=None, repr=False)
     look_at_shares: Callable[[], SharesSeen | None] | None = field(default=None, repr=False)

@@ -17,7 +17,7 @@ from .head.finding import KerasHead, find_head, ignoring
 from .head.graph import outputs_of
 from .inputs import guarded, prepare, tensors
 from .state import untouched
-from .truth import class_weights, targets_of, truth_of
+from .truth import class_weights, relabel, targets_of, truth_of
 from .update import update_of
 
 __all__ = ["KerasAdapter"]
@@ -133,6 +133,52 @@ class KerasAdapter:
             weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
             mask = _mask(model, data, found) if data.size else None
             return truth_of(targets_of(data, found, weight, outputs=len(outputs), mask=mask), found)
+
+    def relabelled(
+        self,
+        model: Any,
+        batch: Any,
+        labels: np.ndarray,
+        *,
+        head: str | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        ignore_class: int | None = None,
+    ) -> Any:
+        """Return the batch with other labels at its label positions.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A compiled model.
+        batch : tuple or dict
+            As for `capture`.
+        labels : ndarray of int, shape (S,)
+            The other labels, in the order of those of `labels`.
+        head : str, optional
+            As for `capture`.
+        class_weight : mapping of int to float, optional
+            As for `capture`.
+        ignore_class : int, optional
+            As for `capture`.
+
+        Returns
+        -------
+        tuple
+            The batch.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the batch cannot hold these labels, or its inputs may hold labels, too.
+        """
+        data = prepare(model, batch)
+        with untouched(model):
+            outputs = guarded(model, data, lambda: outputs_of(model, data.x))
+            found = ignoring(find_head(model, outputs, head), ignore_class)
+            weight = class_weights(data.y, data.sample_weight, class_weight, found.classes)
+            mask = _mask(model, data, found)
+            targets = targets_of(data, found, weight, outputs=len(outputs), mask=mask)
+            return relabel(data, found, targets, labels, outputs=len(outputs))
 
 
 def _mask(model: Any, data: Batch, head: KerasHead) -> np.ndarray | None:

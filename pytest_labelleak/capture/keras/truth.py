@@ -10,10 +10,10 @@ import numpy as np
 
 from ...core.errors import InvalidArgumentError
 from ...core.truth import Truth
-from .batch import Batch, describe
+from .batch import Batch, describe, leaves
 from .head.finding import KerasHead
 
-__all__ = ["Targets", "class_weights", "select", "targets_of", "truth_of"]
+__all__ = ["Targets", "class_weights", "relabel", "select", "targets_of", "truth_of"]
 
 
 def select(value: Any, head: KerasHead, name: str, outputs: int) -> Any:
@@ -249,6 +249,83 @@ def truth_of(targets: Targets, head: KerasHead) -> Truth:
     labels = _from_rows(rows)
     # The labels of a row that mixes classes have no order.
     return Truth(labels=labels, classes=head.classes, lengths=lengths if labels.size == len(rows) else None)
+
+
+def relabel(batch: Batch, head: KerasHead, targets: Targets, labels: np.ndarray, *, outputs: int) -> tuple[Any, ...]:
+    """Return a batch with other labels at the positions that count.
+
+    Parameters
+    ----------
+    batch : Batch
+        The batch.
+    head : KerasHead
+        The head.
+    targets : Targets
+        Its targets.
+    labels : ndarray of int, shape (S,)
+        The other labels, in the order of those of `truth_of`.
+    outputs : int
+        Number of outputs of the model.
+
+    Returns
+    -------
+    tuple
+        ``(x, y)`` or ``(x, y, sample_weight)``. Where y holds rows, the targets of the two classes change places.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a row mixes classes, if the loss ignores one of the labels, or if the inputs may hold the labels, too.
+    """
+    y = select(batch.y, head, "y", outputs)
+    _refuse_labels_in_inputs(batch, head, y, targets)
+    places = np.flatnonzero(targets.keep)
+    if head.sigmoid or truth_of(targets, head).labels.size != int(targets.keep.sum()) or labels.size != len(places):
+        raise InvalidArgumentError("the targets hold several classes at one position. Expected one label for each.")
+    if np.isin(labels, head.loss.ignored).any():
+        raise InvalidArgumentError("the loss ignores one of the labels. Expected classes that it counts.")
+    if targets.rows is None:
+        fresh = y.flatten()
+        fresh[places] = labels
+    else:
+        fresh = y.reshape(-1, head.classes).copy()
+        before = fresh[places].argmax(axis=1)
+        taken, given = fresh[places, before], fresh[places, labels]
+        fresh[places, before] = given
+        fresh[places, labels] = taken
+    whole = _replaced(batch.y, y, fresh.reshape(y.shape))
+    return (batch.x, whole) if batch.sample_weight is None else (batch.x, whole, batch.sample_weight)
+
+
+def _refuse_labels_in_inputs(batch: Batch, head: KerasHead, y: np.ndarray, targets: Targets) -> None:
+    """Refuse inputs that may be labels: tokens of a sequence, or the labels themselves."""
+    flat = y.argmax(-1) if targets.rows is not None else y
+    others = [array for _, array in leaves(batch.y) if array.shape != y.shape]
+    for array in others:
+        if np.array_equal(flat.ravel(), array.argmax(-1).ravel() if array.ndim > flat.ndim else array.ravel()):
+            raise InvalidArgumentError(
+                "another output is trained on the same labels in another form. Expected targets of one form."
+            )
+    for _, array in leaves(batch.x):
+        tokens = len(targets.shape) > 1 and (array.dtype.kind not in "f" or array.shape[-1] == head.classes)
+        copied = array.size == flat.size and array.dtype.kind in "iuf" and np.array_equal(array.ravel(), flat.ravel())
+        if tokens or copied:
+            raise InvalidArgumentError(
+                "the inputs may hold the labels, as those of a decoder do. Expected inputs that stay as they are where "
+                "a label is another."
+            )
+
+
+def _replaced(structure: Any, old: np.ndarray, new: np.ndarray) -> Any:
+    """Return a nested structure with one array in the place of another, and of its equals.
+
+    Outputs that are trained on the same labels tell of them together.
+    """
+    if isinstance(structure, np.ndarray):
+        return new if structure.shape == old.shape and np.array_equal(structure, old) else structure
+    if isinstance(structure, Mapping):
+        return {key: _replaced(item, old, new) for key, item in structure.items()}
+    return [_replaced(item, old, new) for item in structure] if isinstance(structure, list) else structure
 
 
 def _binary(rows: np.ndarray, head: KerasHead) -> np.ndarray:
