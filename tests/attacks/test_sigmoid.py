@@ -189,12 +189,13 @@ class _Sees:
     def prepared(self, update: Update, *, rng: np.random.Generator) -> _Sees:
         if update.classes != 2:
             raise ValueError(update.classes)
-        return self
+        return _Sees()
 
 
 def test_every_attack_sees_both_classes_also_when_prepared() -> None:
     assert run(_Sees(), unit(1.0), seed=0).details["classes"] == 2  # type: ignore[arg-type]
-    prepare(_Sees(), unit(1.0), seed=0)  # type: ignore[arg-type]
+    member = _Sees()
+    assert prepare(member, unit(1.0), seed=0) is not member  # type: ignore[arg-type]
 
 
 def test_an_audit_of_units_scores_classes_zero_and_one() -> None:

@@ -16,10 +16,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...core.update import Update
-from .head import bias_gradient, kernel_blocks
+from .head import ROWS_PER_BLOCK, bias_gradient
 from .subspace import Subspace
 
 __all__ = ["CountingRules", "counts_positions"]
+
+# Rows looked at: at least so many, and so many for each direction.
+_FEWEST_ROWS = 128
+_ROWS_PER_DIRECTION = 4
 
 #: Defences that change no rank, by the first word of their name.
 _RANK_KEPT = ("clip", "scale")
@@ -107,7 +111,13 @@ def _share_of_kernel(update: Update, subspace: Subspace, in_kernel: float) -> fl
         return np.inf
     gram = np.zeros((basis.shape[1], basis.shape[1]))
     outside, rows = 0.0, 0
-    for _, block in kernel_blocks(update):
+    # A sample of the rows shows a direction that all of them lack.
+    every = max(1, update.features // max(_FEWEST_ROWS, _ROWS_PER_DIRECTION * basis.shape[1]))
+    for start in range(0, update.features, ROWS_PER_BLOCK * every):
+        chosen = slice(start, start + ROWS_PER_BLOCK * every, every)
+        block = update.kernel_gradient[chosen].astype(np.float64)
+        if update.head.kernel_penalty is not None:
+            block -= update.head.kernel_penalty[chosen]
         scaled = block[:, subspace.columns] * subspace.column_scale
         # Rounding is in proportion to each row: weak rows show directions that the others drown.
         norms = np.linalg.norm(scaled, axis=1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...core.update import Head, Update, class_axis, unit_roundoff
+from ...core.update import Head, Update, unit_roundoff
 
 __all__ = ["HeadRules", "softmax_heads"]
 
@@ -44,9 +44,9 @@ def softmax_heads(update: Update, rules: HeadRules | None = None) -> tuple[Updat
     Returns
     -------
     tuple of Update
-        First the update itself. Then one for every other matrix whose rows sum to zero to rounding, and whose columns
-        do not, in the order of the gradients; with the gradients of a bias that sums to zero too, if exactly one of its
-        length is beside it, and with the weights that `Update.values` holds.
+        First the update itself. Then one for every other matrix whose rows sum to zero to rounding, in the order of the
+        gradients; with the gradient of a bias that sums to zero too, if exactly one of its length is beside it, and
+        with the weights that `Update.values` holds.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def softmax_heads(update: Update, rules: HeadRules | None = None) -> tuple[Updat
     for name, gradient in update.gradients.items():
         if name in own or gradient.ndim != 2 or gradient.shape[1] < 2 or not np.any(gradient):
             continue
-        if not _balanced(gradient, update, rules) or class_axis(gradient) == 0:
+        if not _balanced(gradient, update, rules):
             continue
         biases = [
             other
