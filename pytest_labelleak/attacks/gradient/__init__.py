@@ -3,6 +3,7 @@
 Reading order::
 
     head           kernel and bias gradient as float64 blocks, sums, coarseness
+    heads          every softmax head of an update
     range_finder   leading directions by a growing randomised range finder
     rank           number of label positions from the spectrum's own noise
     subspace       directions, coordinates, rank and noise as one value

@@ -13,6 +13,7 @@ from ...core.recovery import NotApplicable
 from ...core.update import Update
 from .counting_rank import CountingRules, counts_positions
 from .head import CoarsenessRules, coarseness, moderate
+from .heads import softmax_heads
 from .subspace import Subspace, SubspaceRules, find_subspace
 from .tied import Split, TiedRules, split
 
@@ -102,6 +103,15 @@ class Reading:
         coarse = self.coarseness(rules)
         if coarse is not None:
             raise NotApplicable(f"{coarse}, and what is left has no low rank")
+
+    def other_heads(self) -> tuple[Reading, ...]:
+        """Return a reading of every other softmax head over as many classes; see `heads`."""
+        return self.once(
+            "other heads",
+            lambda: tuple(
+                Reading(found) for found in softmax_heads(self.update)[1:] if found.classes == self.update.classes
+            ),
+        )
 
     def subspace(self, rules: SubspaceRules | None = None) -> Subspace:
         """Return the signal's subspace; see `find_subspace`.

@@ -12,27 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from ...core.update import Update, unit_roundoff
+from ...attacks.gradient.heads import softmax_heads
+from ...core.update import Update
 
 __all__ = ["Coverage", "CoverageRules", "Watch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageRules:
-    """Numbers by which a variable counts as a head or as an embedding.
+    """Numbers by which a variable counts as an embedding, and by which names are listed.
 
     Attributes
     ----------
-    roundings : float
-        The sum of a row over the classes is zero within this many roundings of the compute dtype, relative to the sum
-        of its magnitudes.
     moving : float
         Largest share of the rows of an embedding that a batch moves.
     shown : int
         Names that a sentence lists.
     """
 
-    roundings: float = 64.0
     moving: float = 0.5
     shown: int = 3
 
@@ -137,10 +134,10 @@ class Watch:
         shared : Update
             As shared: the same object where nothing defends it.
         """
-        first = not self._shapes
+        heads = set() if self._shapes else {found.head.kernel for found in softmax_heads(update)}
         for name, array in update.gradients.items():
             self._shapes.setdefault(name, array.shape)
-            if first and (name == update.head.kernel or _is_telling(name, array, update, self._rules)):
+            if heads and (name in heads or _is_embedding(name, array, self._rules)):
                 self._telling[name] = None
         if shared is update:
             return
@@ -181,13 +178,8 @@ def _left(array: np.ndarray, shared: np.ndarray | None) -> bool:
     return bool(array.any()) and np.array_equal(array, shared)
 
 
-def _is_telling(name: str, array: np.ndarray, update: Update, rules: CoverageRules) -> bool:
-    """Tell whether a variable has the form of a softmax head (rows that sum to zero) or of an embedding (few rows)."""
+def _is_embedding(name: str, array: np.ndarray, rules: CoverageRules) -> bool:
+    """Tell whether a variable is called an embedding, or has its form: few of its rows move."""
     if array.ndim != 2 or min(array.shape) < 2 or not array.any():
         return False
-    moved = int(np.count_nonzero(array.any(axis=1)))
-    if "emb" in name.lower() or moved <= rules.moving * array.shape[0]:
-        return True
-    sums = np.abs(array.sum(axis=1, dtype=np.float64))
-    sizes = np.abs(array).sum(axis=1, dtype=np.float64)
-    return bool(sums.sum() <= rules.roundings * unit_roundoff(update.compute_dtype) * sizes.sum())
+    return "emb" in name.lower() or int(np.count_nonzero(array.any(axis=1))) <= rules.moving * array.shape[0]
