@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedModelError,
     )
+    from .core.optimizer import Optimizer
     from .core.recovery import Certificate, Recovery
     from .core.settings import Settings
     from .core.truth import Truth
@@ -80,6 +81,7 @@ _HOME = {
     "LabelLeak": "core.errors",
     "LaplaceNoise": "defences",
     "NoiseLaw": "defences",
+    "Optimizer": "core.optimizer",
     "Quantise": "defences",
     "RandomDrop": "defences",
     "Recovery": "core.recovery",
@@ -120,6 +122,7 @@ __all__ = [
     "LabelLeak",
     "LaplaceNoise",
     "NoiseLaw",
+    "Optimizer",
     "Quantise",
     "RandomDrop",
     "Recovery",

@@ -11,6 +11,7 @@ Reading order::
     tensors    tensors of any framework as numpy arrays
     softmax    the softmax
     archive    .npz files of arrays and plain data
+    optimizer  Optimizer: how local steps turn gradients into changes of the weights
     update     Update: named gradients, and the layout of their classification head
     truth      Truth: labels behind an update, kept apart from it
     recovery   Recovery: the claim of an attack, with its certificates

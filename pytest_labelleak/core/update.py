@@ -14,6 +14,7 @@ import numpy as np
 
 from .archive import read_archive, write_archive
 from .errors import InvalidArgumentError, quoted
+from .optimizer import Optimizer
 from .settings import note_private_values
 from .tensors import to_numpy
 
@@ -273,6 +274,8 @@ class Update:
         Number of local training steps whose gradients the update sums up.
     learning_rate : float or None
         Learning rate of the local steps, where known.
+    optimizer : Optimizer or None
+        Rule of the local steps, from a fresh state; None for plain gradient descent, or where it is not known.
     defences : tuple of str
         Names of the defences that were applied, in order.
     penalties : mapping of str to ndarray
@@ -297,6 +300,7 @@ class Update:
     origin: str = "arrays"
     steps: int = 1
     learning_rate: float | None = None
+    optimizer: Optimizer | None = None
     defences: tuple[str, ...] = ()
     penalties: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -319,6 +323,8 @@ class Update:
         ):
             raise InvalidArgumentError(f"learning_rate={quoted(rate)}. Expected a positive, finite number, or None.")
         object.__setattr__(self, "learning_rate", None if rate is None else float(rate))
+        if self.optimizer is not None:
+            object.__setattr__(self, "optimizer", Optimizer.named(self.optimizer))
         head = self.head
         for name in filter(None, (head.kernel, head.bias)):
             if name not in self.gradients:
@@ -376,6 +382,7 @@ class Update:
         compute_dtype: str = "float32",
         steps: int = 1,
         learning_rate: float | None = None,
+        optimizer: str | Optimizer | None = None,
         gradients: Mapping[str, Any] | None = None,
         values: Mapping[str, Any] | None = None,
         kind: Literal["softmax", "sigmoid"] = "softmax",
@@ -399,6 +406,9 @@ class Update:
             Number of local training steps whose gradients the arrays sum up.
         learning_rate : float, optional
             Learning rate of the local steps, if the arrays are (weights before - weights after) / learning_rate.
+        optimizer : str or Optimizer, optional
+            Rule of the local steps: "sgd", "momentum", "adam", "adamw", ..., or an `Optimizer` with its settings. Its
+            weight decay is subtracted where `kernel`, `bias` and `learning_rate` are given.
         gradients : mapping of str to array_like, optional
             Gradients of variables outside of the head, by name; the names "kernel" and "bias" are those of the head.
         values : mapping of str to array_like, optional
@@ -417,7 +427,8 @@ class Update:
         ------
         InvalidArgumentError
             If an array is empty, not floating point, of a wrong shape, or transposed; if a name is no text, is that of
-            a variable of the head, or has a value and no gradient; if `steps` or `learning_rate` is out of range.
+            a variable of the head, or has a value and no gradient; if `steps`, `learning_rate` or `optimizer` is out of
+            range.
 
         Examples
         --------
@@ -437,10 +448,21 @@ class Update:
         named = {"kernel": gradient}
         if bias_gradient is not None:
             named["bias"] = np.array(_real_array(bias_gradient, "bias_gradient", 1))
+        rule = None if optimizer is None else Optimizer.named(optimizer)
+        weights = None if kernel is None else np.array(_real_array(kernel, "kernel", 2))
+        bias_weights = None if bias is None else np.array(_real_array(bias, "bias", 1))
+        # Every step takes this share of the weights away, in units of the learning rate.
+        decay = (
+            0.0
+            if rule is None or learning_rate is None
+            else rule.weight_decay * (steps if isinstance(steps, int) else 1)
+        )
         head = Head(
             bias="bias" if bias_gradient is not None else None,
-            kernel_value=None if kernel is None else np.array(_real_array(kernel, "kernel", 2)),
-            bias_value=None if bias is None else np.array(_real_array(bias, "bias", 1)),
+            kernel_value=weights,
+            bias_value=bias_weights,
+            kernel_penalty=decay * weights if decay and weights is not None else None,
+            bias_penalty=decay * bias_weights if decay and bias_weights is not None else None,
             kind=kind,
         )
         return cls(
@@ -449,6 +471,7 @@ class Update:
             compute_dtype=compute_dtype,
             steps=steps,
             learning_rate=learning_rate,
+            optimizer=rule,
             values=_others(values, "values", "kernel= and bias="),
             oriented=axis == 1 or _bias_fits(gradient, bias_gradient, bias),
         )
@@ -588,6 +611,7 @@ class Update:
             arrays |= {f"{prefix}/{name}": array for name, array in getattr(self, attribute).items()}
         plain = {name: value for name, value in head.items() if not isinstance(value, np.ndarray) and value is not None}
         own = {name: getattr(self, name) for name in _PLAIN_FIELDS}
+        own |= {} if self.optimizer is None else {"optimizer": self.optimizer.to_record()}
         write_archive(path, arrays, {"head": plain, "update": own})
 
     @classmethod

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.stats
 
 from ...core.errors import InvalidArgumentError, UnknownNameError, quoted
+from ...core.optimizer import Optimizer
 from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update
 from ...defences import resolve
@@ -147,10 +148,13 @@ class Shadow:
         """Simulate updates of one kind of features, fit the regression, and measure it on those it has not seen."""
         count = int(np.clip(self.rules.entries // update.kernel_gradient.size, 2 * len(self.sizes), self.simulations))
         first, *streams = rng.spawn(count + 1)
-        norm = norm_beneath(update, defence, undefended(update, max(self.sizes), kind, first), first)
+        # An optimizer with moments is simulated step by step, each with positions of its own.
+        several = 1.0 if update.optimizer in (None, Optimizer()) else max(1.0, update.steps / self.sizes[0])
+        sizes = [round(several * size) for size in self.sizes]
+        norm = norm_beneath(update, defence, undefended(update, max(sizes), kind, first), first)
         tables, sides, present = [], [], []
         for index, stream in enumerate(streams):
-            made = simulate(update, defence, self.sizes[index % len(self.sizes)], kind, stream, norm=norm)
+            made = simulate(update, defence, sizes[index % len(sizes)], kind, stream, norm=norm)
             # An update in which every class is present teaches nothing.
             if not made.present.all():
                 found = read_statistics(made.update)
@@ -159,7 +163,7 @@ class Shadow:
                 present.append(made.present)
         if 2 * len(tables) < count:
             raise NotApplicable(
-                f"with {min(self.sizes)} to {max(self.sizes)} label positions nearly every one of the "
+                f"with {min(sizes)} to {max(sizes)} label positions nearly every one of the "
                 f"{update.classes} classes is present; pass Shadow(sizes=...) with smaller batches"
             )
         held_out = [np.empty(0)] * len(tables)
@@ -204,7 +208,7 @@ class _Setting:
         biased = update.bias_gradient is not None
         gradient = update.kernel_gradient
         described = (gradient.shape, gradient.dtype, biased, update.steps, update.learning_rate, update.defences)
-        return cls(described=(*described, update.head.kind), kernel=update.head.kernel_value)
+        return cls(described=(*described, update.head.kind, update.optimizer), kernel=update.head.kernel_value)
 
     def is_of(self, update: Update) -> bool:
         """Tell whether another update has the same."""

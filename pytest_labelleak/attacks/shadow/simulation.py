@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.special
 
+from ...core.optimizer import Optimizer, OptimizerState
+from ...core.softmax import softmax
 from ...core.update import Update
 from ...defences.defence import Defence
 
@@ -23,8 +25,9 @@ _MARGINS = (0.0, 0.0, 3.0, 6.0)
 _ALIGNED = (0.0, 0.0, 0.5)
 #: Labels of a simulated position behind sigmoids, on average.
 _SEVERAL = (1, 2, 4)
-#: Local steps that are simulated one by one; more are taken together. Bounds the work.
-_MOST_STEPS = 8
+#: Local steps that are simulated one by one; more are taken together. Bounds the work. Steps of gradient descent add up
+#: alike, however many there are; those of an optimizer with moments do not.
+_MOST_STEPS, _MOST_STATEFUL_STEPS = 8, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,7 +71,9 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
     weights = rng.standard_normal((d, classes)) if known is None else known.astype(np.float64)
     spread, margin = rng.choice(_SPREADS), rng.choice(_MARGINS)
     aligned = 0.0 if known is None else rng.choice(_ALIGNED)
-    steps = min(target.steps, _MOST_STEPS, positions)
+    rule = target.optimizer or Optimizer()
+    steps = min(target.steps, _MOST_STEPS if rule == Optimizer() else _MOST_STATEFUL_STEPS, positions)
+    state = OptimizerState(rule)
     rate = target.learning_rate if steps > 1 and known is not None and target.learning_rate else 0.0
     kernel: np.ndarray = np.zeros((d, classes))
     bias: np.ndarray = np.zeros(classes)
@@ -94,18 +99,15 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
             logits[targets] += margin
             targets[np.arange(batch.size), own] = True
             error = (scipy.special.expit(logits - rare) - targets) / (batch.size * classes)
-            kernel += features.T @ error
-            bias += error.sum(axis=0)
             labels.append(np.nonzero(targets)[1])
-            continue
-        logits -= logits.max(axis=1, keepdims=True)
-        error = np.exp(logits)
-        error /= error.sum(axis=1, keepdims=True)
-        error[np.arange(batch.size), own] -= 1.0
-        error /= batch.size
-        kernel += features.T @ error
-        bias += error.sum(axis=0)
-        labels.append(own)
+        else:
+            error = softmax(logits)
+            error[np.arange(batch.size), own] -= 1.0
+            error /= batch.size
+            labels.append(own)
+        changes = state.step({"kernel": features.T @ error, "bias": error.sum(axis=0)})
+        kernel += changes["kernel"]
+        bias += changes["bias"]
     present = np.zeros(classes, dtype=bool)
     present[np.concatenate(labels)] = True
     gradients = {target.head.kernel: kernel.astype(target.kernel_gradient.dtype)}
