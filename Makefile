@@ -36,7 +36,7 @@ help:
 	@echo "make mutants         break the rules of the gate one by one; a test must notice each (WORDS=... chooses)"
 	@echo "make mutants-sample  break SAMPLE=60 random places of the package, chosen by SEED=0"
 	@echo "make dist            build wheel and sdist into dist, and check both"
-	@echo "make bench           print the tables of docs/benchmarks.md into build/bench (an hour or so)"
+	@echo "make bench           print the tables of docs/benchmarks.md into build/bench (a night)"
 	@echo "make bench-quick     the same scripts on little (minutes): do they still run?"
 	@echo "make bench-lingvo    the speech tables: two hours, 6 GB, and it goes on where it was interrupted"
 
@@ -167,6 +167,8 @@ bench: .venv/bench
 	$(BENCH)/bench_speed.py --words --output $(TABLES)/speed.md
 	$(BENCH)/bench_rules.py $(RESUME) --output $(TABLES)/rules.md
 	$(BENCH)/bench_names.py $(RESUME) --output $(TABLES)/names.md
+	$(BENCH)/bench_power.py $(RESUME) --output $(TABLES)/power.md
+	$(BENCH)/bench_calibration.py $(RESUME) --output $(TABLES)/calibration.md
 
 # The same scripts at their smallest useful sizes: figures to look at, not to quote.
 bench-quick: TABLES = build/bench-quick
@@ -185,6 +187,8 @@ bench-quick: .venv/bench
 	$(BENCH)/bench_speed.py --repeat 1 --output $(TABLES)/speed.md
 	$(BENCH)/bench_rules.py --quick --output $(TABLES)/rules.md
 	$(BENCH)/bench_names.py --quick --output $(TABLES)/names.md
+	$(BENCH)/bench_power.py --quick --output $(TABLES)/power.md
+	$(BENCH)/bench_calibration.py --quick --classes 7 100 --output $(TABLES)/calibration.md
 
 bench-lingvo: .venv-lingvo/ready
 	.venv-lingvo/bin/python benchmarks/bench_lingvo.py
