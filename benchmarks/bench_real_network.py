@@ -1,7 +1,8 @@
 """Labels recovered from one gradient of a trained network: EfficientNet-Lite0 on twenty real photos.
 
 Runs on the current Keras backend (set KERAS_BACKEND). The attacks are blind: they get the gradient and
-the weights, neither the number of photos nor any label.
+the weights, neither the number of photos nor any label. The second table has the gate's verdict at each strength of
+noise, and the bound that no attack can exceed: of all variables, from updates captured again with other labels.
 """
 
 from __future__ import annotations
@@ -18,9 +19,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from pytest_labelleak import GaussianNoise, Sign, Truth, capture_update
+from pytest_labelleak import (
+    GaussianNoise,
+    InconclusiveAudit,
+    LabelLeak,
+    Sign,
+    Truth,
+    Update,
+    assert_labels_not_recoverable,
+    capture_update,
+)
 from pytest_labelleak.attacks import builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
+from pytest_labelleak.auditing.evidence.columns import rank_columns
+from pytest_labelleak.auditing.evidence.hindsight import visibility
+from pytest_labelleak.auditing.evidence.swaps import ProofRules, Swappable, proof_by_swaps
 from pytest_labelleak.auditing.questions.labels import Labels
 from pytest_labelleak.auditing.questions.pooling import pool
 from pytest_labelleak.auditing.verdict import Verdict
@@ -91,17 +104,87 @@ def measure(noise: list[float], seed: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def gate(noise: list[float], seed: int, swaps: int) -> str:
+    """Ask the gate at every strength of noise, and bound every attack.
+
+    Parameters
+    ----------
+    noise : list of float
+        Strengths of Gaussian noise.
+    seed : int
+        Seed of attacks and defences.
+    swaps : int
+        Largest number of updates with other labels, for positions and classes each.
+
+    Returns
+    -------
+    str
+        A Markdown table.
+    """
+    from photo_classifier.network import load_trained
+    from photo_classifier.photos import load_photos
+
+    images, labels = load_photos()
+    model = load_trained()
+    update = capture_update(model, (images, labels), training=False)
+    known: dict[bytes, Update] = {}
+
+    def recomputed(given: np.ndarray) -> Update:
+        # The same swaps serve every strength.
+        if given is labels:
+            return update
+        key = given.tobytes()
+        if key not in known:
+            known[key] = capture_update(model, (images, given), training=False)
+        return known[key]
+
+    batch = Swappable(labels=labels, classes=1000, recompute=recomputed)
+    lines = [
+        "Inference mode. Advantage: what the gate measured over its draws, and the attack. Visible: advantage of a "
+        "receiver who chooses the threshold knowing the labels, over four draws.",
+        "",
+        "| noise | advantage | attack | visible | verdict | draws | no attack can exceed |",
+        "|" + "---|" * 7,
+    ]
+    for strength in noise:
+        defence = GaussianNoise(relative=strength)
+        try:
+            audit = assert_labels_not_recoverable(
+                update, labels, defence=defence, threshold=0.1, time_budget=600, seed=seed
+            )
+        except (LabelLeak, InconclusiveAudit) as error:
+            audit = error.audit
+        best = max(audit.verdicts, key=lambda verdict: verdict.figure or 0.0)
+        drawn = [defence(update, rng=np.random.default_rng([seed, draw])) for draw in range(4)]
+        ranked = [
+            rank_columns(one.kernel_gradient, np.unique(labels), bias_gradient=one.bias_gradient) for one in drawn
+        ]
+        seen = visibility([ranked], rng=np.random.default_rng(seed))
+        rng, rules = np.random.default_rng([seed, *b"proof"]), ProofRules(most_swaps=swaps)
+        proof = proof_by_swaps([batch], defence.noise_law, rng=rng, rules=rules)
+        lines.append(
+            f"| {strength:g} | {best.figure or 0.0:.2f} | {best.attack} | "
+            f"{seen.advantage:.2f}{'' if seen.visible else ', not significant'} | {audit.outcome} | {audit.draws} | "
+            f"{proof.shown if proof.bound is not None else proof.because} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--noise", type=float, nargs="*", default=[0.1, 1.0, 10.0, 100.0, 1000.0], help="relative strengths"
     )
+    parser.add_argument("--gate", type=float, nargs="*", default=[1.0, 3.0, 10.0, 20.0, 100.0, 1000.0, 3000.0])
+    parser.add_argument("--swaps", type=int, default=128, help="updates with other labels, of two kinds (default 128)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", metavar="PATH", help="also write the table to this file")
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "image_classifier"))
     table = measure(arguments.noise, arguments.seed)
+    if arguments.gate:
+        table += "\n" + gate(arguments.gate, arguments.seed, arguments.swaps)
     print(table, end="")
     if arguments.output:
         Path(arguments.output).write_text(table, encoding="utf-8")
