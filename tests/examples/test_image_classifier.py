@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("keras")
+keras = pytest.importorskip("keras")
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "image_classifier"
 
@@ -28,16 +28,22 @@ def gate(folder, *options):
 
 def test_the_whole_suite_passes_and_shows_leaks_and_a_held_gate(tmp_path):
     report = tmp_path / "report.json"
-    done = gate(EXAMPLE, "--labelleak-report", str(report))
+    # A step of this network takes JAX ten seconds of processor time: three audits show its capture in both modes.
+    some = ("-k", "inference or overwhelming") if keras.backend.backend() == "jax" else ()
+    done = gate(EXAMPLE, "--labelleak-report", str(report), *some)
+    audits = 3 if some else 7
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
-    assert "7 audits: 1 held, 6 leaked, 0 inconclusive" in done.stdout
+    assert f"{audits} passed" in done.stdout
+    assert f"{audits} audits: 1 held, {audits - 1} leaked, 0 inconclusive" in done.stdout
     assert re.search(r"leaked, as the test expects +1\.00 .*test_undefended_gradient_leaks", done.stdout)
     assert re.search(r"held .*test_overwhelming_noise_holds", done.stdout)
     assert report.is_file()
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="a minute for a line of the README; other backends suffice"
+)
 def test_the_three_lines_of_the_readme_fail_the_build(tmp_path):
     readme = (EXAMPLE / "README.md").read_text(encoding="utf-8")
     (lines,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("keras")
+keras = pytest.importorskip("keras")
 Image = pytest.importorskip("PIL.Image")
+
+# Arguments and averages do not depend on the backend, and every command compiles a network.
+ONCE = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="once is enough: it takes half a minute")
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "keras_applications"
 
@@ -67,6 +70,7 @@ def test_writes_the_recovered_and_the_true_sets(folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
 
 
+@ONCE
 def test_averages_over_batches_include_empty_recoveries(tmp_path):
     output = tmp_path / "result.json"
     done = command(*SMALL[:-1], "2", "--defence", "sign", "--no-training", "--seed", "1", "--output", output)
@@ -85,6 +89,7 @@ def test_averages_over_batches_include_empty_recoveries(tmp_path):
         assert row["recall"] == pytest.approx(np.mean(recalls), abs=1e-6)
 
 
+@ONCE
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -115,6 +120,7 @@ def test_a_wrong_argument_gets_one_line(arguments, expected):
     assert expected in line
 
 
+@ONCE
 def test_images_without_classes_need_random_labels(folder):
     (folder / "3" / "one.png").rename(folder / "loose.png")
     (line,) = errors(command(*SMALL, "--images", folder))
@@ -122,6 +128,7 @@ def test_images_without_classes_need_random_labels(folder):
     assert command(*SMALL, "--images", folder, "--random-labels", "--attacks", "rlg").returncode == 0
 
 
+@ONCE
 def test_too_few_images_and_too_many_classes(folder):
     (line,) = errors(command(*SMALL[:4], "--batch-size", "5", "--images", folder))
     assert "holds 4 images. Expected at least --batch-size 5" in line
