@@ -198,7 +198,7 @@ def leading_directions(kernel_gradient: np.ndarray, count: int) -> np.ndarray:
 
 
 def scaled_blocks(gradient: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield a gradient by blocks of columns as float64, so that no second copy of it is needed.
+    """Yield a gradient by blocks of columns as float64: a small one whole, a large one without a second copy of it.
 
     Parameters
     ----------
