@@ -34,21 +34,23 @@ __all__ = [
 ]
 
 
+# Rounding to the nearest whole number leaves one half at most. More is left where the sum of the counts, or classes
+# that are certainly present, contradict the shares.
+_ROUNDED = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountRules:
     """When shares of a batch are counts. Plateaus: `benchmarks/bench_rules.py`.
 
     Attributes
     ----------
-    far_off : float
-        Root mean square distance from whole numbers beyond which counts mean nothing; random ones have 0.29.
     rounding : float
         Relative excess of a summed descent that rounding explains. An average descends by one at most.
     whole : WholeNumberRules
         When counts are whole by more than chance.
     """
 
-    far_off: float = field(default=0.5, metadata={"plateau": (0.25, 0.75)})
     rounding: float = field(default=1e-3, metadata={"plateau": (6.25e-05, 0.016)})
     whole: WholeNumberRules = field(default_factory=WholeNumberRules)
 
@@ -314,7 +316,7 @@ def claim(
         counts = allocate(positions * shares(positions), positions, balance.present.astype(np.int64))
     wanted = positions * shares(positions)
     error = float(np.sqrt(np.mean((wanted - counts)[(counts > 0) | (wanted > 0.5)] ** 2)))
-    if error > rules.far_off:
+    if error > _ROUNDED:
         return _shares_alone(
             attack,
             f"the counts would be {error:.2g} off whole numbers: the update was scaled, or the mean output of the "
