@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -115,6 +115,27 @@ def test_a_defence_of_ones_own_states_its_law() -> None:
         assert because in result.message
     with pytest.raises(InvalidArgumentError, match="noise_law of the defence 'own' is a float"):
         audit(update, batch, attacks=CHEAP, defence=Own(1.0))
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """Noise that every receiver can draw again, under the name of a law."""
+
+    name: str = "seeded"
+    noise_law: ClassVar[NoiseLaw] = NoiseLaw(absolute=10.0)
+
+    def __call__(self, update: Update, *, rng: np.random.Generator) -> Update:
+        return GaussianNoise(absolute=10.0)(update, rng=np.random.default_rng(7))
+
+
+def test_a_law_does_not_vouch_for_noise_from_a_fixed_seed() -> None:
+    update, batch = case()
+    result = audit(update, batch, attacks=CHEAP, defence=Seeded(), require="proof")
+    assert result.proof is not None
+    assert result.proof.bound is None
+    assert "two draws of the defence are the same" in result.proof.because
+    assert result.outcome == "inconclusive"
+    assert all(finding.name != "proof" for finding in result.findings)
 
 
 def test_labels_replaced_at_random_are_a_law_too() -> None:

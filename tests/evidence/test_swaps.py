@@ -237,19 +237,33 @@ def test_a_variable_without_noise_proves_nothing():
 )
 def test_a_law_is_compared_with_the_noise(defence):
     update, _, _ = head(features=400)
-    shared = defence(update, rng=np.random.default_rng(3))
-    assert broken_law(update, shared, defence.noise_law) is None
+    shared, again = (defence(update, rng=np.random.default_rng(seed)) for seed in (3, 4))
+    assert broken_law(update, shared, again, defence.noise_law) is None
     scale = "absolute" if defence.noise_law.absolute else "relative"
     double = dataclasses.replace(defence.noise_law, **{scale: 2.0 * getattr(defence.noise_law, scale)})
-    assert "less noise" in broken_law(update, shared, double)
+    assert "less noise" in broken_law(update, shared, again, double)
 
 
 def test_a_variable_that_is_left_as_it_is_breaks_the_law():
     update, _, _ = head()
-    shared = GaussianNoise(absolute=0.1)(update, rng=np.random.default_rng(0))
+    shared, again = (GaussianNoise(absolute=0.1)(update, rng=np.random.default_rng(seed)) for seed in range(2))
     shared = dataclasses.replace(shared, gradients={**shared.gradients, "bias": update.gradients["bias"]})
-    assert "'bias'" in broken_law(update, shared, NoiseLaw(absolute=0.1))
-    assert "does not mention the variable 'bias'" in broken_law(update, shared, NoiseLaw(absolute={"kernel": 0.1}))
+    assert "'bias'" in broken_law(update, shared, again, NoiseLaw(absolute=0.1))
+    named = NoiseLaw(absolute={"kernel": 0.1})
+    assert "does not mention the variable 'bias'" in broken_law(update, shared, again, named)
+
+
+def test_noise_that_every_draw_shares_breaks_the_law():
+    update, _, _ = head(features=400)
+    law = NoiseLaw(absolute=0.1)
+    shared, again = (GaussianNoise(absolute=0.1)(update, rng=np.random.default_rng(seed)) for seed in range(2))
+    for processed in (False, True):
+        same = dataclasses.replace(law, processed=processed)
+        assert "two draws of the defence are the same" in broken_law(update, shared, dataclasses.replace(shared), same)
+    half = dataclasses.replace(
+        again, gradients={name: (array + shared.gradients[name]) / 2 for name, array in again.gradients.items()}
+    )
+    assert "share noise in the variable 'kernel'" in broken_law(update, shared, half, law)
 
 
 def test_bounds_are_shown_rounded_up():

@@ -127,8 +127,8 @@ def _proof(
     swappables: list[Swappable] = []
     for number, batch in enumerate(batches):
         update = batch.update()
-        shared = defence(update, rng=np.random.default_rng([seed, number, *b"law"]))
-        broken = broken_law(update, shared, law)
+        shared, again = (defence(update, rng=np.random.default_rng([seed, number, draw, *b"law"])) for draw in range(2))
+        broken = broken_law(update, shared, again, law)
         if broken is not None:
             return Proof.missing(broken)
         arrays = isinstance(batch.model, Update)

@@ -433,13 +433,15 @@ def _relabelled(update: Update, truth: Truth, moved: np.ndarray, labels: np.ndar
     return dataclasses.replace(update, gradients=gradients)
 
 
-def broken_law(update: Update, shared: Update, law: NoiseLaw, *, rules: ProofRules | None = None) -> str | None:
-    """Say where a defence adds less noise than its law says.
+def broken_law(
+    update: Update, shared: Update, again: Update, law: NoiseLaw, *, rules: ProofRules | None = None
+) -> str | None:
+    """Say where a defence adds less noise than its law says, or the same noise to every update.
 
     Parameters
     ----------
-    update, shared : Update
-        The update before and after the defence.
+    update, shared, again : Update
+        The update before the defence and after it, with two generators.
     law : NoiseLaw
         Of the defence.
     rules : ProofRules, optional
@@ -448,10 +450,15 @@ def broken_law(update: Update, shared: Update, law: NoiseLaw, *, rules: ProofRul
     Returns
     -------
     str or None
-        A clause with the variable; None if nothing contradicts the law. Changes behind the noise leave that open.
+        A clause with the variable; None if nothing contradicts the law. Changes behind the noise leave its size open.
     """
     rules = rules or ProofRules()
-    if law.kind == "none" or law.processed:
+    if law.kind == "none":
+        return None
+    # Numbers that every receiver can draw again hide nothing.
+    if all(np.array_equal(array, again.gradients[name]) for name, array in shared.gradients.items()):
+        return "two draws of the defence are the same: its noise does not come from the generator rng="
+    if law.processed:
         return None
     rng = np.random.default_rng(0)
     for part in (*law.before, *(() if law.clip is None else (ClipNorm(norm=law.clip, scope=law.scope),))):
@@ -469,4 +476,8 @@ def broken_law(update: Update, shared: Update, law: NoiseLaw, *, rules: ProofRul
         spread = math.sqrt((5.0 if law.kind == "laplace" else 2.0) / noise.size)
         if square < stated * (1.0 - rules.deviations * spread) or (square == 0.0 and stated > 0.0):
             return f"the variable {name!r} has less noise than the law of the defence says"
+        other = np.asarray(again.gradients[name], dtype=np.float64) - array
+        together = abs(float(np.vdot(noise, other))) / max(float(np.linalg.norm(noise) * np.linalg.norm(other)), 1e-300)
+        if together > rules.deviations / math.sqrt(noise.size):
+            return f"two draws of the defence share noise in the variable {name!r}: it does not come from rng= alone"
     return None
