@@ -117,7 +117,7 @@ def audit_of_the_head(made):
     from pytest_labelleak import Update, capture_update
 
     update = capture_update(made, (X, Y))
-    features = np.asarray(made.layers[0](X))
+    features = keras.ops.convert_to_numpy(made.layers[0](X))
     head = Update.from_arrays(
         update.kernel_gradient,
         bias_gradient=update.bias_gradient,
