@@ -92,7 +92,7 @@ test-tensorflow: .venv/ready
 
 ifeq ($(shell uname -sm),Linux x86_64)
 test-lingvo: .venv-lingvo/ready
-	.venv-lingvo/bin/python $(PYTEST) $(PARALLEL) tests/lingvo
+	.venv-lingvo/bin/python $(PYTEST) tests/lingvo
 	cd examples/lingvo_asr && ../../.venv-lingvo/bin/python $(PYTEST)
 else
 test-lingvo:
