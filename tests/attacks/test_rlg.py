@@ -233,13 +233,20 @@ def test_a_class_without_a_gradient_is_absent_without_further_proof() -> None:
 
 @pytest.mark.parametrize(
     ("distance", "present", "doubtful"),
-    [(5e-4, True, 0), (2e-5, True, 0), (5e-6, True, 1), (2e-7, False, 0)],
+    [(5e-4, True, 0), (2e-5, True, 0), (5e-6, False, 1), (2e-7, False, 0)],
 )
 def test_what_is_within_ten_times_the_border_is_called_doubtful(distance: float, present: bool, doubtful: int) -> None:
     points = np.array([[1.0, 1.0, 1.0, -distance]])
-    separation = separate(points, np.full(4, 1e-7), deviations=10.0)  # tilt 1e-6
+    separation = separate(points, np.full(4, 1e-7), deviations=10.0, least=10.0)  # tilt 1e-6
     assert separation.present.tolist() == [False, False, False, present]
     assert separation.doubtful.tolist() == [3] * doubtful
+
+
+def test_beyond_its_own_tilt_a_class_is_named_and_called_doubtful() -> None:
+    points = np.array([[1.0, 1.0, 1.0, -5e-6]])
+    separation = separate(points, np.full(4, 1e-7), deviations=10.0)
+    assert separation.present.tolist() == [False, False, False, True]
+    assert separation.doubtful.tolist() == [3]
 
 
 def test_a_direction_that_does_not_separate_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

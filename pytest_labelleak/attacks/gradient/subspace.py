@@ -97,7 +97,7 @@ class Subspace:
     noise : ndarray of shape (C',)
         Standard deviation per coordinate of the noise in each column, measured outside the signal.
     degrees : int
-        Number of the further directions in which the noise of a column is measured.
+        Number of the further directions in which the noise of a column is measured; possibly none.
     columns : ndarray of int, shape (C',)
         Class of each column.
     directions : ndarray of shape (d or d + 1, rank)
@@ -352,7 +352,7 @@ def _read(
         rank=rank,
         coordinates=coordinates * unit,
         noise=np.maximum(np.maximum(beyond, average) / np.sqrt(degrees) * unit, floor),
-        degrees=degrees,
+        degrees=seen[0] - rank,
         columns=operator.columns,
         directions=directions,
         column_scale=operator.column_scale[operator.columns] * unit,

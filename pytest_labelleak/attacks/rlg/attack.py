@@ -20,10 +20,6 @@ from .separation import Separation, SeparationRules, largest_deviation, separate
 __all__ = ["RLG", "RLGRules"]
 
 
-# Degrees of freedom of noise whose size is known: so many that the F law is the chi-squared law.
-_KNOWN = 10**9
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RLGRules:
     """Deciding numbers of `RLG`.
@@ -133,11 +129,12 @@ class RLG:
                 "gradient: every one of them could be separated; use a smaller batch",
                 **details,
             )
-        # The size of rounding is known beforehand, however few directions are left to measure it in.
-        degrees = _KNOWN if subspace.exact else subspace.degrees
-        deviations = largest_deviation(
-            rules.level, columns=subspace.columns.size, coordinates=subspace.rank, degrees=degrees
-        )
+        # No column's noise counts lower than the average over all columns, so that it is known as well as from the
+        # residuals of all of them together, however few directions are left beside the signal. A single one may as well
+        # be the last of the signal: one degree of freedom excludes next to nothing.
+        columns = subspace.columns.size
+        degrees = subspace.degrees * columns if subspace.degrees > 1 else 1
+        deviations = largest_deviation(rules.level, columns=columns, coordinates=subspace.rank, degrees=degrees)
         separation = separate(
             subspace.coordinates,
             subspace.noise,

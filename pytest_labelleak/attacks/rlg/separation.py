@@ -299,7 +299,7 @@ def largest_deviation(level: float, *, columns: int, coordinates: int, degrees: 
     coordinates : int
         Number of coordinates r.
     degrees : int
-        Degrees of freedom of each column's measured noise.
+        Degrees of freedom of the measured noise.
 
     Returns
     -------
