@@ -131,9 +131,9 @@ class RLG:
             )
         # No column's noise counts lower than the average over all columns, so that it is known as well as from the
         # residuals of all of them together, however few directions are left beside the signal. A single one may as well
-        # be the last of the signal: one degree of freedom excludes next to nothing.
+        # be the last of the signal, unless only rounding is left: one degree of freedom excludes next to nothing.
         columns = subspace.columns.size
-        degrees = subspace.degrees * columns if subspace.degrees > 1 else 1
+        degrees = max(subspace.degrees, 1) * columns if subspace.degrees > 1 or subspace.exact else 1
         deviations = largest_deviation(rules.level, columns=columns, coordinates=subspace.rank, degrees=degrees)
         separation = separate(
             subspace.coordinates,
