@@ -22,12 +22,11 @@ from pytest_labelleak import (
     Verdict,
     audit,
 )
-from pytest_labelleak.auditing.assertions.explanation import raise_for
+from pytest_labelleak.auditing.assertions.asserting import asserted
 from pytest_labelleak.auditing.finding import Finding, percent
 from pytest_labelleak.auditing.outcome import Bar, Decision, compare
 from pytest_labelleak.auditing.questions.controlled import confirmed
 from pytest_labelleak.auditing.questions.question import Advice, Evidence, Question
-from pytest_labelleak.auditing.run import run
 from pytest_labelleak.auditing.statistic import CLAIMED_SHARE, Statistics
 from pytest_labelleak.core.recovery import Status
 from pytest_labelleak.core.settings import Scope, activate
@@ -109,16 +108,7 @@ class BatchSize:
 
 
 def assert_batch_size_not_readable(model: Any, batch: Any, **arguments: Any) -> Audit:
-    result = run(
-        model,
-        batch,
-        lambda settings: BatchSize(),
-        capture_options={"head": None, "training": True, "class_weight": None},
-        arguments=arguments,
-        asserted=True,
-    )
-    raise_for(result)
-    return result
+    return asserted(model, batch, lambda settings: BatchSize(), **arguments)
 
 
 CASE = make_update(positions=5, features=64, classes=200, seed=1)

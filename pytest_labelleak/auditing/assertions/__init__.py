@@ -3,6 +3,7 @@
 Reading order::
 
     explanation   the error of a failed assertion
+    asserting     the common part: run the pipeline, and raise unless the audit held
     labels        assert_labels_not_recoverable
     label_counts  assert_label_counts_not_recoverable
     samples       assert_samples_not_isolated

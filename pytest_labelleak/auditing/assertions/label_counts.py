@@ -7,8 +7,7 @@ from typing import Any
 
 from ..questions.label_counts import LabelCounts
 from ..result import Audit
-from ..run import capture_arguments, run
-from .explanation import raise_for
+from .asserting import asserted
 
 __all__ = ["assert_label_counts_not_recoverable"]
 
@@ -84,22 +83,18 @@ def assert_label_counts_not_recoverable(
     """
     __tracebackhide__ = True
     question = LabelCounts(expected=expected)
-    result = run(
+    return asserted(
         model,
         batch,
         lambda settings: question,
-        capture_options=capture_arguments(
-            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
-        ),
-        arguments={
-            "threshold": threshold,
-            "confidence": confidence,
-            "attacks": attacks,
-            "defence": defence,
-            "seed": seed,
-            "time_budget": time_budget,
-        },
-        asserted=True,
+        head=head,
+        training=training,
+        class_weight=class_weight,
+        ignore_class=ignore_class,
+        threshold=threshold,
+        confidence=confidence,
+        attacks=attacks,
+        defence=defence,
+        seed=seed,
+        time_budget=time_budget,
     )
-    raise_for(result)
-    return result

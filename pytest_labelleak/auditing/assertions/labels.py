@@ -8,8 +8,7 @@ from typing import Any
 from ...core.errors import InvalidArgumentError, quoted
 from ..questions.labels import Labels
 from ..result import Audit
-from ..run import capture_arguments, run
-from .explanation import raise_for
+from .asserting import asserted
 
 __all__ = ["assert_labels_not_recoverable"]
 
@@ -85,23 +84,19 @@ def assert_labels_not_recoverable(
     __tracebackhide__ = True
     if not isinstance(counts, bool):
         raise InvalidArgumentError(f"counts={quoted(counts)} is a {type(counts).__name__}. Expected True or False.")
-    result = run(
+    return asserted(
         model,
         batch,
         lambda settings: Labels(counts=counts),
-        capture_options=capture_arguments(
-            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
-        ),
-        arguments={
-            "threshold": threshold,
-            "confidence": confidence,
-            "attacks": attacks,
-            "defence": defence,
-            "seed": seed,
-            "time_budget": time_budget,
-            "require": require,
-        },
-        asserted=True,
+        head=head,
+        training=training,
+        class_weight=class_weight,
+        ignore_class=ignore_class,
+        threshold=threshold,
+        confidence=confidence,
+        attacks=attacks,
+        defence=defence,
+        seed=seed,
+        time_budget=time_budget,
+        require=require,
     )
-    raise_for(result)
-    return result

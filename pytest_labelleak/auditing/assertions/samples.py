@@ -7,8 +7,7 @@ from typing import Any
 
 from ..questions.samples import Samples
 from ..result import Audit
-from ..run import capture_arguments, run
-from .explanation import raise_for
+from .asserting import asserted
 
 __all__ = ["assert_samples_not_isolated"]
 
@@ -87,22 +86,18 @@ def assert_samples_not_isolated(
         If an argument or the model cannot be used; the message says why and names the fix.
     """
     __tracebackhide__ = True
-    result = run(
+    return asserted(
         model,
         batch,
         lambda settings: Samples(),
-        capture_options=capture_arguments(
-            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
-        ),
-        arguments={
-            "threshold": threshold,
-            "confidence": confidence,
-            "attacks": attacks,
-            "defence": defence,
-            "seed": seed,
-            "time_budget": time_budget,
-        },
-        asserted=True,
+        head=head,
+        training=training,
+        class_weight=class_weight,
+        ignore_class=ignore_class,
+        threshold=threshold,
+        confidence=confidence,
+        attacks=attacks,
+        defence=defence,
+        seed=seed,
+        time_budget=time_budget,
     )
-    raise_for(result)
-    return result

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..result import Audit
-from ..run import capture_arguments, run
-from .explanation import raise_for
+from .asserting import asserted
 
 __all__ = ["assert_transcripts_not_recoverable"]
 
@@ -97,22 +96,18 @@ def assert_transcripts_not_recoverable(
     known = None if vocabulary is None else load_vocabulary(vocabulary)
     question = Transcripts(scorer=TranscriptScorer(word_error_rate=word_error_rate, vocabulary=known))
     attacks = chosen_attacks(attacks, model, time_budget=600.0 if time_budget is None else time_budget)
-    result = run(
+    return asserted(
         model,
         batch,
         lambda settings: question,
-        capture_options=capture_arguments(
-            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
-        ),
-        arguments={
-            "threshold": threshold,
-            "confidence": confidence,
-            "attacks": attacks,
-            "defence": defence,
-            "seed": seed,
-            "time_budget": time_budget,
-        },
-        asserted=True,
+        head=head,
+        training=training,
+        class_weight=class_weight,
+        ignore_class=ignore_class,
+        threshold=threshold,
+        confidence=confidence,
+        attacks=attacks,
+        defence=defence,
+        seed=seed,
+        time_budget=time_budget,
     )
-    raise_for(result)
-    return result

@@ -7,8 +7,7 @@ from typing import Any
 
 from ..questions.asking import asking_for_words
 from ..result import Audit
-from ..run import capture_arguments, run
-from .explanation import raise_for
+from .asserting import asserted
 
 __all__ = ["assert_words_not_recoverable"]
 
@@ -96,23 +95,19 @@ def assert_words_not_recoverable(
         If an argument or the model cannot be used; the message says why and names the fix.
     """
     __tracebackhide__ = True
-    result = run(
+    return asserted(
         model,
         batch,
         asking_for_words(vocabulary, lexicon=lexicon, sensitive=sensitive),
-        capture_options=capture_arguments(
-            head=head, training=training, class_weight=class_weight, ignore_class=ignore_class
-        ),
-        arguments={
-            "threshold": threshold,
-            "confidence": confidence,
-            "attacks": attacks,
-            "defence": defence,
-            "seed": seed,
-            "time_budget": time_budget,
-            "sensitive": sensitive,
-        },
-        asserted=True,
+        head=head,
+        training=training,
+        class_weight=class_weight,
+        ignore_class=ignore_class,
+        threshold=threshold,
+        confidence=confidence,
+        attacks=attacks,
+        defence=defence,
+        seed=seed,
+        time_budget=time_budget,
+        sensitive=sensitive,
     )
-    raise_for(result)
-    return result
