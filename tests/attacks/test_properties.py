@@ -221,6 +221,8 @@ def rounding(case: LabelledUpdate, direction: np.ndarray) -> np.ndarray:
     return (case.labels.size + 8) * roundoff * (np.abs(direction) @ (inputs.T @ error))
 
 
+# A single direction beside the signal measures the noise.
+@hypothesis.example(case=make_update(positions=4, features=5, classes=12, signed=True, bias=False))
 @given(case=cases(readable=True))
 @hypothesis.settings(max_examples=80, deadline=None)
 def test_rlg_proves_every_class_it_names(case: LabelledUpdate) -> None:

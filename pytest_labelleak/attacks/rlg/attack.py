@@ -133,7 +133,8 @@ class RLG:
         # residuals of all of them together, however few directions are left beside the signal. A single one may as well
         # be the last of the signal, unless only rounding is left: one degree of freedom excludes next to nothing.
         columns = subspace.columns.size
-        degrees = max(subspace.degrees, 1) * columns if subspace.degrees > 1 or subspace.exact else 1
+        pooled = subspace.exact or subspace.degrees > 1
+        degrees = max(1, subspace.degrees) * columns if pooled else 1
         deviations = largest_deviation(rules.level, columns=columns, coordinates=subspace.rank, degrees=degrees)
         separation = separate(
             subspace.coordinates,
