@@ -50,7 +50,7 @@ def test_the_three_lines_of_the_readme_fail_the_build(tmp_path):
     copy = tmp_path / "repository"
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__", ".cache", ".pytest_cache"))
     (copy / "tests" / "test_label_leak.py").write_text(lines, encoding="utf-8")
-    done = gate(copy)
+    done = gate(copy, "--no-header")  # the version in the header may hold any digits
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "LabelLeak: leaked: advantage 1.00 > 0.10" in done.stdout
