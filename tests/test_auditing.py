@@ -243,6 +243,7 @@ def test_no_batches_at_all_is_inconclusive() -> None:
         assert_labels_not_recoverable("anything", [])
 
 
+@pytest.mark.slow
 def test_endless_data_is_refused() -> None:
     def endless() -> object:
         while True:

@@ -31,6 +31,7 @@ def test_rounding_never_goes_below(advantage):
 
 
 @given(entries=ENTRIES)
+@pytest.mark.slow
 def test_round_trip(entries, tmp_path_factory):
     path = tmp_path_factory.mktemp("baseline") / "base.json"
     Baseline(entries=entries).save(path)

@@ -55,6 +55,7 @@ def normalised(positions: int, features: int, classes: int, seed: int) -> tuple[
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_features_of_any_sign_leak_without_a_bias(seed: int) -> None:
     """More positions than features: the geometry has no room, and the columns stand out all the same."""
     for update, labels in (normalised(100, 32, 600, seed), signed(32, 16, 100, seed)):
@@ -70,6 +71,7 @@ def signed(positions: int, features: int, classes: int, seed: int) -> tuple[Upda
 
 
 @pytest.mark.parametrize("strength", [1, 2])
+@pytest.mark.slow
 def test_noise_as_large_as_the_gradient_leaks_without_a_bias(strength: int) -> None:
     update, labels = signed(16, 64, 100, 5)
     with pytest.raises(LabelLeak) as leak:

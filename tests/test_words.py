@@ -96,6 +96,7 @@ def test_words_leak_from_a_real_gradient():
     assert not [word for word in TEXT.split() if word in str(caught.value)]
 
 
+@pytest.mark.slow
 def test_a_defence_holds_with_its_control():
     labels = tokens(TEXT)
     noise = GaussianNoise(relative=1000.0)

@@ -514,6 +514,7 @@ def test_one_by_one_alone_stalls_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert recovery.isolated is None or recovery.isolated < 10
 
 
+@pytest.mark.slow
 def test_where_single_rows_mislead_all_of_them_do_not() -> None:
     """Nearly saturated, without a bias, one by one takes chance solutions for samples; together they leave no room."""
     case = make_head_update(positions=20, features=256, classes=400, seed=1, bias=False, confidence=0.9999)
@@ -538,6 +539,7 @@ def test_one_shared_label_does_not_cost_all_the_others() -> None:
     assert (Counter(recovery.sample_labels) & Counter(labels.tolist())).total() >= 18
 
 
+@pytest.mark.slow
 def test_most_of_the_samples_together_are_kept_where_one_does_not_come_out() -> None:
     case = make_head_update(positions=20, features=256, classes=400, seed=0, bias=False, confidence=0.99)
     smoothed = with_loss(case, smoothing=0.05)

@@ -99,6 +99,7 @@ def test_a_compression_to_low_rank_is_named_as_a_reason(rank: int) -> None:
 @pytest.mark.parametrize("confidence", [None, 0.8])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("rank", [1, 2, 4, 8, 16])
+@pytest.mark.slow
 def test_no_attack_takes_the_rank_of_a_compressor_for_that_of_a_batch(rank: int, bias: bool, confidence: float) -> None:
     known, claims = builtin_attacks(), 0
     for positions, classes in ((3, 30), (8, 30), (20, 30), (20, 300)):

@@ -85,6 +85,7 @@ def noise(seed: int, features: int, classes: int, *, bias: bool) -> Update:
 
 
 @pytest.mark.parametrize("classes", [7, 20, 100, 300])
+@pytest.mark.slow
 def test_pure_noise_is_not_named(classes: int) -> None:
     """At most one in a hundred at the level of 0.005; two of 100 would already be a rare event."""
     named = sum(

@@ -142,6 +142,7 @@ def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("edge", HeadRules.__dataclass_fields__["roundings"].metadata["plateau"])
+@pytest.mark.slow
 def test_sums_are_told_from_zero_at_both_ends_of_the_plateau(edge: float, dtype: str) -> None:
     rules = HeadRules(roundings=edge)
     for positions, classes, sure in itertools.product((8, 64, 512), (30, 100, 1000), (0.0, 5.0)):

@@ -44,6 +44,7 @@ def sorted_labels(found: Recovery) -> list[int]:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("spread", [0.3, 1.5, 3.0])
 @pytest.mark.parametrize("merged", [[1, 2], [1, 2, 3], [1, 2, 3, 4, 5, 6], [1, 1, 2], [1, 1, 1, 2, 2, 3]])
+@pytest.mark.slow
 def test_the_labels_of_a_merged_row_are_read(merged: list[int], spread: float, bias: bool) -> None:
     update, labels, inputs = batch(merged, bias=bias, spread=spread)
     named = set(attack("rlg", update).labels)

@@ -113,6 +113,7 @@ def wild(draw: st.DrawFn) -> Update:
 @pytest.mark.parametrize("name", NAMES)
 @given(update=wild())
 @hypothesis.settings(max_examples=25, deadline=None)
+@pytest.mark.slow
 def test_every_attack_ends_on_entries_of_any_size(name: str, update: Update) -> None:
     begun = time.process_time()
     attack(name, update)
@@ -139,6 +140,7 @@ def test_audits_end(kind: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_a_noisy_head_of_few_classes_ends(seed: int) -> None:
     case = make_head_update(positions=1, features=8, classes=3, seed=seed)
     noise = np.random.default_rng(seed)

@@ -40,6 +40,7 @@ def defended(case: LabelledUpdate, defence: object, seed: int = 1) -> LabelledUp
     return dataclasses.replace(case, update=defence(case.update, rng=np.random.default_rng(seed)))  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_it_conforms() -> None:
     check_attack(Shadow(simulations=4, sizes=(1, 2)))
 

@@ -118,6 +118,7 @@ def test_rules_for_non_negative_features_hold_behind_sigmoids(name: str) -> None
 
 
 @pytest.mark.parametrize(("signed", "weights", "power"), [(False, True, 0.8), (True, True, 0.75), (False, False, 0.4)])
+@pytest.mark.slow
 def test_the_shadow_attack_simulates_sigmoids(signed: bool, weights: bool, power: float) -> None:
     reached = []
     for seed in range(3):
@@ -198,6 +199,7 @@ def test_every_attack_sees_both_classes_also_when_prepared() -> None:
     assert prepare(member, unit(1.0), seed=0) is not member  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_audit_of_units_scores_classes_zero_and_one() -> None:
     labels = [0, 1, 1, 0, 1, 0, 0, 1, 1]
     updates = [unit(label, seed) for seed, label in enumerate(labels)]

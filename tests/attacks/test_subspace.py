@@ -29,6 +29,7 @@ def test_the_gram_matrix_shows_the_singular_values(features, classes, equilibrat
 
 @pytest.mark.parametrize("relative", [1e-3, 0.1, 1.0, 10.0, 1000.0])
 @pytest.mark.parametrize(("features", "classes"), [(150, 400), (400, 150)])
+@pytest.mark.slow
 def test_an_early_refusal_is_the_refusal_of_the_whole_range(monkeypatch, relative, features, classes):
     update = _noisy(relative, features=features, classes=classes)
 

@@ -86,6 +86,7 @@ def test_attacks_examine_the_parts_that_they_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["second/kernel", "tokens"])
+@pytest.mark.slow
 def test_a_head_or_embedding_without_protection_is_no_pass(name: str) -> None:
     update = update_of({name: MORE[name], "dense/kernel": DENSE})
     rest = ("kernel", "dense/kernel")

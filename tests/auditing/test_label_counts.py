@@ -76,6 +76,7 @@ def asked(batches: int, size: tuple[int, int], **options: Any) -> Audit:
 
 
 @pytest.mark.parametrize(("batches", "size"), [(12, (32, 2)), (1, (64, 10))])
+@pytest.mark.slow
 def test_the_counts_leak_where_every_class_is_present(batches: int, size: tuple[int, int]) -> None:
     update, labels = captured(*size)
     assert set(labels) == set(range(size[1]))
@@ -108,6 +109,7 @@ def test_a_single_batch_of_two_classes_can_be_luck() -> None:
     assert "do as well with probability 1; pass more batches" in result.message
 
 
+@pytest.mark.slow
 def test_enough_noise_holds_with_the_control_and_nothing_undefended_does() -> None:
     held = asked(3, (64, CLASSES), defence=GaussianNoise(relative=300.0))
     assert held.outcome == "held"
@@ -148,6 +150,7 @@ class Luckier(Guess):
     name: str = "luckier"
 
 
+@pytest.mark.slow
 def test_pure_noise_is_not_called_a_leak() -> None:
     update, labels = captured(24, CLASSES)
     rng = np.random.default_rng(3)
@@ -167,6 +170,7 @@ def test_pure_noise_is_not_called_a_leak() -> None:
     assert leaks == 0
 
 
+@pytest.mark.slow
 def test_shares_that_no_attack_claims_and_a_receiver_could_see_are_no_pass() -> None:
     @dataclass(frozen=True)
     class Blinded(Even):

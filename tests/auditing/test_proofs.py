@@ -44,6 +44,7 @@ def case(seed: int = 0) -> tuple[Update, dict[str, Any]]:
     return Update.from_arrays(features.T @ errors, kernel=kernel), {"y": LABELS, "features": features}
 
 
+@pytest.mark.slow
 def test_the_figure_of_attacks_lies_below_the_bound_on_all() -> None:
     update, batch = case()
     for deviation in (0.1, 0.3, 1.0):
@@ -65,6 +66,7 @@ def test_a_bound_within_the_threshold_is_evidence() -> None:
     assert f"no attack can exceed {result.proof.shown}" in result.message
 
 
+@pytest.mark.slow
 def test_a_pass_without_the_required_proof_is_inconclusive() -> None:
     update, batch = case()
     weak = GaussianNoise(absolute=2.0)
@@ -99,6 +101,7 @@ class Own:
         return update.map(lambda array: array + rng.normal(0.0, self.deviation, array.shape), defence=self.name)
 
 
+@pytest.mark.slow
 def test_a_defence_of_ones_own_states_its_law() -> None:
     update, batch = case()
     proof = audit(update, batch, attacks=CHEAP, defence=Own(NoiseLaw(absolute=10.0))).proof
@@ -146,6 +149,7 @@ def test_labels_replaced_at_random_are_a_law_too() -> None:
     assert proof.bound == pytest.approx(0.05)
 
 
+@pytest.mark.slow
 def test_other_questions_have_no_bound() -> None:
     update, batch = case()
     strong = GaussianNoise(absolute=10.0)
@@ -221,6 +225,7 @@ class Naming:
         return Recovery(attack=self.name, status="recovered", labels=labels)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_models_are_captured_again_where_a_proof_is_required() -> None:
     strong = GaussianNoise(absolute=10.0)
     with activate(Scope(adapter=lambda model: Recapturing())):

@@ -51,6 +51,7 @@ def test_few_classes_are_enumerated(sizes: tuple[int, ...], seed: int) -> None:
 
 
 @pytest.mark.parametrize("classes", [5, 30])
+@pytest.mark.slow
 def test_independent_claims_are_seldom_significant(classes: int) -> None:
     rng = np.random.default_rng(1)
     found = []

@@ -77,6 +77,7 @@ def test_too_few_entries_tell_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["classes reversed", "classes in another order", "noise from a fixed seed"])
+@pytest.mark.slow
 def test_an_audit_of_a_defence_that_can_be_turned_around_never_holds(kind: str) -> None:
     for seed in range(5):
         case = make_update(positions=8, features=64, classes=100, seed=seed, dtype="float64")
