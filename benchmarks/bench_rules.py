@@ -3,10 +3,10 @@
 Attacks keep their deciding numbers in a field ``rules``, a frozen dataclass that may hold others. Every numeric field
 of it is multiplied by a ladder of factors, all other numbers unchanged, until an answer changes. A row of the
 benchmark is one attack on one update, scored against the truth: status, labels right and wrong, number of label
-positions, counts, isolated samples. The updates are those of synthetic heads and, where scikit-learn is installed, of a
-small network trained on pairs of scanned digits; undefended, defended, in half precision, as differences of weights,
-and tied. The attacks that compare columns with their bulk are asked about crowded heads, strong noise, low ranks and
-noise alone besides.
+positions, counts, isolated samples. The updates are those of EfficientNet-Lite0 on photographs, of a small network
+trained on pairs of scanned digits, and of synthetic heads; undefended, defended, in half precision, as differences of
+weights, and tied. The attacks that compare columns with their bulk are asked about crowded heads, strong noise, low
+ranks and noise alone besides; the attack on embeddings about small next-token models.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from bench_power import PowerSGD
 from growing_table import GrowingTable, add_output_arguments
+from real_heads import photo_head
 
-from pytest_labelleak import Defence, DropSmallest, GaussianNoise, InvalidArgumentError, Quantise, Sign, Update
+from pytest_labelleak import Defence, DropSmallest, GaussianNoise, Head, InvalidArgumentError, Quantise, Sign, Update
 from pytest_labelleak.attacks import Attack, builtin_attacks, run
 from pytest_labelleak.attacks.gradient.reading import Reading
 from pytest_labelleak.core.recovery import Status
@@ -152,12 +153,10 @@ def _tied(case: LabelledUpdate, seed: int) -> tuple[Update, tuple[int, ...]]:
     return update, tuple(np.unique(fed).tolist())
 
 
-def _digits(positions: int, epochs: int) -> tuple[Update, np.ndarray] | None:
-    """Return an update of a network of one hidden layer on pairs of scanned digits, or None without scikit-learn."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        return None
+def _digits(positions: int, epochs: int) -> tuple[Update, np.ndarray]:
+    """Return an update of a network of one hidden layer on pairs of scanned digits."""
+    from sklearn.datasets import load_digits
+
     rng = np.random.default_rng(0)
     scans, digits = load_digits(return_X_y=True)
     left, right = rng.integers(0, len(scans), (2, 4000))
@@ -232,9 +231,13 @@ def cases(*, quick: bool = False) -> list[Case]:
         defended(name, heads[name].update, heads[name].labels, few)
     for epochs in (0, 3):
         real = _digits(10, epochs)
-        if real is not None:
-            found.append(Case(name=f"digits, {epochs} epochs", update=real[0], labels=real[1]))
-            defended(f"digits, {epochs} epochs", *real, few)
+        found.append(Case(name=f"digits, {epochs} epochs", update=real[0], labels=real[1]))
+        defended(f"digits, {epochs} epochs", *real, few)
+    photos = photo_head(views=1)
+    for chosen in (np.arange(0, 20, 4), np.arange(20)):
+        name, update, labels = f"S={chosen.size} photographs", photos.update(chosen), photos.labels[chosen]
+        found.append(Case(name=name, update=update, labels=labels))
+        defended(name, update, labels, few if chosen.size < 20 else few[-1:])
     return found[::5] if quick else found
 
 
@@ -280,6 +283,76 @@ def crowded_cases(*, quick: bool = False) -> list[Case]:
         noise = np.random.default_rng(seed).normal(size=(64, 300))
         found.append(Case(name=f"noise alone, {seed}", update=Update.from_arrays(noise), labels=np.arange(0)))
     return found[::5] if quick else found
+
+
+def embedded_cases(*, quick: bool = False) -> list[Case]:
+    """Make updates of small next-token models, whose truth is the tokens that were fed, and others that look alike.
+
+    Parameters
+    ----------
+    quick : bool, default False
+        A fifth of them.
+
+    Returns
+    -------
+    list of Case
+        The same ones every time.
+    """
+    found: list[Case] = []
+    plain = {
+        name: DEFENCES[name]
+        for name in ("signs", "drop 90 %", "drop 99 %", "8 bits", "4 bits")
+    }  # fmt: skip
+    noises: dict[str, Defence] = {
+        f"noise {size:g}": GaussianNoise(absolute=size) for size in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+    }
+    for seed, (tokens, called, bias) in enumerate(
+        ((9, "embedding", True), (9, "table", True), (60, "embedding", False), (60, "table", False))
+    ):
+        rng = np.random.default_rng([seed, 7])
+        update, fed = _next_token(tokens, called, bias, rng)
+        name = f"{tokens} tokens, {called!r}"
+        found.append(Case(name=name, update=update, labels=fed))
+        for defence, apply in {**plain, **(noises if called == "embedding" else {})}.items():
+            shared = apply(update, rng=np.random.default_rng([*defence.encode()]))
+            found.append(Case(name=f"{name}, {defence}", update=shared, labels=fed))
+        penalised = update.gradients[called] + np.float32(1e-4) * rng.normal(size=update.gradients[called].shape)
+        gradients = {**update.gradients, called: penalised.astype(np.float32)}
+        found.append(Case(name=f"{name}, penalty", update=dataclasses.replace(update, gradients=gradients), labels=fed))
+        # A dense layer with as many inputs as classes, most of them dead.
+        for samples, alive in ((3, 40), (100, 40), (100, 180)):
+            inputs = np.zeros((samples, update.classes))
+            inputs[:, rng.choice(update.classes, alive, replace=False)] = rng.random((samples, alive))
+            dense = (inputs.T @ rng.normal(size=(samples, 24))).astype(np.float32)
+            kept = {key: array for key, array in update.gradients.items() if key != called}
+            other = dataclasses.replace(update, gradients={**kept, "dense": dense})
+            found.append(
+                Case(name=f"{name}, instead {samples} samples through {alive} inputs", update=other, labels=fed[:0])
+            )
+    return found[::5] if quick else found
+
+
+def _next_token(tokens: int, called: str, bias: bool, rng: np.random.Generator) -> tuple[Update, np.ndarray]:
+    """Return the update of an embedding, a layer of tanh and a softmax, and the tokens that were fed."""
+    classes, width, units = 200, 24, 32
+    table, inner = rng.normal(size=(classes, width)), rng.normal(size=(width, units)) / 5.0
+    kernel = rng.normal(size=(units, classes)) / 5.0
+    text = rng.zipf(1.3, size=tokens + 1) % classes
+    fed, said = text[:-1], text[1:]
+    hidden = np.tanh(table[fed] @ inner)
+    error = np.exp(hidden @ kernel)
+    error /= error.sum(axis=1, keepdims=True)
+    error[np.arange(tokens), said] -= 1.0
+    error /= tokens
+    back = (error @ kernel.T) * (1.0 - hidden**2)
+    rows = np.zeros_like(table)
+    np.add.at(rows, fed, back @ inner.T)
+    gradients = {called: rows, "dense": table[fed].T @ back, "kernel": hidden.T @ error}
+    if bias:
+        gradients["bias"] = error.sum(axis=0)
+    own = {name: array.astype(np.float32) for name, array in gradients.items()}
+    head = Head(kernel="kernel", bias="bias" if bias else None, kernel_value=kernel.astype(np.float32))
+    return Update(gradients=own, head=head), np.unique(fed)
 
 
 def numbers(rules: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -532,6 +605,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in STATISTICAL:
             # A simulation takes long: a third of the rows serves.
             rows = [*exact, *crowded_cases(quick=arguments.quick)][:: 3 if name == "shadow" else 1]
+        elif name == "embedding_rows":
+            rows = embedded_cases(quick=arguments.quick)
         start = time.perf_counter()
 
         @functools.cache

@@ -19,11 +19,11 @@ from .counting.ilrg import ILRG
 from .counting.llg_star import LLGStar
 from .disaggregate.attack import Disaggregate
 from .energy.attack import Energy
+from .energy.embedding_rows import EmbeddingRows
 from .gradient.reading import Reading
 from .rlg.attack import RLG
 from .robust.attack import RobustRLG
 from .rules.bias_sign import BiasSign
-from .rules.embedding_rows import EmbeddingRows
 from .rules.idlg import IDLG
 from .rules.llg import LLG
 from .rules.yin import Yin

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_labelleak import DropSmallest, GaussianNoise, Head, Quantise, RoundTo, Sign, Update, attack
 from pytest_labelleak.attacks import EmbeddingRows
-from pytest_labelleak.attacks.rules.embedding_rows import EmbeddingRules
+from pytest_labelleak.attacks.energy.embedding_rows import EmbeddingRules
 
 CLASSES, WIDTH, UNITS = 60, 12, 16
 
@@ -86,6 +86,31 @@ def test_rows_stand_out_of_little_noise_and_of_a_weight_penalty(seed: int) -> No
     assert "it is no lookup table" in reason(with_gradients(update, dense=table + np.float32(1e-5) * weights))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_are_named_in_noise_near_their_own_size_and_noise_alone_names_none(seed: int) -> None:
+    update, tokens = token_update(seed=seed)
+    table = update.gradients["decoder/embedding"]
+    moved = np.linalg.norm(table, axis=1)
+    rng = np.random.default_rng(seed)
+    noise = (0.15 * np.median(moved[moved > 0]) / np.sqrt(WIDTH) * rng.normal(size=table.shape)).astype(np.float32)
+    named = set(attack("embedding_rows", with_gradients(update, embedding=table + noise)).labels)
+    assert named <= tokens
+    assert len(named) > len(tokens) / 2
+    for _ in range(20):
+        noise = rng.normal(size=table.shape).astype(np.float32)
+        assert "or noise was added" in reason(with_gradients(update, embedding=noise))
+
+
+def test_rows_that_the_head_does_not_know_are_no_tokens() -> None:
+    """Without a bias and with signed features, the sum of a column says nothing."""
+    update, _ = token_update(bias=False)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        table = np.zeros((CLASSES, WIDTH), np.float32)
+        table[rng.choice(CLASSES, 10, replace=False)] = rng.normal(size=(10, WIDTH))
+        assert "does not raise the classes" in reason(with_gradients(update, dense=table))
+
+
 def test_a_tied_or_frozen_embedding_does_not_apply() -> None:
     update, _ = token_update()
     assert "no variable besides the head's kernel has one row for each of the 60 classes" in reason(
@@ -124,9 +149,10 @@ def test_a_dense_layer_with_dead_inputs_is_told_apart_by_its_rank(samples: int) 
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_dense_layer_of_many_samples_is_told_apart_by_the_head(bias: bool) -> None:
     update, _ = token_update(bias=bias)
-    evidence = update.bias_gradient if bias else update.kernel_gradient.sum(axis=0)
+    # Classes that the head lowers, or, without a bias, those that it moves least.
+    evidence = update.bias_gradient if bias else -np.linalg.norm(update.kernel_gradient, axis=0)
     assert evidence is not None
-    alive = np.argsort(evidence)[::-1][:8]  # classes that the head lowers
+    alive = np.argsort(evidence)[::-1][:8]
     kernel = np.zeros((CLASSES, WIDTH), np.float32)
     kernel[alive] = np.random.default_rng(0).normal(size=(8, WIDTH))
     assert "the head does not raise the classes of their numbers" in reason(with_gradients(update, dense=kernel))
@@ -147,10 +173,10 @@ def test_of_two_tables_the_one_that_fits_the_head_is_taken() -> None:
 @pytest.mark.parametrize(
     ("name", "noise", "changed", "reason"),
     [
-        ("embedding", 1e-5, {"gap": 1e9}, "or noise was added"),
+        ("embedding", 1e-5, {"level": 1e-300}, "or noise was added"),
         ("table", 0.0, {"moving": 0.01}, "it is no lookup table"),
         ("table", 0.0, {"roundings": 1e9}, "as a dense layer with dead inputs would"),
-        ("table", 0.0, {"agreement": 1.0}, "does not raise the classes"),
+        ("table", 0.0, {"level": 1e-300}, "does not raise the classes"),
     ],
 )
 def test_a_changed_rule_changes_the_answer(name: str, noise: float, changed: dict[str, float], reason: str) -> None:

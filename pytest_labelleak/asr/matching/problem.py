@@ -13,7 +13,7 @@ from ...core.update import Update
 from ..decoders.free_contexts import FreeContextDecoder
 from .objectives import Distance
 from .observed import observe
-from .settings import MatchingRules, Settings
+from .settings import Settings
 from .unknowns import Unknowns
 
 __all__ = ["pose"]
@@ -72,7 +72,7 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: Settings) -> Unk
         raise NotApplicable("the loss smooths its labels, which is not supported")
     if update.classes != decoder.classes:
         raise NotApplicable(f"the update has {update.classes} classes and the speller {decoder.classes}")
-    found = _named_tokens(update, settings.rules)
+    found = _named_tokens(update)
     positions, tokens = found.positions, found.tokens
     penalties: dict[str, np.ndarray | None] = dict(update.penalties)
     penalties[update.head.kernel] = update.head.kernel_penalty
@@ -100,7 +100,7 @@ def pose(update: Update, decoder: FreeContextDecoder, settings: Settings) -> Unk
     )
 
 
-def _named_tokens(update: Update, rules: MatchingRules) -> _Named:
+def _named_tokens(update: Update) -> _Named:
     """Ask the attacks on labels: one that counts positions, or else those that name labels through defences."""
     reading = Reading(update)
     reasons, named, rank = [], {}, 0
@@ -115,13 +115,26 @@ def _named_tokens(update: Update, rules: MatchingRules) -> _Named:
         named[name] = recovery.labels
         if name == "rlg":
             rank = int(recovery.details["rank"])
-    if len(named.get("bias_sign", ())) > max(rules.most_named, rules.most_named_share * update.classes):
+    if "bias_sign" in named and _turned(update.bias_gradient, named["bias_sign"]):
         del named["bias_sign"]
     if not named:
         raise NotApplicable(f"no attack names tokens ({'; '.join(reasons)})")
     tokens = named.get("bias_sign") or max(named.values(), key=len)
     # Tokens that occur twice then show in the rank alone.
     return _Named(tokens=tokens, positions=max(rank, len(tokens)), certain=False)
+
+
+def _turned(bias: np.ndarray | None, named: tuple[int, ...]) -> bool:
+    """Tell whether noise, and no label, made most of the negative entries of a bias gradient.
+
+    Absent classes have a positive entry, their mean probability, unless noise turned it. An entry that noise turned is
+    as small as noise, and so lies nearer to zero than the usual positive one; that of a label does so only where the
+    model is all but certain of it.
+    """
+    if bias is None or not np.any(bias > 0.0):
+        return False
+    nearer = -bias[list(named)] < np.median(bias[bias > 0.0])
+    return 2 * int(np.count_nonzero(nearer)) > len(named)
 
 
 def _directions(update: Update, decoder: FreeContextDecoder, positions: int) -> np.ndarray | None:

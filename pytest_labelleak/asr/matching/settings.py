@@ -14,11 +14,6 @@ class MatchingRules:
 
     Attributes
     ----------
-    most_named : int
-        Most classes that the signs of a bias gradient may name. Noise turns signs, and then dozens of classes are
-        named; a transcript has fewer labels.
-    most_named_share : float
-        Share of the vocabulary that may be named where it is more than `most_named`.
     label_scale : float
         Deviation of the entries behind the soft labels at the start. Small, so that no token is preferred.
     solved : float
@@ -29,16 +24,9 @@ class MatchingRules:
         Orders that are fitted in each round of rearranging, the nearest before the fit first.
     brief_steps, long_steps : int
         Steps of L-BFGS for each of these orders, and for the order that is kept.
-
-    Notes
-    -----
-    `most_named` and its share have no plateau: with much noise in the bias, any number of tokens is named. The two
-    separate a refusal from a search over a wrong set of tokens, which explains nothing; neither makes a false claim.
     """
 
-    most_named: int = field(default=12, metadata={"plateau": (12, 12)})
-    most_named_share: float = field(default=0.125, metadata={"plateau": (0.125, 0.125)})
-    label_scale: float = field(default=0.1, metadata={"plateau": (0.0062, 0.1)})
+    label_scale: float = field(default=0.03, metadata={"plateau": (0.0062, 0.1)})
     solved: float = field(default=1e-2, metadata={"plateau": (6.2e-4, 0.16)})
     check_steps: int = field(default=300, metadata={"plateau": (19, 4800)})
     moves_tried: int = field(default=6, metadata={"plateau": (1, 96)})

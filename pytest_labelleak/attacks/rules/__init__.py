@@ -2,9 +2,8 @@
 
 Reading order::
 
-    bias_sign       the attack `bias_sign`
-    idlg            the attack `idlg`
-    yin             the attack `yin`
-    llg             the attack `llg`
-    embedding_rows  the attack `embedding_rows`
+    bias_sign  the attack `bias_sign`
+    idlg       the attack `idlg`
+    yin        the attack `yin`
+    llg        the attack `llg`
 """

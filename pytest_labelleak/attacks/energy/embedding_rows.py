@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+import scipy.stats
 
 from ...core.recovery import NotApplicable, Recovery, Status
 from ...core.update import Update, unit_roundoff
-from ..gradient.head import bias_gradient, column_sums
+from ..gradient.head import bias_gradient, column_sums, kernel_blocks, moderate
 from ..gradient.reading import Reading
+from .bulk import log_tail, standardised
+from .columns import Statistic
 
 __all__ = ["EmbeddingRows", "EmbeddingRules"]
 
@@ -24,21 +27,18 @@ class EmbeddingRules:
 
     Attributes
     ----------
-    gap : float
-        Where every row moves, rows that were looked up must be this many times larger than all others. Rows of noise
-        differ from one another by a factor of two or three, rows of a weight penalty hardly more.
+    level : float
+        Chance that rows which mean nothing are taken for tokens: that any row of noise stands out of the others, and
+        that the head seems to raise the classes of rows that have nothing to do with them.
     moving : float
         Largest share of the rows that a batch looks up.
     roundings : float
         Singular values this many roundings of the compute dtype below the largest are rounding.
-    agreement : float
-        Share of the classes of the rows that the head must raise, where the variable's name says nothing.
     """
 
-    gap: float = field(default=10.0, metadata={"plateau": (6.67, 160.0)})
+    level: float = field(default=0.001, metadata={"plateau": (6.25e-5, 0.016)})
     moving: float = field(default=0.5, metadata={"plateau": (0.25, 0.75)})
     roundings: float = field(default=64.0, metadata={"plateau": (4.0, 1020.0)})
-    agreement: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +49,13 @@ class EmbeddingRows:
     gradient. In a model trained to predict the next token, the inputs are the labels, shifted by one
     position: the table names them all, but for the last of each sequence, and adds the start token.
     Zeros survive sign compression, dropping, scaling and quantisation. A weight penalty and noise move all rows; in a
-    variable that is called an embedding, rows that were looked up still stand out while they are ten times larger.
+    variable that is called an embedding, those rows are named that are larger than chance makes a row of the bulk.
 
     The table is found by its shape, one row per class, most of them zero, and by its name. The kernel of
     a dense layer that happens to have as many inputs as there are classes looks the same where inputs
     are dead. So a variable that is not called an embedding must pass two more tests: its rows move each
     on their own, while a dense kernel's rank is at most the number of samples; and the head's gradient
-    raises most of the classes they name.
+    raises the classes that they name above the others, beyond chance.
 
     Where the table is also the head's kernel, every row has a gradient; rows that were looked up stand alone.
 
@@ -110,7 +110,7 @@ class EmbeddingRows:
         if not found:
             raise NotApplicable("; ".join(reasons))
         # Of several tables, such as the two sides of a translation, the head is made to say the tokens of one.
-        best = max(found, key=lambda key: (_agreement(update, found[key]), -found[key].size)) if len(found) > 1 else ""
+        best = min(found, key=lambda key: (_chance(update, found[key]), found[key].size)) if len(found) > 1 else ""
         best = best or next(iter(found))
         how = "only" if np.count_nonzero(np.any(tables[best] != 0, axis=1)) == found[best].size else "above all"
         return Recovery(
@@ -140,16 +140,21 @@ class EmbeddingRows:
 
 
 def _standing_out(table: np.ndarray, rows: np.ndarray, rules: EmbeddingRules) -> np.ndarray:
-    """Return the rows that are far larger than all others, if they are the lesser part; else all of `rows`."""
-    sizes = np.abs(table[rows].astype(np.float64)).max(axis=1)
-    order = np.argsort(sizes)[::-1]
-    falling = sizes[order]
-    most = int(rules.moving * table.shape[0])
-    ratios = falling[:most] / falling[1 : most + 1]
-    if not ratios.size or not np.isfinite(falling[0]) or ratios.max() < rules.gap:
+    """Return the rows that are larger than chance makes one of the bulk, if there are any; else all of `rows`."""
+    sizes = np.linalg.norm(table[rows].astype(np.float64), axis=1)
+    if not np.isfinite(sizes).all() or not sizes.all():
         return rows
-    largest = order[: int(np.argmax(ratios)) + 1]
-    return np.asarray(np.sort(rows[largest]))
+    # Of logarithms: noise spreads the sizes of rows by a factor, and so does a weight penalty.
+    sizes = Statistic(name="size", values=np.log(sizes))
+    above = np.zeros(rows.size, dtype=bool)
+    # Rows that were looked up widen the bulk until they are left out of it. The set only grows.
+    while True:
+        tails = log_tail(standardised(sizes, ~above), int(np.count_nonzero(~above)))
+        more = above | (tails < np.log(rules.level / rows.size))
+        if np.array_equal(more, above) or np.count_nonzero(more) > rules.moving * table.shape[0]:
+            break
+        above = more
+    return rows[above] if above.any() else rows
 
 
 def _why_no_table(key: str, table: np.ndarray, rows: np.ndarray, update: Update, rules: EmbeddingRules) -> str | None:
@@ -171,13 +176,30 @@ def _why_no_table(key: str, table: np.ndarray, rows: np.ndarray, update: Update,
     rank = int(np.count_nonzero(values > rounding))
     if rows.size < 2 or rank < values.size:
         return f"has {rows.size} rows with a gradient, of rank {rank}, as a dense layer with dead inputs would"
-    if _agreement(update, rows) <= rules.agreement:
+    if _chance(update, rows) > rules.level:
         return f"has {rows.size} rows with a gradient, but the head does not raise the classes of their numbers"
     return None
 
 
-def _agreement(update: Update, rows: np.ndarray) -> float:
-    """Return the share of `rows` whose logit the update raises."""
+def _chance(update: Update, rows: np.ndarray) -> float:
+    """Return the probability that classes which have nothing to do with the update are raised as those of `rows` are.
+
+    The head raises the logit of a class whose bias gradient is negative. Without a bias, the sum of a class's column is
+    as good where features are non-negative, and the column's size where they are signed: the better of the two counts,
+    at twice its probability.
+    """
     bias = bias_gradient(update)
-    evidence = bias if bias is not None and np.any(bias) else column_sums(update)
-    return float(np.mean(evidence[rows] < 0))
+    if bias is not None and np.any(bias):
+        evidence = [-bias]
+    else:
+        energy = sum(np.sum(block**2, axis=0) for _, block in kernel_blocks(moderate(update)))
+        evidence = [-column_sums(update), np.asarray(energy)]
+    inside = np.zeros(update.classes, dtype=bool)
+    inside[rows] = True
+    if inside.all():
+        return 1.0
+    chances = [
+        float(scipy.stats.mannwhitneyu(values[inside], values[~inside], alternative="greater").pvalue)
+        for values in evidence
+    ]
+    return min(1.0, len(chances) * min(chances))
