@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
+from pytest_labelleak import Update
 from pytest_labelleak.asr import GradientMatching, Progress, ProgressLine, free_contexts
 from pytest_labelleak.asr.matching.minimise import adam, lbfgs
 from pytest_labelleak.asr.matching.objectives import OBJECTIVES, Distance
 from pytest_labelleak.asr.matching.observed import observe
+from pytest_labelleak.asr.matching.problem import _named_tokens
 from pytest_labelleak.asr.matching.rearrange import _orders
 from pytest_labelleak.asr.matching.state import State, read_state, write_state
 from pytest_labelleak.asr.matching.unknowns import Unknowns
 from pytest_labelleak.core.errors import InvalidArgumentError, UnsupportedModelError
+from pytest_labelleak.core.recovery import NotApplicable
 
 RNG = np.random.default_rng(0)
 TARGETS = [RNG.normal(size=(3, 4)), 5.0 * RNG.normal(size=6), np.zeros(2)]
@@ -285,3 +288,26 @@ def test_every_swap_and_every_move_is_tried_once():
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
     assert (1, 2, 3, 0, 4) in orders
     assert (3, 1, 2, 0, 4) in orders
+
+
+def test_signs_that_noise_turned_name_no_tokens():
+    """The kernel's rank drowns in noise, so that the signs of the bias gradient are all that names tokens."""
+    rng = np.random.default_rng(0)
+    said, classes = rng.permutation(200)[:12], 200
+    features, weights = rng.normal(size=(12, 30)), rng.normal(size=(30, classes)) / 5.0
+    errors = np.exp(features @ weights)
+    errors /= errors.sum(axis=1, keepdims=True)
+    errors[np.arange(12), said] -= 1.0
+    kernel, bias = features.T @ errors / 12, errors.mean(axis=0)
+    kernel = kernel + 10.0 * kernel.std() * rng.normal(size=kernel.shape)
+    noise = bias.std() * rng.normal(size=classes)
+    for size in (0.0, 0.01):
+        named = _named_tokens(Update.from_arrays(kernel, bias_gradient=bias + size * noise))
+        assert sorted(named.tokens) == sorted(said.tolist())
+        assert not named.certain
+    # Signs alone have one size: none of them is nearer to zero than another.
+    named = _named_tokens(Update.from_arrays(kernel, bias_gradient=np.sign(bias)))
+    assert sorted(named.tokens) == sorted(said.tolist())
+    for size in (0.5, 1.0):
+        with pytest.raises(NotApplicable, match="no attack names tokens"):
+            _named_tokens(Update.from_arrays(kernel, bias_gradient=bias + size * noise))
