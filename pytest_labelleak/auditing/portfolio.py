@@ -76,17 +76,34 @@ class Clock:
             return late
         # An exception in the running thread, and no signal: signals belong to the main thread and to other plugins.
         thread = ctypes.c_ulong(threading.get_ident())
-        stop = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        timer = threading.Timer(left, stop, (thread, ctypes.py_object(_Overtime)))
+        lock, over, thrown = threading.Lock(), False, False
+
+        def throw() -> None:
+            nonlocal thrown
+            with lock:
+                if not over:
+                    thrown = True
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_Overtime))
+
+        timer = threading.Timer(left, throw)
         timer.daemon = True
-        timer.start()
         try:
-            return attack()
+            try:
+                timer.start()
+                return attack()
+            except _Overtime:
+                thrown = False
+                raise
+            finally:
+                timer.cancel()
+                with lock:
+                    over = True
+                # An exception that is still on its way must arrive here. To take it back would leave the interpreter
+                # waiting for it: CPython below 3.12 then hangs under a profiler, a tracer or a debugger.
+                while thrown:
+                    time.sleep(0.0)
         except _Overtime:
             return late
-        finally:
-            timer.cancel()
-            stop(thread, None)
 
 
 class PortfolioRun:

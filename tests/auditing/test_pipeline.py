@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -171,6 +173,37 @@ def test_time_that_runs_out_stops_an_attack_without_an_answer() -> None:
     assert clock.spent
     # From then on no attack begins.
     assert clock.timed("slow", lambda: pytest.fail("it began")).status == "inconclusive"
+
+
+def test_an_end_that_nearly_coincides_with_the_attacks_own_leaves_nothing_behind() -> None:
+    """The exception arrives inside the attack's time or not at all: never later, in the test's own code."""
+    ends = []
+    for number in range(200):
+        clock = Clock(0.002 + number * 1e-6)
+        ends.append(clock.timed("slow", lambda: slowly(0.002)).status)
+        assert sum(range(2000)) == 1999000
+    assert set(ends) <= {"recovered", "inconclusive"}
+
+
+_TRACED = """
+import sys
+from pytest_labelleak import Recovery
+from pytest_labelleak.auditing.portfolio import Clock
+
+done = Clock(60.0).timed("any", lambda: Recovery(attack="any", status="recovered"))
+assert done.status == "recovered"
+calls = []
+getattr(sys, sys.argv[1])(lambda *event: calls.append(event[1]))
+(lambda: None)()
+getattr(sys, sys.argv[1])(None)
+assert "call" in calls
+"""
+
+
+@pytest.mark.parametrize("watch", ["settrace", "setprofile"])
+def test_a_tracer_or_profiler_works_after_an_attack_with_a_time_budget(watch: str) -> None:
+    """A withdrawn exception leaves CPython below 3.12 waiting for it, and the next traced call never returns."""
+    subprocess.run([sys.executable, "-c", _TRACED, watch], check=True, timeout=60)
 
 
 def test_an_attack_within_its_time_is_not_disturbed() -> None:
