@@ -79,19 +79,19 @@ class Balance:
     smoothing: float
     present: np.ndarray = field(repr=False)
 
-    def shares(self, mean_output: np.ndarray, positions: int = 1) -> np.ndarray:
+    def shares(self, mean_output: np.ndarray, positions: int | np.ndarray = 1) -> np.ndarray:
         """Return each class's share of the labels.
 
         Parameters
         ----------
         mean_output : ndarray of shape (C,)
             Estimated mean of the softmax outputs.
-        positions : int, default 1
+        positions : int, or ndarray of int of shape (m, 1), default 1
             Number of label positions; needed only for a summed loss.
 
         Returns
         -------
-        ndarray of shape (C,)
+        ndarray of shape (C,), or (m, C) for several numbers of a summed loss
             Summing to one.
         """
         bias = self.bias if self.averaged else self.bias / positions

@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import scipy.special
 
 from ...core.recovery import NotApplicable
 
@@ -24,6 +26,8 @@ _MOST_POSITIONS = 4096
 _MOST_WORK = 2e7
 # Errors of exact shares are rounding of this size: smaller ones are no evidence, nor are smaller differences.
 _ROUNDING = 1e-9
+# Entries of a block of candidates, which several operations read while it is in the cache. Decides nothing.
+_BLOCK = 2**16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +65,30 @@ def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarra
     NotApplicable
         If no class can take a count that is left over, because there is no class or no wish is finite.
     """
-    counts: np.ndarray = np.maximum(np.rint(np.clip(wanted, 0.0, positions)), least).astype(np.int64)
-    while missing := positions - int(counts.sum()):
-        # The classes that it suits best get one more, or one less; rarely is a second round needed.
-        cost = np.sign(missing) * (counts - wanted)
-        cost = np.where(counts > least, cost, np.inf) if missing < 0 else cost
-        usable = int(np.count_nonzero(np.isfinite(cost)))
-        if not usable:
-            raise NotApplicable("no class can take the labels that are left over")
-        some = np.argsort(cost, kind="stable")[: min(abs(missing), usable)]
-        counts[some] += np.sign(missing)
+    counts: np.ndarray = _allocated(wanted[None], np.array([positions]), least)[0]
     return counts
+
+
+def _allocated(wanted: np.ndarray, positions: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Allocate for several sums at once: `wanted` of shape (m, C), one sum for each row."""
+    counts: np.ndarray = np.maximum(np.rint(np.clip(wanted, 0.0, positions[:, None])), least).astype(np.int64)
+    while True:
+        missing = positions - counts.sum(axis=1)
+        rows = np.flatnonzero(missing)
+        if not rows.size:
+            return counts
+        # The classes that it suits best get one more, or one less; rarely is a second round needed.
+        sign = np.sign(missing[rows])[:, None]
+        cost = sign * (counts[rows] - wanted[rows])
+        cost[(sign < 0) & (counts[rows] <= least)] = np.inf
+        usable = np.count_nonzero(np.isfinite(cost), axis=1)
+        if not usable.all():
+            raise NotApplicable("no class can take the labels that are left over")
+        order = np.argsort(cost, axis=1, kind="stable")
+        chosen = np.zeros(cost.shape, dtype=bool)
+        first = np.arange(cost.shape[1]) < np.minimum(np.abs(missing[rows]), usable)[:, None]
+        np.put_along_axis(chosen, order, first, axis=1)
+        counts[rows] += sign * chosen
 
 
 def chance_of_misses(missed: np.ndarray, free: int) -> float:
@@ -89,14 +106,17 @@ def chance_of_misses(missed: np.ndarray, free: int) -> float:
     float
         Zero where none is free.
     """
-    if free < 1:
-        return 0.0
-    radius = max(float(np.linalg.norm(missed)), _ROUNDING)
-    return 0.5 * free * math.log(math.pi) + free * math.log(radius) - math.lgamma(0.5 * free + 1.0)
+    return float(_chances(np.array([np.linalg.norm(missed)]), np.array([free]))[0])
+
+
+def _chances(radius: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return the same logarithms for many distances from whole numbers."""
+    volume = 0.5 * free * math.log(math.pi) + free * np.log(np.maximum(radius, _ROUNDING))
+    return np.where(free < 1, 0.0, volume - scipy.special.gammaln(0.5 * free + 1.0))
 
 
 def whole_positions(
-    shares: Callable[[int], np.ndarray], *, at_least: int = 1, rules: WholeNumberRules | None = None
+    shares: Callable[[Any], np.ndarray], *, at_least: int = 1, rules: WholeNumberRules | None = None
 ) -> tuple[int, np.ndarray] | None:
     """Find the number of positions that makes all counts whole.
 
@@ -105,7 +125,8 @@ def whole_positions(
     Parameters
     ----------
     shares : callable
-        From a number of positions to shares of shape (C,) that sum to one.
+        From a number of positions to shares of shape (C,) that sum to one; also from numbers of shape (m, 1) to shares
+        of shape (m, C), or of shape (C,) where they are the same for all.
     at_least : int, default 1
         Smallest number considered.
     rules : WholeNumberRules, optional
@@ -125,27 +146,29 @@ def whole_positions(
     none = np.zeros(active.size, dtype=np.int64)
     last = int(min(_MOST_POSITIONS, at_least + _MOST_WORK // max(active.size, 1)))
     best: tuple[float, int, np.ndarray] | None = None
-    for positions in range(at_least, last + 1):
-        wanted = positions * shares(positions)[active]
+    block = max(1, _BLOCK // active.size)
+    for start in range(at_least, last + 1, block):
+        positions = np.arange(start, min(start + block, last + 1))
+        wanted = positions[:, None] * np.broadcast_to(
+            shares(positions[:, None])[..., active], (positions.size, active.size)
+        )
         nearest = np.maximum(np.rint(wanted), 0.0)
-        if abs(nearest.sum() - positions) > 0.5 * np.count_nonzero(nearest) + 1.0:
-            continue  # off by far more than rounding could be
-        counts = allocate(wanted, positions, none)
+        # Others are off by far more than rounding could be.
+        near = np.abs(nearest.sum(axis=1) - positions) <= 0.5 * np.count_nonzero(nearest, axis=1) + 1.0
+        positions, wanted = positions[near], wanted[near]
+        counts = _allocated(wanted, positions, none)
         told = (counts > 0) | (wanted > 0.5)  # all others are near zero for every candidate and tell nothing
-        missed = (wanted - counts)[told]
+        squares, size = np.sum(np.where(told, wanted - counts, 0.0) ** 2, axis=1), np.count_nonzero(told, axis=1)
         # Every number has a chance of its own to be taken by mistake; the larger it is, the smaller.
         # The shares sum to one.
-        if chance_of_misses(missed, missed.size - 1) + math.log(positions) + 2.0 * math.log1p(
-            math.log(positions)
-        ) > math.log(rules.chance):
-            continue
-        # A multiple has as many times the error; with exact shares it has the same but for rounding.
-        error = float(np.sqrt(np.mean(missed**2)))
-        if best is None or error < best[0] - _ROUNDING:
-            best = error, positions, counts
+        own = np.log(positions) + 2.0 * np.log1p(np.log(positions))
+        for index in np.flatnonzero(_chances(np.sqrt(squares), size - 1) + own <= math.log(rules.chance)):
+            # A multiple has as many times the error; with exact shares it has the same but for rounding.
+            error = float(np.sqrt(squares[index] / size[index]))
+            if best is None or error < best[0] - _ROUNDING:
+                best = error, int(positions[index]), counts[index]
     if best is None:
         return None
-    _, positions, counts = best
     full = np.zeros(common.size, dtype=np.int64)
-    full[active] = counts
-    return positions, full
+    full[active] = best[2]
+    return best[1], full
