@@ -22,7 +22,7 @@ SIGNED, NON_NEGATIVE = "signed", "non-negative"
 _SPREADS = (0.5, 1.0, 2.0)
 _MARGINS = (0.0, 0.0, 3.0, 6.0)
 #: Share of a class's own weights in the features of its samples, where weights are known.
-_ALIGNED = (0.0, 0.0, 0.5)
+_ALIGNED = (0.0, 0.25, 0.5)
 #: Labels of a simulated position behind sigmoids, on average.
 _SEVERAL = (1, 2, 4)
 #: Local steps that are simulated one by one; more are taken together. Bounds the work. Steps of gradient descent add up
@@ -63,7 +63,7 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
     Returns
     -------
     Simulated
-        Independent normal features, or their magnitudes; labels uniform over the classes, several at a position behind
+        Independent normal features, or the positive parts of such; labels uniform over the classes, several at a position behind
         sigmoids.
     """
     d, classes = target.features, target.classes
@@ -89,7 +89,7 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
             along = weights[:, own].T - weights.mean(axis=1)
             features += aligned * along * (np.sqrt(d) / (np.linalg.norm(along, axis=1, keepdims=True) + 1e-300))
         if kind == NON_NEGATIVE:
-            features = np.asarray(np.maximum(features, 0.0) if aligned else np.abs(features))
+            features = np.maximum(features, 0.0)
         logits = features @ (weights - rate * kernel)
         deviation = float(logits.std())
         logits *= spread / deviation if deviation > 0 else 1.0
