@@ -123,7 +123,7 @@ class IsolationRules:
     left_behind: float = field(default=3.0, metadata={"plateau": (0.188, 12.0)})
     explained_by_noise: float = field(default=30.0, metadata={"plateau": (1.88, 480.0)})
     largest_residual: float = field(default=0.03, metadata={"plateau": (0.00187, 0.48)})
-    all_noise: float = field(default=3.0, metadata={"plateau": (1.0, 24.0)})
+    all_noise: float = field(default=1.5, metadata={"plateau": (1.0, 24.0)})
     largest_noise: float = field(default=0.1, metadata={"plateau": (0.0667, 1.6)})
     doubtful: float = field(default=10.0, metadata={"plateau": (0.625, 160.0)})
     inherited: float = field(default=10.0, metadata={"plateau": (0.625, 160.0)})

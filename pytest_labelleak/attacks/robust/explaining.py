@@ -112,7 +112,7 @@ class ExplainingRules:
         Steps of a fit that decides.
     """
 
-    sticks_out: float = field(default=0.6, metadata={"plateau": (0.455, 0.75)})
+    sticks_out: float = field(default=0.5, metadata={"plateau": (0.455, 0.75)})
     shorter: float = field(default=0.3, metadata={"plateau": (0.0187, 4.8)})
     own_direction: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
     alike: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})

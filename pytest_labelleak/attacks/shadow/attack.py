@@ -45,8 +45,8 @@ class ShadowRules:
         are simulated in any case.
     """
 
-    power: float = field(default=0.05, metadata={"plateau": (0.00312, 0.2)})
-    errors: float = field(default=2.0, metadata={"plateau": (0.125, 4.0)})
+    power: float = field(default=0.1, metadata={"plateau": (0.00312, 0.2)})
+    errors: float = field(default=2.8, metadata={"plateau": (0.125, 4.0)})
     likely: float = field(default=0.02, metadata={"plateau": (0.00125, 0.32)})
     resembling: float = field(default=0.3, metadata={"plateau": (0.2, 0.6)})
     ridge: float = field(default=1e-3, metadata={"plateau": (0.00025, 0.016)})
