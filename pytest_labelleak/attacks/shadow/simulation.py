@@ -63,8 +63,8 @@ def undefended(target: Update, positions: int, kind: str, rng: np.random.Generat
     Returns
     -------
     Simulated
-        Independent normal features, or the positive parts of such; labels uniform over the classes, several at a position behind
-        sigmoids.
+        Independent normal features, or the positive parts of such; labels uniform over the classes, several at a
+        position behind sigmoids.
     """
     d, classes = target.features, target.classes
     known = target.head.kernel_value
