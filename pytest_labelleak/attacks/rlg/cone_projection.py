@@ -52,6 +52,7 @@ def project(
     working: np.ndarray,
     excluded: int | None = None,
     enough: float = 0.0,
+    priced: float = 0.0,
 ) -> Projection:
     """Project `target` onto the cone spanned by the columns of `matrix`.
 
@@ -70,6 +71,8 @@ def project(
         A column that must not be used.
     enough : float, default 0.0
         Stop once the distance is at most this.
+    priced : float, default 0.0
+        Stop, too, once the distance is at most this and its greater part is in the last row.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def project(
             coefficients = _solve(matrix[:, members], target)
             residual = target - matrix[:, members] @ coefficients
         distance = float(np.linalg.norm(residual))
-        if distance <= enough:
+        if distance <= enough or (distance <= priced and 2.0 * residual[-1] ** 2 >= distance**2):
             break
         barred[members] = True
         prices = residual @ matrix - tolerance * distance

@@ -64,6 +64,8 @@ _SPREAD = 3.0
 # Directions checked in one product, and columns tested before the border is looked at again: memory and time.
 _CHECKED_AT_ONCE = 64
 _CHUNK = 8
+# Columns of earlier representations that the next one begins with, in units of the rows: time alone.
+_HELPFUL = 2
 # Columns that may be left without a bound before another closing is worth its time.
 _FEW = 16
 # Columns of unit length are known no better than this in double arithmetic, however small their noise is.
@@ -207,6 +209,9 @@ class _Test:
         self.directions: dict[int, np.ndarray] = {}
         self.projections: dict[int, Projection] = {}
         self.projected = 0
+        #: Upper bounds of the distances.
+        self.bound = np.full(tilt.size, np.inf)
+        self.helpful = np.zeros(0, dtype=np.int64)
 
     @property
     def border(self) -> float:
@@ -219,25 +224,35 @@ class _Test:
         self.distance[column] = abs(float(direction @ self.points[:, column]))
 
     def directly(self, column: int, working: np.ndarray) -> None:
-        """Project one column onto the cone of all others."""
+        """Project one column onto the cone of all others.
+
+        A representation whose price is below the border bounds the column's distance well enough, as long as no present
+        column is found so near that the border falls below it.
+        """
         self.projected += 1
         answer = project(
             self.tilted,
             np.append(self.points[:, column], 0.0),
             tolerance=self.tolerance,
-            working=working,
+            # Columns that represented earlier ones are likely to represent this one as well.
+            working=np.union1d(working, self.helpful),
             excluded=column,
             enough=self.price,
+            priced=self.border,
         )
         separating, paid = answer.residual[:-1], abs(float(answer.residual[-1]))
         length = float(np.linalg.norm(separating))
-        self.distance[column] = answer.distance
-        self.margin[column] = length / max(paid, self.price) if answer.optimal else 0.0
-        if self.margin[column] > 1.0 and answer.distance > self.near:
-            # The residual points from the cone to the class; descent is the other way.
-            self._record(column, -separating / length, self.margin[column])
-        else:
-            self.projections[column] = answer
+        if answer.optimal or answer.distance <= self.price:
+            self.distance[column] = answer.distance
+            self.margin[column] = length / max(paid, self.price) if answer.optimal else 0.0
+            if self.margin[column] > 1.0 and answer.distance > self.near:
+                # The residual points from the cone to the class; descent is the other way.
+                self._record(column, -separating / length, self.margin[column])
+                return
+        self.bound[column] = answer.distance
+        self.projections[column] = answer
+        fresh = np.append(answer.support, self.helpful[~np.isin(self.helpful, answer.support)])
+        self.helpful = fresh[: _HELPFUL * len(self.points)]
 
     def by_duals(self, basis: Basis) -> None:
         """Separate the columns of a basis whose own dual is negative on all others."""
@@ -410,18 +425,18 @@ def separate(
     rules = rules or SeparationRules()
     test = _Test(points, np.maximum(deviations * noise, _ROUNDING), least, rules)
     bases: list[Basis] = []
-    bound, working = np.full(count, np.inf), np.arange(count)
+    working = np.arange(count)
     if count > _TEST_ALL_BELOW:
         bases = _propose(points, leading or points.shape[0], np.ones(count) if balance is None else balance, test)
         for basis in bases:
-            bound, working = basis.bound, basis.columns
+            test.bound, working = basis.bound.copy(), basis.columns
     while True:
-        waiting = np.flatnonzero(np.isnan(test.distance) & (bound > max(test.border, test.near)))
+        waiting = np.flatnonzero(np.isnan(test.distance) & (test.bound > max(test.border, test.near)))
         if waiting.size == 0 or (most_tests is not None and test.projected >= most_tests):
             break
         # Columns without any bound, the bases, come first: their answers set the border for the rest.
-        unbounded = np.count_nonzero(np.isinf(bound[waiting]))
-        for column in waiting[np.argsort(bound[waiting])[::-1][: unbounded or _CHUNK]]:
+        unbounded = np.count_nonzero(np.isinf(test.bound[waiting]))
+        for column in waiting[np.argsort(test.bound[waiting])[::-1][: unbounded or _CHUNK]]:
             test.directly(int(column), working)
     present = np.zeros(count, dtype=bool)
     present[list(test.directions)] = True
