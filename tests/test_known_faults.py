@@ -100,7 +100,7 @@ def test_a_small_language_model_ends_within_its_budget() -> None:
     batch = sentences[:, :-1], sentences[:, 1:]
     model.train_on_batch(*batch)
     begun = time.monotonic()
-    result = audit(capture_update(model, batch), batch[1].ravel(), attacks=["rlg"], time_budget=2.0)
-    assert time.monotonic() - begun < 6.0
+    result = audit(capture_update(model, batch), batch[1].ravel(), attacks=["rlg"], time_budget=0.2)
+    assert time.monotonic() - begun < 4.0
     assert result.outcome == "inconclusive"
     assert "time budget" in result.message
