@@ -82,7 +82,7 @@ class GradientMatching:
     patience: int = field(default=500, metadata={"plateau": (31, 8000)})
     learning_rate: float = 0.05
     final_learning_rate: float = 0.005
-    context_scale: float = field(default=0.1, metadata={"plateau": (0.019, 0.3)})
+    context_scale: float = field(default=0.1, metadata={"plateau": (0.00625, 0.4)})
     moves: int = 20
     tolerance: float = field(default=1e-5, metadata={"plateau": (6.2e-7, 1.6e-4)})
     rules: MatchingRules = field(default_factory=MatchingRules)

@@ -26,7 +26,7 @@ class MatchingRules:
         Steps of L-BFGS for each of these orders, and for the order that is kept.
     """
 
-    label_scale: float = field(default=0.03, metadata={"plateau": (0.0062, 0.1)})
+    label_scale: float = field(default=0.03, metadata={"plateau": (0.00187, 0.48)})
     solved: float = field(default=1e-2, metadata={"plateau": (6.2e-4, 0.16)})
     check_steps: int = field(default=300, metadata={"plateau": (19, 4800)})
     moves_tried: int = field(default=6, metadata={"plateau": (1, 96)})

@@ -42,7 +42,7 @@ class ILRGRules:
         When shares are counts.
     """
 
-    usual: float = field(default=0.25, metadata={"plateau": (0.0156, 4.0)})
+    usual: float = field(default=0.25, metadata={"plateau": (0.0156, 1)})
     counts: CountRules = field(default_factory=CountRules)
 
 

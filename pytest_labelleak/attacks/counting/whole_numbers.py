@@ -40,7 +40,7 @@ class WholeNumberRules:
         Largest probability that some wrong number of positions fits as well by chance.
     """
 
-    chance: float = field(default=1e-3, metadata={"plateau": (0.000667, 0.016)})
+    chance: float = field(default=1e-3, metadata={"plateau": (6.25e-05, 0.016)})
 
 
 def allocate(wanted: np.ndarray, positions: int, least: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ class LogarithmRules:
         Quantile of a smoothed row's entries that stands for its lowest ones.
     """
 
-    above_noise: float = field(default=3.0, metadata={"plateau": (0.188, 12.0)})
+    above_noise: float = field(default=3.0, metadata={"plateau": (0.188, 6)})
     cone_error: float = field(default=0.05, metadata={"plateau": (0.00313, 0.8)})
     share_error: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
     lowest: float = field(default=0.05, metadata={"plateau": (0.00313, 0.2)})

@@ -41,8 +41,8 @@ class StartRules:
         An entry is positive, and can block the way, if it stands this many standard deviations above its noise.
     """
 
-    visible: float = field(default=30.0, metadata={"plateau": (1.88, 480.0)})
-    deviations: float = field(default=10.0, metadata={"plateau": (2.5, 160.0)})
+    visible: float = field(default=30.0, metadata={"plateau": (1.88, 60)})
+    deviations: float = field(default=10.0, metadata={"plateau": (0.625, 40)})
     smoothed_allowance: float = field(default=3.0, metadata={"plateau": (0.188, 48.0)})
     furthest: float = field(default=2.0, metadata={"plateau": (0.125, 32.0)})
     short_of_the_corner: float = field(default=0.9, metadata={"plateau": (0.0563, 14.4)})

@@ -47,7 +47,7 @@ class EnergyRules:
     level: float = field(default=0.005, metadata={"plateau": (0.0025, 0.02)})
     discovery: float = field(default=0.1, metadata={"plateau": (0.08, 0.2)})
     split: float = field(default=0.15, metadata={"plateau": (0.136, 0.165)})
-    uneven: float = field(default=2.0, metadata={"plateau": (1.2, 24.0)})
+    uneven: float = field(default=2.0, metadata={"plateau": (1.6, 32)})
     emptied: float = field(default=0.25, metadata={"plateau": (0.0156, 4.0)})
     directions: int = field(default=20, metadata={"plateau": (16, 25)})
     fluctuations: float = field(default=3.3, metadata={"plateau": (0.206, 6.6)})

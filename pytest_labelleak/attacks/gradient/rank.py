@@ -53,7 +53,7 @@ class RankRules:
     above: float = field(default=0.5, metadata={"plateau": (0.25, 2.0)})
     rounding_only: float = field(default=30.0, metadata={"plateau": (1.88, 120.0)})
     visible_gap: float = field(default=3.0, metadata={"plateau": (2.0, 4.5)})
-    comparable: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
+    comparable: float = field(default=0.5, metadata={"plateau": (0.25, 8)})
     tail: int = field(default=12, metadata={"plateau": (1, 192)})
 
 

@@ -75,7 +75,7 @@ class SubspaceRules:
         The numbers of the rank.
     """
 
-    level: float = field(default=0.35, metadata={"plateau": (0.175, 5.6)})
+    level: float = field(default=0.35, metadata={"plateau": (0.175, 0.525)})
     unmistakable: float = field(default=100.0, metadata={"plateau": (6.25, 1600.0)})
     rank: RankRules = field(default_factory=RankRules)
 

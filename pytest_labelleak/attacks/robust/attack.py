@@ -67,11 +67,11 @@ class RobustRules:
         The numbers of the cone.
     """
 
-    deviations: float = field(default=4.0, metadata={"plateau": (2.67, 8.0)})
+    deviations: float = field(default=4.0, metadata={"plateau": (3.64, 8)})
     second_deviations: float = field(default=2.0, metadata={"plateau": (1.82, 32.0)})
     separated: float = field(default=10.0, metadata={"plateau": (9.09, 15.0)})
     step: float = field(default=0.25, metadata={"plateau": (0.125, 4.0)})
-    loss: float = field(default=0.05, metadata={"plateau": (0.00312, 0.2)})
+    loss: float = field(default=0.05, metadata={"plateau": (0.00313, 0.2)})
     agreement: float = field(default=8.0, metadata={"plateau": (2.0, 128.0)})
     excess: float = field(default=0.1, metadata={"plateau": (0.00625, 1.6)})
     fluctuations: float = field(default=3.5, metadata={"plateau": (0.219, 14.0)})

@@ -114,18 +114,18 @@ class ExplainingRules:
 
     sticks_out: float = field(default=0.5, metadata={"plateau": (0.455, 0.75)})
     shorter: float = field(default=0.3, metadata={"plateau": (0.0187, 4.8)})
-    own_direction: float = field(default=0.5, metadata={"plateau": (0.0312, 8.0)})
+    own_direction: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
     alike: float = field(default=0.5, metadata={"plateau": (0.0312, 0.75)})
     same_size: float = field(default=0.05, metadata={"plateau": (0.00313, 0.2)})
-    opposed: float = field(default=0.25, metadata={"plateau": (0.125, 0.5)})
+    opposed: float = field(default=0.25, metadata={"plateau": (0.125, 0.375)})
     crowd: int = field(default=10, metadata={"plateau": (1, 40)})
     far: float = field(default=4.0, metadata={"plateau": (0.25, 64.0)})
     widening: float = field(default=1.0, metadata={"plateau": (0.25, 16.0)})
-    deviations: float = field(default=2.0, metadata={"plateau": (0.125, 32.0)})
+    deviations: float = field(default=2.0, metadata={"plateau": (0.5, 32)})
     smallest_tilt: float = field(default=1e-6, metadata={"plateau": (6.25e-08, 1.6e-05)})
     inside: float = field(default=0.7, metadata={"plateau": (0.0437, 2.8)})
     iterations: int = field(default=8, metadata={"plateau": (4, 128)})
-    thorough: int = field(default=60, metadata={"plateau": (15, 960)})
+    thorough: int = field(default=60, metadata={"plateau": (30, 960)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -45,11 +45,11 @@ class ShadowRules:
         are simulated in any case.
     """
 
-    power: float = field(default=0.1, metadata={"plateau": (0.00312, 0.2)})
-    errors: float = field(default=2.8, metadata={"plateau": (0.125, 4.0)})
+    power: float = field(default=0.1, metadata={"plateau": (0.05, 0.2)})
+    errors: float = field(default=2.8, metadata={"plateau": (1.4, 4.2)})
     likely: float = field(default=0.02, metadata={"plateau": (0.00125, 0.32)})
-    resembling: float = field(default=0.3, metadata={"plateau": (0.2, 0.6)})
-    ridge: float = field(default=1e-3, metadata={"plateau": (0.00025, 0.016)})
+    resembling: float = field(default=0.3, metadata={"plateau": (0.24, 0.6)})
+    ridge: float = field(default=1e-3, metadata={"plateau": (0.000667, 0.004)})
     entries: float = field(default=3e7, metadata={"plateau": (1.88e6, 4.8e8)})
 
 
