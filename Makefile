@@ -174,7 +174,7 @@ bench: .venv/bench
 bench-quick: TABLES = build/bench-quick
 bench-quick: .venv/bench
 	mkdir -p $(TABLES)
-	$(BENCH)/bench_real_network.py --noise 1 --gate 100 --swaps 4 --output $(TABLES)/real_network.md
+	$(BENCH)/bench_real_network.py --noise 1 --draws 2 --gate 100 --swaps 4 --output $(TABLES)/real_network.md
 	$(BENCH)/bench_architectures.py --networks MobileNetV2 --image-size 96 --batches 1 --output $(TABLES)/architectures.md
 	$(BENCH)/bench_accuracy.py --batches 3 --captured 1 --epochs 0 5 --output $(TABLES)/accuracy.md
 	$(BENCH)/bench_defended.py --batches 1 --output $(TABLES)/defended.md \
