@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,8 +244,8 @@ def test_reports_say_how_many_and_not_which():
     for text in texts[1:]:
         assert "of the transcripts were rebuilt" in text
     for text in texts:
-        assert "83" not in text
-        assert "71" not in text
+        # Whole numbers: a version holds a commit, whose digits may be anything.
+        assert not re.search(r"\b(83|71)\b", text)
 
 
 @pytest.mark.framework
