@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 
 from pytest_labelleak import Recovery, Sign, Update, attack
 from pytest_labelleak.attacks.gradient.subspace import find_subspace
-from pytest_labelleak.attacks.rlg.separation import separate
+from pytest_labelleak.attacks.rlg.separation import SeparationRules, _Test, separate
 from pytest_labelleak.testing import LabelledUpdate, labelled_updates, make_update
 
 
@@ -507,3 +507,25 @@ def test_tests_beyond_those_allowed_are_not_made() -> None:
     some = separate(points, np.full(400, 1e-3), deviations=10.0, most_tests=8)
     assert some.tested < 20 < 100 < everything.tested
     assert set(some.directions) == set(everything.directions) == {3, 50, 80, 120}
+
+
+def test_a_representation_that_is_near_enough_bounds_the_distance_and_is_no_last_word():
+    """Later a present class may be found so near that the bound no longer tells: the column then waits again."""
+    rng = np.random.default_rng(0)
+    outputs = rng.dirichlet(np.ones(200), size=6)
+    outputs[np.arange(6), np.arange(6)] -= 1.0
+    points = outputs / np.linalg.norm(outputs, axis=0)
+    state = _Test(points, np.full(200, 1e-6), 1.0, SeparationRules())
+    state.directly(0, np.arange(200))
+    assert state.border > 1e3 * state.price
+    for column in range(50, 60):
+        state.directly(column, np.arange(40, 50))
+    near = np.flatnonzero(np.isfinite(state.bound[50:60]) & np.isnan(state.distance[50:60])) + 50
+    assert near.size > 5
+    state.distance[0] = 0.0  # a border that no bound is below
+    for column in near.tolist():
+        bound = state.bound[column]
+        assert 0.0 < bound < 0.1
+        state.directly(column, np.arange(40, 50))
+        assert np.isfinite(state.distance[column])
+        assert state.distance[column] <= bound

@@ -48,6 +48,7 @@ _BELONGING = "tests/evidence/test_belonging.py"
 _ENERGY = "tests/attacks/test_energy.py"
 _SHADOW = "tests/attacks/test_shadow.py"
 _RULE_OBJECTS = "tests/attacks/test_rule_objects.py"
+_EMBEDDING = "tests/attacks/test_embedding_rows.py"
 
 _OF_ATTACKS = (
     Mutant(
@@ -225,6 +226,62 @@ _OF_ATTACKS = (
         "np.flatnonzero(update.kernel_gradient.any(axis=0))",
         "np.arange(update.classes)",
         _ENERGY,
+    ),
+    Mutant(
+        "rlg: a representation near enough is looked at again once a nearer class is found",
+        "attacks/rlg/separation.py",
+        "_Test.directly",
+        "self.bound[any_column] = any_answer.distance",
+        "self.bound[any_column] = 0.0",
+        f"{_RLG} tests/attacks/test_properties.py",
+    ),
+    Mutant(
+        "rlg: only a representation whose price is its greater part is near enough",
+        "attacks/rlg/cone_projection.py",
+        "project",
+        "2.0 * any_residual[-1] ** 2 >= any_distance**2",
+        "True",
+        f"{_RLG} tests/attacks/test_properties.py",
+    ),
+    Mutant(
+        "rank: a spectrum without a gap ends the search early",
+        "attacks/gradient/subspace.py",
+        "_gapless",
+        "return any_chosen is None or any_rest",
+        "return True",
+        f"tests/attacks/test_subspace.py {_RLG}",
+    ),
+    Mutant(
+        "embedding rows: those of noise are no tokens",
+        "attacks/energy/embedding_rows.py",
+        "_standing_out",
+        "any_tails < np.log(any_level / any_size)",
+        "any_tails < np.log(0.5)",
+        _EMBEDDING,
+    ),
+    Mutant(
+        "embedding rows: the head must know the rows of a table without the name of one",
+        "attacks/energy/embedding_rows.py",
+        "_why_no_table",
+        "_chance(any_update, any_rows) > any_level",
+        "False",
+        _EMBEDDING,
+    ),
+    Mutant(
+        "shadow: lessons serve updates of the same head and defence alone",
+        "attacks/shadow/attack.py",
+        "PreparedShadow.serves",
+        "return any_answer",
+        "return True",
+        _SHADOW,
+    ),
+    Mutant(
+        "matching: signs that noise turned name no tokens",
+        "asr/matching/problem.py",
+        "_turned",
+        "return any_answer > len(any_named)",
+        "return False",
+        "tests/asr/test_matching.py",
     ),
     Mutant(
         "shadow: a regression that reads nothing is no attack",
