@@ -45,8 +45,8 @@ class ShadowRules:
         are simulated in any case.
     """
 
-    power: float = field(default=0.1, metadata={"plateau": (0.05, 0.2)})
-    errors: float = field(default=2.8, metadata={"plateau": (1.4, 4.2)})
+    power: float = field(default=0.1, metadata={"plateau": (0.0667, 0.2)})
+    errors: float = field(default=2.0, metadata={"plateau": (1, 4)})
     likely: float = field(default=0.02, metadata={"plateau": (0.00125, 0.32)})
     resembling: float = field(default=0.3, metadata={"plateau": (0.24, 0.6)})
     ridge: float = field(default=1e-3, metadata={"plateau": (0.000667, 0.004)})
@@ -340,12 +340,17 @@ class PreparedShadow:
             for kind, lesson in self.lessons.items()
             if likely[kind] > self.rules.likely
         }
+        able = {
+            kind: answer
+            for kind, answer in answers.items()
+            if answer.power - self.rules.errors * answer.error >= self.rules.power
+        }
         # A regression of the wrong kind is taken to read nothing: the advantage to expect decides.
-        kind, answer = max(answers.items(), key=lambda item: likely[item[0]] * item[1].power)
+        kind, answer = max((able or answers).items(), key=lambda item: likely[item[0]] * item[1].power)
         assumed = f"{kind} features and {self.assumed}"
         simulations = len(self.lessons[kind].held_out)
         details = {"assumed": assumed, "simulations": simulations, "power": round(answer.power, 3)}
-        if answer.power - self.rules.errors * answer.error < self.rules.power:
+        if not able:
             raise NotApplicable(
                 f"labels of updates simulated with {assumed} are read with an advantage of {answer.power:.2f} only: "
                 "the defence hides them from column statistics",
