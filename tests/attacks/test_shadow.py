@@ -220,6 +220,26 @@ def test_lessons_serve_further_batches_of_the_same_head() -> None:
     assert not scaled.serves(absolute.update), "its lessons hold for one norm"
 
 
+def test_a_kind_of_features_that_reads_nothing_does_not_stand_in_for_one_that_reads() -> None:
+    """Where noise hides the kind, the likelier one may be the one whose labels it hides as well."""
+    case = defended(made(7, signed=False), GaussianNoise(relative=1.0))
+    ready = dataclasses.replace(SMALL, features="non-negative").prepared(case.update, rng=np.random.default_rng(0))
+    (reading,) = ready.lessons.values()
+    rng = np.random.default_rng(1)
+    # Scores that tell a little more than nothing, and features that the update resembles far more.
+    guessed = tuple(rng.normal(size=truth.size) + 0.1 * truth for truth in reading.present)
+    blind = dataclasses.replace(reading, held_out=guessed, sides=np.tile(read_statistics(case.update).sides, (12, 1)))
+    unlikely = dataclasses.replace(reading, sides=blind.sides + 0.0385)
+    both = dataclasses.replace(ready, lessons={"signed": blind, "non-negative": unlikely})
+    found = read_statistics(case.update)
+    logs = [lesson.likelihood(found.sides) for lesson in (blind, unlikely)]
+    powers = [lesson.applied(found.columns).power for lesson in (blind, unlikely)]
+    assert both.rules.likely < 1.0 / (1.0 + np.exp(logs[0] - logs[1])) < powers[0] / powers[1] / 2.0
+    answer = run(both, case.update, seed=0)
+    assert answer.details["assumed"].startswith("non-negative")
+    assert advantage(answer, case) >= 0.7
+
+
 def test_an_audit_of_several_batches_learns_once() -> None:
     counted = Counted()
     shadow = dataclasses.replace(SMALL, defence=counted)

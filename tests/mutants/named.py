@@ -287,8 +287,16 @@ _OF_ATTACKS = (
         "shadow: a regression that reads nothing is no attack",
         "attacks/shadow/attack.py",
         "PreparedShadow.__call__",
-        "if any_answer.power - any_errors * any_answer.error < any_least: ...",
+        "if not able: ...",
         "if False: ...",
+        _SHADOW,
+    ),
+    Mutant(
+        "shadow: a kind of features that reads nothing does not stand in for one that reads",
+        "attacks/shadow/attack.py",
+        "PreparedShadow.__call__",
+        "any_able or any_answers",
+        "any_answers",
         _SHADOW,
     ),
     Mutant(
