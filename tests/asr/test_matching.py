@@ -305,6 +305,11 @@ def test_signs_that_noise_turned_name_no_tokens():
         named = _named_tokens(Update.from_arrays(kernel, bias_gradient=bias + size * noise))
         assert sorted(named.tokens) == sorted(said.tolist())
         assert not named.certain
+    # A weight penalty hides no sign: bias and attack are freed of it alike.
+    penalty = 30.0 * noise - np.float64(20.0) * bias
+    update = Update.from_arrays(kernel, bias_gradient=bias + penalty)
+    update = dataclasses.replace(update, head=dataclasses.replace(update.head, bias_penalty=penalty))
+    assert sorted(_named_tokens(update).tokens) == sorted(said.tolist())
     # Signs alone have one size: none of them is nearer to zero than another.
     named = _named_tokens(Update.from_arrays(kernel, bias_gradient=np.sign(bias)))
     assert sorted(named.tokens) == sorted(said.tolist())

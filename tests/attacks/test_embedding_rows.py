@@ -101,6 +101,14 @@ def test_rows_are_named_in_noise_near_their_own_size_and_noise_alone_names_none(
         assert "or noise was added" in reason(with_gradients(update, embedding=noise))
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_rows_stand_out_of_noise_at_any_scale_of_the_loss(scale: float) -> None:
+    update, tokens = token_update()
+    table = update.gradients["decoder/embedding"].astype(np.float64)
+    noise = 1e-5 * np.random.default_rng(0).normal(size=table.shape)
+    assert set(attack("embedding_rows", with_gradients(update, embedding=scale * (table + noise))).labels) == tokens
+
+
 def test_rows_that_the_head_does_not_know_are_no_tokens() -> None:
     """Without a bias and with signed features, the sum of a column says nothing."""
     update, _ = token_update(bias=False)

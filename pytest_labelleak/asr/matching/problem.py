@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...attacks.gradient.head import bias_gradient
 from ...attacks.gradient.reading import Reading
 from ...attacks.registry import resolve, run
 from ...core.recovery import NotApplicable, Status
@@ -115,7 +116,7 @@ def _named_tokens(update: Update) -> _Named:
         named[name] = recovery.labels
         if name == "rlg":
             rank = int(recovery.details["rank"])
-    if "bias_sign" in named and _turned(update.bias_gradient, named["bias_sign"]):
+    if "bias_sign" in named and _turned(bias_gradient(update), named["bias_sign"]):
         del named["bias_sign"]
     if not named:
         raise NotApplicable(f"no attack names tokens ({'; '.join(reasons)})")

@@ -141,11 +141,13 @@ class EmbeddingRows:
 
 def _standing_out(table: np.ndarray, rows: np.ndarray, rules: EmbeddingRules) -> np.ndarray:
     """Return the rows that are larger than chance makes one of the bulk, if there are any; else all of `rows`."""
-    sizes = np.linalg.norm(table[rows].astype(np.float64), axis=1)
-    if not np.isfinite(sizes).all() or not sizes.all():
+    some = table[rows].astype(np.float64)
+    # Divided first: squares of large but finite entries are not finite.
+    lengths = np.linalg.norm(some / np.abs(some).max(), axis=1)
+    if not np.isfinite(lengths).all() or not lengths.all():
         return rows
     # Of logarithms: noise spreads the sizes of rows by a factor, and so does a weight penalty.
-    sizes = Statistic(name="size", values=np.log(sizes))
+    sizes = Statistic(name="size", values=np.log(lengths))
     above = np.zeros(rows.size, dtype=bool)
     # Rows that were looked up widen the bulk until they are left out of it. The set only grows.
     while True:
