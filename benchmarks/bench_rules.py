@@ -188,13 +188,8 @@ def _digits(positions: int, epochs: int) -> tuple[Update, np.ndarray]:
     return update, labels[chosen]
 
 
-def real_cases(*, quick: bool = False) -> list[Case]:
+def real_cases() -> list[Case]:
     """Make the updates of networks on scanned digits and on photographs.
-
-    Parameters
-    ----------
-    quick : bool, default False
-        A fifth of them, for trying the script.
 
     Returns
     -------
@@ -210,7 +205,7 @@ def real_cases(*, quick: bool = False) -> list[Case]:
     for name, update, labels, some in given:
         found.append(Case(name=name, update=update, labels=labels))
         found += _defended(name, update, labels, some)
-    return found[::5] if quick else found
+    return found
 
 
 def _defended(name: str, update: Update, labels: np.ndarray, chosen: Sequence[str]) -> Iterator[Case]:
@@ -219,13 +214,8 @@ def _defended(name: str, update: Update, labels: np.ndarray, chosen: Sequence[st
         yield Case(name=f"{name}, {defence}", update=shared, labels=labels)
 
 
-def cases(*, quick: bool = False) -> list[Case]:
+def cases() -> list[Case]:
     """Make the synthetic updates of the benchmark.
-
-    Parameters
-    ----------
-    quick : bool, default False
-        A fifth of them, for trying the script.
 
     Returns
     -------
@@ -233,7 +223,6 @@ def cases(*, quick: bool = False) -> list[Case]:
         The same ones every time.
     """
     found: list[Case] = []
-
     heads = dict(_heads())
     for name, case in heads.items():
         found.append(Case(name=name, update=case.update, labels=case.labels))
@@ -256,7 +245,7 @@ def cases(*, quick: bool = False) -> list[Case]:
     found.append(Case(name="S=12 untrained, 8 bits at random", update=shared, labels=wide.labels))
     for name in ("S=24 untrained, non-negative", "S=20 repeated"):
         found += _defended(name, heads[name].update, heads[name].labels, FEW)
-    return found[::5] if quick else found
+    return found
 
 
 #: Attacks that compare columns with their bulk; they are asked about crowded heads besides, strong noise, and ranks.
@@ -270,13 +259,8 @@ STRONG: dict[str, Defence | None] = {
 }
 
 
-def crowded_cases(*, quick: bool = False) -> list[Case]:
+def crowded_cases() -> list[Case]:
     """Make updates with more label positions than features, and defended ones that few directions are left of.
-
-    Parameters
-    ----------
-    quick : bool, default False
-        A fifth of them.
 
     Returns
     -------
@@ -300,16 +284,11 @@ def crowded_cases(*, quick: bool = False) -> list[Case]:
     for seed in range(4):
         noise = np.random.default_rng(seed).normal(size=(64, 300))
         found.append(Case(name=f"noise alone, {seed}", update=Update.from_arrays(noise), labels=np.arange(0)))
-    return found[::5] if quick else found
+    return found
 
 
-def embedded_cases(*, quick: bool = False) -> list[Case]:
+def embedded_cases() -> list[Case]:
     """Make updates of small next-token models, whose truth is the tokens that were fed, and others that look alike.
-
-    Parameters
-    ----------
-    quick : bool, default False
-        A fifth of them.
 
     Returns
     -------
@@ -347,7 +326,7 @@ def embedded_cases(*, quick: bool = False) -> list[Case]:
             found.append(
                 Case(name=f"{name}, instead {samples} samples through {alive} inputs", update=other, labels=fed[:0])
             )
-    return found[::5] if quick else found
+    return found
 
 
 def _next_token(tokens: int, called: str, bias: bool, rng: np.random.Generator) -> tuple[Update, np.ndarray]:
@@ -615,16 +594,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_output_arguments(parser)
     arguments = parser.parse_args(argv)
     table = GrowingTable(arguments.output, resume=arguments.resume)
-    exact = [*cases(quick=arguments.quick), *real_cases(quick=arguments.quick)]
+    exact = [*cases(), *real_cases()]
     columns = ["rule", "default", "rows", "lowest", "changed below", "highest", "changed above"]
     for name in arguments.attacks:
         member = attacks[name]
         rows = exact
         if name in STATISTICAL:
             # A simulation takes long: a third of the rows serves.
-            rows = [*exact, *crowded_cases(quick=arguments.quick)][:: 3 if name == "shadow" else 1]
+            rows = [*exact, *crowded_cases()][:: 3 if name == "shadow" else 1]
         elif name == "embedding_rows":
-            rows = embedded_cases(quick=arguments.quick)
+            rows = embedded_cases()
+        if arguments.quick:
+            rows = rows[::5]
         start = time.perf_counter()
 
         @functools.cache

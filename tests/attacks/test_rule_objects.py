@@ -169,7 +169,7 @@ def test_the_benchmark_reads_every_rule_of_rlg_and_robust_rlg(bench: Any) -> Non
 
 def test_recording_the_rules_changes_no_answer(bench: Any) -> None:
     member = builtin_attacks()["rlg"]
-    for case in bench.cases(quick=True)[:4]:
+    for case in bench.cases()[::5][:4]:
         answered, seen = bench.asked(member, case)
         assert answered == bench.answer(member, case, bench.Reading(case.update))
         assert ("coarseness", "scattered") in seen
