@@ -230,12 +230,16 @@ class _Test:
         column is found so near that the border falls below it.
         """
         self.projected += 1
+        # Columns that represented earlier ones are likely to represent this one as well; and another look at a column
+        # must not end further away than the first.
+        begin = [working, self.helpful]
+        if column in self.projections:
+            begin.append(self.projections[column].support)
         answer = project(
             self.tilted,
             np.append(self.points[:, column], 0.0),
             tolerance=self.tolerance,
-            # Columns that represented earlier ones are likely to represent this one as well.
-            working=np.union1d(working, self.helpful),
+            working=np.concatenate(begin),
             excluded=column,
             enough=self.price,
             priced=self.border,
