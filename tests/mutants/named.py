@@ -231,7 +231,7 @@ _OF_ATTACKS = (
         "rlg: a representation near enough is looked at again once a nearer class is found",
         "attacks/rlg/separation.py",
         "_Test.directly",
-        "self.bound[any_column] = any_answer.distance",
+        "self.bound[any_column] = any_nearer.distance",
         "self.bound[any_column] = 0.0",
         f"{_RLG} tests/attacks/test_properties.py",
     ),

@@ -230,31 +230,30 @@ class _Test:
         column is found so near that the border falls below it.
         """
         self.projected += 1
-        # Columns that represented earlier ones are likely to represent this one as well; and another look at a column
-        # must not end further away than the first.
-        begin = [working, self.helpful]
-        if column in self.projections:
-            begin.append(self.projections[column].support)
         answer = project(
             self.tilted,
             np.append(self.points[:, column], 0.0),
             tolerance=self.tolerance,
-            working=np.concatenate(begin),
+            # Columns that represented earlier ones are likely to represent this one as well.
+            working=np.union1d(working, self.helpful),
             excluded=column,
             enough=self.price,
             priced=self.border,
         )
         separating, paid = answer.residual[:-1], abs(float(answer.residual[-1]))
         length = float(np.linalg.norm(separating))
+        # The solver of an older scipy stops early: an earlier representation may be the nearer one.
+        earlier = self.projections.get(column, answer)
+        nearer = min(answer, earlier, key=lambda projection: projection.distance)
         if answer.optimal or answer.distance <= self.price:
-            self.distance[column] = answer.distance
+            self.distance[column] = nearer.distance
             self.margin[column] = length / max(paid, self.price) if answer.optimal else 0.0
             if self.margin[column] > 1.0 and answer.distance > self.near:
                 # The residual points from the cone to the class; descent is the other way.
                 self._record(column, -separating / length, self.margin[column])
                 return
-        self.bound[column] = answer.distance
-        self.projections[column] = answer
+        self.bound[column] = nearer.distance
+        self.projections[column] = nearer
         fresh = np.append(answer.support, self.helpful[~np.isin(self.helpful, answer.support)])
         self.helpful = fresh[: _HELPFUL * len(self.points)]
 
